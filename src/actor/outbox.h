@@ -1,0 +1,55 @@
+/* Outbox: what a shard's turns have left for others, one growing batch per destination, and the answers to clients.
+ *
+ * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch to a node at its bound
+ * drops what is added (its coordinator takes it for silence); to a shard of the same node nothing is dropped: what is in
+ * flight there is bounded by admission. */
+#pragma once
+
+#include "base/bytes.h"
+#include "client.pb-c.h"
+#include "peer.pb-c.h"
+
+enum { OUTBOX_NODE_BYTES_MAX = 64 * 1024 * 1024 };
+
+struct outbox_queue {
+    uint64_t node;  /* this node's id: then @shard is the destination; else another node, whichever its shard */
+    uint32_t shard;
+    struct buffer batch;   /* empty, or a packed peer.proto Batch */
+    uint64_t dropped;      /* messages */
+};
+
+/* One answer: a whole frame with its length, in outbox.answer_bytes. */
+struct answer {
+    uint64_t connection;
+    size_t offset, size;
+    const char *hang_up; /* not NULL: end the connection after this; the reason */
+};
+
+struct outbox {
+    uint64_t self_node;
+    uint32_t self_shard;
+    struct outbox_queue *queues; /* in the order of their first use: a destination keeps its index */
+    uint32_t queue_count;
+    struct answer *answers;
+    uint32_t answer_count, answer_capacity;
+    struct buffer answer_bytes;
+};
+
+/* Hosts: take a queue's batch: swapped with *batch, which must be empty (its memory is reused). False if there is none. A
+ * batch longer than @bytes_max is cut between messages and the rest stays (each message is below FRAME_PEER_BYTES_MAX). */
+bool outbox_take(struct outbox *outbox, uint32_t queue, size_t bytes_max, struct buffer *batch);
+
+/* Hosts: forget the answers once they have been handed on. */
+void outbox_clear_answers(struct outbox *outbox);
+
+size_t outbox_bytes(const struct outbox *outbox);
+
+/* The shard: */
+void outbox_init(struct outbox *outbox, uint64_t node, uint32_t shard);
+void outbox_fini(struct outbox *outbox);
+
+/* The queue for a destination, made if it is new. */
+struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t shard);
+
+/* False: dropped, the node's queue is at its bound. @field is one packed message (wire/batch.h). */
+bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct bytes field);
