@@ -1,0 +1,34 @@
+/* Node: builds the actors of one shard. Both hosts, runtime/ and sim/world, start a shard through this:
+ *
+ *      identity_claim(store, ...)        the store is this shard's, or is made so
+ *      cluster_load(store, ...)          what shard 0 knew of the cluster, merged into the configuration's
+ *      shard_alloc, node_init            one of each actor
+ *      shard_turn ...
+ */
+#pragma once
+
+#include "actor/shard.h"
+#include "actors/identity.h"
+#include "ring/cluster.h"
+#include "wire/context.h"
+
+struct node_options {
+    struct cluster cluster; /* the first snapshot (copied) */
+    struct member self;     /* this node's own record, with its incarnation and shards */
+    struct context_secret secret;
+    const char *name, *software;        /* for NodeReport; static or outliving the shard */
+    uint32_t operations_max;            /* in flight on this shard; above it OVERLOADED */
+    uint32_t connection_operations_max; /* in flight on one connection */
+    bool filled;                        /* false: the store was lost, and counts for no read */
+    uint64_t started_wall_ms;
+};
+
+enum { NODE_OPERATIONS_MAX_DEFAULT = 16384, NODE_CONNECTION_OPERATIONS_MAX_DEFAULT = 4096 };
+
+void node_init(struct shard *shard, const struct node_options *options);
+
+/* The stop has begun: new requests are answered STOPPING; the rest goes on. */
+void node_drain(struct shard *shard);
+
+/* Operations taken from clients and not answered yet, on this shard. */
+uint32_t node_in_flight(const struct shard *shard);
