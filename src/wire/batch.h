@@ -9,12 +9,6 @@
 #include "base/status.h"
 #include "peer.pb-c.h"
 
-enum {
-    /* What one message may take once unpacked, on top of its own size: see arena.h. */
-    BATCH_UNPACK_FACTOR = 8,
-    BATCH_UNPACK_SLACK_BYTES = 256 * 1024,
-};
-
 /* Begin a batch in an empty buffer. */
 void batch_begin(struct buffer *batch, uint64_t from_node, uint32_t from_shard);
 

@@ -14,6 +14,7 @@ enum {
     DEADLINE_MS_MAX = 60000,
     SCAN_LIMIT_DEFAULT = 1000,
     SCAN_LIMIT_MAX = 10000,
+    SCAN_CURSOR_BYTES_MAX = 2048,
 };
 
 /* The first frame of a connection.
