@@ -56,7 +56,8 @@ enum status store_get(struct store *store, enum store_table table, struct bytes 
                       struct bytes *out);
 
 /* Stage a write; both are copied.
- * STATUS_NO_SPACE  The disk's reserve or the write set's bound would be passed; nothing is staged. */
+ * STATUS_NO_SPACE      The disk's reserve or the write set's bound would be passed; nothing is staged.
+ * STATUS_STORE_BROKEN  The engine failed; nothing is staged. */
 enum status store_put(struct store *store, enum store_table table, struct bytes key, struct bytes value);
 
 /* Stage a removal. Never refused: it frees space. */
@@ -74,6 +75,9 @@ enum status store_commit(struct store *store);
 enum status store_sync(struct store *store);
 
 struct store_stats store_stats(struct store *store);
+
+/* Why the store is broken; "" while it is not. Lives as long as the store. */
+const char *store_error(const struct store *store);
 
 /* Close cleanly: a checkpoint, then all files. What is staged is dropped. */
 void store_close(struct store *store);

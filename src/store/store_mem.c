@@ -1,0 +1,249 @@
+/* The in-memory engine: the simulator's disk.
+ *
+ * A skip list per table (Pugh, 1990) with heights from a stream of its own, so that a run depends on nothing
+ * but the calls made. Committed is not durable: an undo list remembers, for each write since the last sync,
+ * what was there before it. A sync forgets the list; a crash plays it backwards. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/prng.h"
+#include "store/store_engine.h"
+
+enum { LEVELS = 16 };
+
+struct blob {
+    size_t size;
+    uint8_t data[];
+};
+
+struct node {
+    struct blob *key;
+    struct blob *value;
+    uint32_t levels;
+    struct node *next[];
+};
+
+struct list {
+    struct node *head; /* of all LEVELS, without a key */
+};
+
+/* How to take one write back: @value NULL means that there was nothing under the key. */
+struct undo {
+    enum store_table table;
+    struct blob *key;
+    struct blob *value;
+};
+
+struct store_mem {
+    struct store store;
+    struct list lists[STORE_TABLES];
+    struct undo *undo;
+    size_t undo_count, undo_capacity;
+    uint64_t bytes;
+    struct prng prng;
+};
+
+static struct blob *blob_alloc(struct bytes from)
+{
+    struct blob *blob = malloc(sizeof *blob + from.size);
+    CHECK(blob != NULL);
+    blob->size = from.size;
+    if (from.size > 0) memcpy(blob->data, from.data, from.size);
+    return blob;
+}
+
+static struct bytes blob_bytes(const struct blob *blob)
+{
+    return bytes_of(blob->data, blob->size);
+}
+
+static struct node *node_alloc(uint32_t levels)
+{
+    struct node *node = calloc(1, sizeof *node + levels * sizeof(struct node *));
+    CHECK(node != NULL);
+    node->levels = levels;
+    return node;
+}
+
+static void node_free(struct node *node)
+{
+    free(node->key);
+    free(node->value);
+    free(node);
+}
+
+/* The first node not before @key; @before (if not NULL) gets its predecessor on each level. */
+static struct node *list_seek(const struct list *list, struct bytes key, struct node *before[LEVELS])
+{
+    struct node *at = list->head;
+    for (uint32_t level = LEVELS; level-- > 0;) {
+        while (at->next[level] != NULL && bytes_compare(blob_bytes(at->next[level]->key), key) < 0)
+            at = at->next[level];
+        if (before != NULL) before[level] = at;
+    }
+    return at->next[0];
+}
+
+static bool node_is(const struct node *node, struct bytes key)
+{
+    return node != NULL && bytes_equal(blob_bytes(node->key), key);
+}
+
+/* Put @value (NULL: nothing) under @key and return what was there (NULL: nothing). Takes @value, gives the
+ * old one. */
+static struct blob *mem_exchange(struct store_mem *mem, enum store_table table, struct bytes key,
+                                 struct blob *value)
+{
+    struct node *before[LEVELS];
+    struct node *node = list_seek(&mem->lists[table], key, before);
+    struct blob *old = NULL;
+    if (node_is(node, key)) {
+        old = node->value;
+        node->value = value;
+        mem->bytes -= key.size + old->size;
+        if (value == NULL) {
+            for (uint32_t level = 0; level < node->levels; level++)
+                before[level]->next[level] = node->next[level];
+            node_free(node);
+        }
+    } else if (value != NULL) {
+        uint32_t levels = 1;
+        while (levels < LEVELS && prng_chance(&mem->prng, 1, 4)) levels++;
+        node = node_alloc(levels);
+        node->key = blob_alloc(key);
+        node->value = value;
+        for (uint32_t level = 0; level < levels; level++) {
+            node->next[level] = before[level]->next[level];
+            before[level]->next[level] = node;
+        }
+    }
+    if (value != NULL) mem->bytes += key.size + value->size;
+    return old;
+}
+
+static struct store_mem *mem_of(struct store *store)
+{
+    return (struct store_mem *)store;
+}
+
+static enum status mem_get(struct store *store, enum store_table table, struct bytes key, struct arena *arena,
+                           struct bytes *out)
+{
+    const struct node *node = list_seek(&mem_of(store)->lists[table], key, NULL);
+    if (!node_is(node, key)) return STATUS_NOT_FOUND;
+    uint8_t *copy = arena_try(arena, node->value->size);
+    if (copy == NULL) return STATUS_NO_MEMORY;
+    memcpy(copy, node->value->data, node->value->size);
+    *out = bytes_of(copy, node->value->size);
+    return STATUS_OK;
+}
+
+static enum status mem_scan(struct store *store, enum store_table table, struct bytes from, struct bytes to,
+                            store_visit *visit, void *context)
+{
+    for (const struct node *node = list_seek(&mem_of(store)->lists[table], from, NULL); node != NULL;
+         node = node->next[0]) {
+        if (to.size > 0 && bytes_compare(blob_bytes(node->key), to) >= 0) break;
+        if (!visit(context, blob_bytes(node->key), blob_bytes(node->value))) break;
+    }
+    return STATUS_OK;
+}
+
+static void undo_push(struct store_mem *mem, struct undo undo)
+{
+    if (mem->undo_count == mem->undo_capacity) {
+        mem->undo_capacity = mem->undo_capacity > 0 ? 2 * mem->undo_capacity : 64;
+        mem->undo = realloc(mem->undo, mem->undo_capacity * sizeof *mem->undo);
+        CHECK(mem->undo != NULL);
+    }
+    mem->undo[mem->undo_count++] = undo;
+}
+
+static enum status mem_apply(struct store *store, struct store_write *const *writes, size_t count)
+{
+    struct store_mem *mem = mem_of(store);
+    for (size_t i = 0; i < count; i++) {
+        const struct store_write *write = writes[i];
+        struct blob *value = write->removed ? NULL : blob_alloc(write->value);
+        struct blob *old = mem_exchange(mem, write->table, write->key, value);
+        undo_push(mem, (struct undo){.table = write->table, .key = blob_alloc(write->key), .value = old});
+    }
+    return STATUS_OK;
+}
+
+static enum status mem_sync(struct store *store)
+{
+    struct store_mem *mem = mem_of(store);
+    for (size_t i = 0; i < mem->undo_count; i++) {
+        free(mem->undo[i].key);
+        free(mem->undo[i].value);
+    }
+    mem->undo_count = 0;
+    return STATUS_OK;
+}
+
+static void mem_stats(struct store *store, struct store_stats *stats)
+{
+    stats->bytes_on_disk = mem_of(store)->bytes;
+}
+
+static enum status mem_room(struct store *store, size_t bytes)
+{
+    (void)store, (void)bytes;
+    return STATUS_OK;
+}
+
+static void mem_close(struct store *store)
+{
+    struct store_mem *mem = mem_of(store);
+    mem_sync(store);
+    for (int table = 0; table < STORE_TABLES; table++) {
+        for (struct node *node = mem->lists[table].head, *next; node != NULL; node = next) {
+            next = node->next[0];
+            node_free(node);
+        }
+    }
+    free(mem->undo);
+    store_fini(store);
+    free(mem);
+}
+
+static const struct store_engine mem_engine = {
+    .get = mem_get,
+    .scan = mem_scan,
+    .apply = mem_apply,
+    .sync = mem_sync,
+    .stats = mem_stats,
+    .room = mem_room,
+    .close = mem_close,
+};
+
+struct store *store_mem_open(void)
+{
+    struct store_mem *mem = calloc(1, sizeof *mem);
+    CHECK(mem != NULL);
+    store_init(&mem->store, &mem_engine);
+    prng_init(&mem->prng, 1);
+    for (int table = 0; table < STORE_TABLES; table++) mem->lists[table].head = node_alloc(LEVELS);
+    return &mem->store;
+}
+
+void store_mem_crash(struct store *store)
+{
+    CHECK(store->engine == &mem_engine);
+    struct store_mem *mem = mem_of(store);
+    store_unstage(store);
+    while (mem->undo_count > 0) {
+        struct undo *undo = &mem->undo[--mem->undo_count];
+        free(mem_exchange(mem, undo->table, blob_bytes(undo->key), undo->value));
+        free(undo->key);
+    }
+}
+
+void store_mem_break(struct store *store)
+{
+    CHECK(store->engine == &mem_engine);
+    snprintf(store->error, sizeof store->error, "broken on command");
+    store->broken = true;
+}
