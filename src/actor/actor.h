@@ -42,6 +42,7 @@ struct turn {
     const struct ring *ring;
     const struct peers *peers;      /* who can be reached, in this shard's opinion */
     struct counters *counters;
+    bool store_broken; /* an actor saw the store fail: nothing of this turn leaves, and the shard starts anew */
 };
 
 /* A message as its receiver sees it: borrowed until the turn ends. */
@@ -85,6 +86,12 @@ uint64_t turn_arm(struct turn *turn, struct actor *actor, uint64_t at_ns, uint64
 
 /* Take a timer back. A timer that has fired, or 0, is ignored. */
 void turn_disarm(struct turn *turn, uint64_t timer);
+
+/* Answer a client with a Response already packed: the same, for answers put together piece by piece. */
+void turn_answer_packed(struct turn *turn, uint64_t connection, struct bytes response);
+
+/* Judge all peers at this turn's time; those that changed are told to every actor (peer_changed). */
+void turn_judge_peers(struct turn *turn);
 
 /* The owner of the cluster state, or the news from it, gives the shard a new snapshot (moved into the shard). Seen by
  * the messages that follow. */

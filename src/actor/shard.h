@@ -76,7 +76,9 @@ void shard_durable(struct shard *shard, uint64_t turn);
 
 struct outbox *shard_outbox(struct shard *shard);
 struct counters *shard_counters(struct shard *shard);
-struct turn *shard_last_turn(struct shard *shard); /* for tests: the context of a turn outside of one */
+
+/* What actors and tests see of a turn: the last one's, outside of any. */
+struct turn *shard_turn_context(struct shard *shard);
 
 /* Run every actor's check(). */
 void shard_check(const struct shard *shard);

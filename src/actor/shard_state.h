@@ -1,0 +1,60 @@
+/* The inside of a shard, shared by shard.c (mail and turns) and turn.c (what actors call). */
+#pragma once
+
+#include "actor/release.h"
+#include "actor/shard.h"
+
+enum { SHARD_ACTORS_MAX = 16 };
+
+enum item_kind { ITEM_BATCH, ITEM_CLIENT_FRAME, ITEM_CLIENT_CLOSED, ITEM_LINK_UP, ITEM_LINK_DOWN };
+
+/* One arrival. A batch is read message by message and may be left half read by the end of a turn. */
+struct item {
+    enum item_kind kind;
+    uint64_t from;      /* BATCH, LINK: the node. CLIENT: the connection. */
+    struct bytes bytes; /* BATCH, CLIENT_FRAME */
+    bool opened;        /* BATCH: its head was read; bytes is what is left */
+    struct address sender;
+    void (*release)(void *owner);
+    void *owner;
+};
+
+struct shard {
+    struct shard_options options;
+    struct turn turn;
+    struct arena arena;
+    struct prng prng;
+    struct timers timers;
+    struct peers peers;
+    struct counters counters;
+    struct outbox outbox;
+    struct release release;
+    uint64_t committed_turn, durable_turn;
+
+    struct actor *actors[SHARD_ACTORS_MAX];
+    uint32_t actor_count;
+    struct actor *by_kind[SHARD_KINDS_MAX];
+    struct actor *client_actor;
+
+    struct item *mail; /* a ring: mail_count items from mail_first on */
+    uint32_t mail_first, mail_count, mail_capacity;
+    size_t mail_bytes;
+
+    struct mail *local; /* messages to this shard's own actors, of this turn */
+    uint32_t local_count, local_capacity;
+
+    /* The snapshot, and those that this turn has replaced: actors may still hold what they borrowed. */
+    struct cluster *cluster;
+    struct ring *ring;
+    struct retired {
+        struct cluster *cluster;
+        struct ring *ring;
+    } *retired;
+    uint32_t retired_count, retired_capacity;
+};
+
+/* The actor whose kind of message it is; NULL for none. */
+static inline struct actor *shard_actor_for(const struct shard *shard, Dynode__Peer__Message__BodyCase kind)
+{
+    return (unsigned)kind < SHARD_KINDS_MAX ? shard->by_kind[kind] : NULL;
+}
