@@ -119,15 +119,18 @@ static enum status wt_get(struct store *store, enum store_table table, struct by
         error = cursor->search(cursor);
         if (!try_again(error)) break;
     }
-    if (error == WT_NOTFOUND) return STATUS_NOT_FOUND;
-    WT_ITEM value;
-    if (error == 0) error = cursor->get_value(cursor, &value);
+    bool found = error == 0;
+    uint8_t *copy = NULL;
+    WT_ITEM value = {0};
+    if (found) error = cursor->get_value(cursor, &value);
+    if (found && error == 0) {
+        copy = arena_try(arena, value.size);
+        if (copy != NULL && value.size > 0) memcpy(copy, value.data, value.size);
+    }
+    /* Also after a miss: the key stays set, and an LSM cursor would begin its next walk there. */
+    if (error == 0 || error == WT_NOTFOUND) error = cursor->reset(cursor);
     if (error != 0) return broken(wt, "get", error);
-
-    uint8_t *copy = arena_try(arena, value.size);
-    if (copy != NULL && value.size > 0) memcpy(copy, value.data, value.size);
-    error = cursor->reset(cursor);
-    if (error != 0) return broken(wt, "get", error);
+    if (!found) return STATUS_NOT_FOUND;
     if (copy == NULL) return STATUS_NO_MEMORY;
     *out = bytes_of(copy, value.size);
     return STATUS_OK;
@@ -136,11 +139,12 @@ static enum status wt_get(struct store *store, enum store_table table, struct by
 /* Put @cursor on the first key not before @key, or after it if @after. */
 static int cursor_seek(WT_CURSOR *cursor, struct bytes key, bool after)
 {
+    int order, error = cursor->reset(cursor);
+    if (error != 0) return error;
     if (key.size == 0) return cursor->next(cursor);
     WT_ITEM item = item_of(key);
-    int order;
     cursor->set_key(cursor, &item);
-    int error = cursor->search_near(cursor, &order);
+    error = cursor->search_near(cursor, &order);
     if (error != 0) return error;
     return order < 0 || (order == 0 && after) ? cursor->next(cursor) : 0;
 }

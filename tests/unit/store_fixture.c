@@ -1,6 +1,7 @@
 #include "store_test.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,10 +21,13 @@ void directory_remove(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* A file that has gone since it was listed is left out. */
 static void file_copy(const char *from, const char *to)
 {
     char block[65536];
-    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    FILE *in = fopen(from, "rb");
+    if (in == NULL && errno == ENOENT) return;
+    FILE *out = fopen(to, "wb");
     CHECK(in != NULL);
     CHECK(out != NULL);
     for (size_t size; (size = fread(block, 1, sizeof block, in)) > 0;)
@@ -32,20 +36,31 @@ static void file_copy(const char *from, const char *to)
     CHECK(fclose(out) == 0);
 }
 
-/* Not the lock: to open and close it here would give up the lock that this process has on it (POSIX). */
+static bool is_log(const char *name)
+{
+    return strncmp(name, "WiredTigerLog.", 14) == 0;
+}
+
+/* The logs first: WiredTiger may be removing those that its last checkpoint made needless, and a copy with an
+ * older checkpoint and newer logs would be one that no power cut leaves. Not the lock: to open and close it
+ * here would give up the lock that this process has on it (POSIX). */
 void directory_copy(const char *from, const char *to)
 {
-    DIR *directory = opendir(from);
-    CHECK(directory != NULL);
     CHECK(mkdir(to, 0700) == 0);
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
-        char source[1024], target[1024];
-        if (entry->d_name[0] == '.' || strcmp(entry->d_name, "WiredTiger.lock") == 0) continue;
-        snprintf(source, sizeof source, "%s/%s", from, entry->d_name);
-        snprintf(target, sizeof target, "%s/%s", to, entry->d_name);
-        file_copy(source, target);
+    for (int logs = 1; logs >= 0; logs--) {
+        DIR *directory = opendir(from);
+        CHECK(directory != NULL);
+        for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+            char source[1024], target[1024];
+            const char *name = entry->d_name;
+            if (name[0] == '.' || strcmp(name, "WiredTiger.lock") == 0 || is_log(name) != (logs != 0))
+                continue;
+            snprintf(source, sizeof source, "%s/%s", from, name);
+            snprintf(target, sizeof target, "%s/%s", to, name);
+            file_copy(source, target);
+        }
+        closedir(directory);
     }
-    closedir(directory);
 }
 
 enum status fixture_open(struct fixture *f)
