@@ -41,10 +41,11 @@ bool vv_descends(const struct vv *a, const struct vv *b);
 
 bool vv_equal(const struct vv *a, const struct vv *b);
 
-/* The union, in @arena. */
+/* The union: @a or @b itself (sharing its entries) where that is it, else in @arena. */
 struct vv vv_join(const struct vv *a, const struct vv *b, struct arena *arena);
 
-/* The vector with one dot more, in @arena: the entry becomes max(old, dot.counter). */
+/* The vector with one dot more: its entry becomes max(old, dot.counter). @vv itself where that changes nothing, else in
+ * @arena. */
 struct vv vv_with(const struct vv *vv, struct dot dot, struct arena *arena);
 
 /* Total order of dots: clock, then counter. <0, 0, >0. */

@@ -8,10 +8,11 @@
 #include <stdint.h>
 
 struct hlc {
-    uint64_t last; /* the last stamp minted here */
+    uint64_t last; /* the last stamp minted here, before a floor raised it */
 };
 
-/* A stamp above @floor, above every stamp minted before by this clock, and at least @wall_ms << 16.
+/* A stamp above @floor and at least @wall_ms << 16. It also exceeds every stamp that this clock minted before, but for
+ * those that their floor raised: a key with a stamp from the future gets later ones, and lends them to no other key.
  * At the end of the number space (a floor of 2^64-1, which a broken peer may send) it stays there. */
 uint64_t hlc_mint(struct hlc *hlc, uint64_t wall_ms, uint64_t floor);
 

@@ -48,14 +48,16 @@ enum {
 /* True when the rules above hold. What a peer or a disk sends is checked once, when it is decoded. */
 bool object_valid(const struct object *object);
 
-/* The join of @a and @b under @rule, in @arena. */
+/* The join of @a and @b under @rule. It shares what it can with them and is otherwise in @arena. Its context may have
+ * more than VV_ENTRIES_MAX entries (up to the sum of both): then it must not be stored, for it would not decode. */
 struct object object_merge(const struct object *a, const struct object *b, enum table_rule rule, struct arena *arena);
 
 /* A new write on top of @current: what @context covers is superseded, the rest stays beside it.
  *
  * @write carries the value, kind, expiry and token; its dot and stamp must already be set (replica mints them).
  * STATUS_TOO_MANY_SIBLINGS  the result would pass the limits above; *out is untouched. A write that leaves no more
- *                           siblings and no more bytes than before is always taken, so that a client can resolve. */
+ *                           siblings and no more bytes than before is always taken, so that a client can resolve.
+ * STATUS_TOO_LARGE          the context would pass VV_ENTRIES_MAX; *out is untouched. */
 enum status object_write(const struct object *current, const struct vv *context, const struct sibling *write,
                          enum table_rule rule, struct arena *arena, struct object *out);
 
