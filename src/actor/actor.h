@@ -1,12 +1,13 @@
 /* Actor: a state machine on one shard that sees plain data and leaves plain data.
  *
- * It has no clock, socket, file, lock, thread or unseeded randomness: all it may use is in `struct turn`. What it wants
- * done it leaves in the outbox (turn_send...), in the store's write set, or as a timer; the shard (shard.h) carries that
- * out when the turn ends. The same object code runs in a server and in the simulator.
+ * It has no clock, socket, file, lock, thread or unseeded randomness: all it may use is in `struct turn`.
+ * What it wants done it leaves in the outbox (turn_send...), in the store's write set, or as a timer; the
+ * shard (shard.h) carries that out when the turn ends. The same object code runs in a server and in the
+ * simulator.
  *
- * Messages to an actor of the same shard are delivered within the turn, as pointers into the turn's arena; all others are
- * packed at once. Which actor gets a message is a matter of its kind: each body of peer.proto's Message belongs to one
- * actor. */
+ * Messages to an actor of the same shard are delivered within the turn, as pointers into the turn's arena;
+ * all others are packed at once. Which actor gets a message is a matter of its kind: each body of
+ * peer.proto's Message belongs to one actor. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,14 +36,15 @@ struct turn {
     struct address self;
     uint32_t shards; /* of this node */
     struct shard *shard;
-    struct arena *arena;            /* reset when the turn ends */
+    struct arena *arena; /* reset when the turn ends */
     struct store *store;
     struct prng *prng;
-    const struct cluster *cluster;  /* members and tables; may be newer in the next turn */
+    const struct cluster *cluster; /* members and tables; may be newer in the next turn */
     const struct ring *ring;
-    const struct peers *peers;      /* who can be reached, in this shard's opinion */
+    const struct peers *peers; /* who can be reached, in this shard's opinion */
     struct counters *counters;
-    bool store_broken; /* an actor saw the store fail: nothing of this turn leaves, and the shard starts anew */
+    bool store_broken; /* an actor saw the store fail: nothing of this turn leaves, and the shard starts anew
+                        */
 };
 
 /* A message as its receiver sees it: borrowed until the turn ends. */
@@ -65,15 +67,16 @@ struct actor {
     void (*free)(struct actor *actor);
 };
 
-/* Send a message; it may leave at once. @body and all it points at must live until the turn ends. An @to of this shard is
- * delivered in this turn, after what was sent before it. A node that is not reachable gets nothing: silence. */
+/* Send a message; it may leave at once. @body and all it points at must live until the turn ends. An @to of
+ * this shard is delivered in this turn, after what was sent before it. A node that is not reachable gets
+ * nothing: silence. */
 void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
                const void *body);
 
-/* Send what says that a write is done: it waits until everything this turn (and each turn before it) wrote is durable.
- * Also to this shard itself: delivered in a later turn. */
-void turn_send_durable(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
-                       const void *body);
+/* Send what says that a write is done: it waits until everything this turn (and each turn before it) wrote is
+ * durable. Also to this shard itself: delivered in a later turn. */
+void turn_send_durable(struct turn *turn, struct address to, uint64_t request,
+                       Dynode__Peer__Message__BodyCase kind, const void *body);
 
 /* Answer a client: @response is packed at once and leaves when the turn ends. */
 void turn_answer(struct turn *turn, uint64_t connection, const Dynode__Client__Response *response);
@@ -93,8 +96,8 @@ void turn_answer_packed(struct turn *turn, uint64_t connection, struct bytes res
 /* Judge all peers at this turn's time; those that changed are told to every actor (peer_changed). */
 void turn_judge_peers(struct turn *turn);
 
-/* The owner of the cluster state, or the news from it, gives the shard a new snapshot (moved into the shard). Seen by
- * the messages that follow. */
+/* The owner of the cluster state, or the news from it, gives the shard a new snapshot (moved into the shard).
+ * Seen by the messages that follow. */
 void turn_adopt_cluster(struct turn *turn, struct cluster *cluster);
 
 static inline bool address_is(struct address a, struct address b)

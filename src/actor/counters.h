@@ -1,4 +1,5 @@
-/* Counters of one shard since its start: plain numbers, written by its thread alone, read by a message (ReportShard). */
+/* Counters of one shard since its start: plain numbers, written by its thread alone, read by a message
+ * (ReportShard). */
 #pragma once
 
 #include <stdint.h>

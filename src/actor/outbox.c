@@ -44,7 +44,8 @@ bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct byt
     return true;
 }
 
-/* The size of the longest run of whole messages, from the batch's start, that is at most @bytes_max; at least one. */
+/* The size of the longest run of whole messages, from the batch's start, that is at most @bytes_max; at least
+ * one. */
 static size_t cut(const struct buffer *batch, size_t bytes_max)
 {
     uint64_t node;

@@ -1,8 +1,9 @@
-/* Outbox: what a shard's turns have left for others, one growing batch per destination, and the answers to clients.
+/* Outbox: what a shard's turns have left for others, one growing batch per destination, and the answers to
+ * clients.
  *
- * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch to a node at its bound
- * drops what is added (its coordinator takes it for silence); to a shard of the same node nothing is dropped: what is in
- * flight there is bounded by admission. */
+ * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch to a node
+ * at its bound drops what is added (its coordinator takes it for silence); to a shard of the same node
+ * nothing is dropped: what is in flight there is bounded by admission. */
 #pragma once
 
 #include "base/bytes.h"
@@ -12,10 +13,11 @@
 enum { OUTBOX_NODE_BYTES_MAX = 64 * 1024 * 1024 };
 
 struct outbox_queue {
-    uint64_t node;  /* this node's id: then @shard is the destination; else another node, whichever its shard */
+    uint64_t
+        node; /* this node's id: then @shard is the destination; else another node, whichever its shard */
     uint32_t shard;
-    struct buffer batch;   /* empty, or a packed peer.proto Batch */
-    uint64_t dropped;      /* messages */
+    struct buffer batch; /* empty, or a packed peer.proto Batch */
+    uint64_t dropped;    /* messages */
 };
 
 /* One answer: a whole frame with its length, in outbox.answer_bytes. */
@@ -35,8 +37,9 @@ struct outbox {
     struct buffer answer_bytes;
 };
 
-/* Hosts: take a queue's batch: swapped with *batch, which must be empty (its memory is reused). False if there is none. A
- * batch longer than @bytes_max is cut between messages and the rest stays (each message is below FRAME_PEER_BYTES_MAX). */
+/* Hosts: take a queue's batch: swapped with *batch, which must be empty (its memory is reused). False if
+ * there is none. A batch longer than @bytes_max is cut between messages and the rest stays (each message is
+ * below FRAME_PEER_BYTES_MAX). */
 bool outbox_take(struct outbox *outbox, uint32_t queue, size_t bytes_max, struct buffer *batch);
 
 /* Hosts: forget the answers once they have been handed on. */

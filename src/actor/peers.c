@@ -11,8 +11,10 @@ static uint32_t place_of(const struct peers *peers, uint64_t node)
     uint32_t low = 0, high = peers->count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (peers->list[middle].node < node) low = middle + 1;
-        else high = middle;
+        if (peers->list[middle].node < node)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }

@@ -1,7 +1,8 @@
 /* Peers: which nodes this shard can reach, in its own opinion.
  *
- * A peer is reachable while the link that we dialled is up and something was heard from it within PEER_SILENCE_NS. Links
- * ping every PEER_PING_NS. Phi accrual replaces the fixed limit later, behind peers_reachable. */
+ * A peer is reachable while the link that we dialled is up and something was heard from it within
+ * PEER_SILENCE_NS. Links ping every PEER_PING_NS. Phi accrual replaces the fixed limit later, behind
+ * peers_reachable. */
 #pragma once
 
 #include <stdbool.h>

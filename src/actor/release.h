@@ -1,4 +1,5 @@
-/* Release: what says that a write is done waits here until its turn is durable, and leaves in the order of the turns.
+/* Release: what says that a write is done waits here until its turn is durable, and leaves in the order of
+ * the turns.
  *
  *      turn 7 stages  ack A        turn 8 stages  ack B, ack C          durable(8)
  *      release: (7: A)             release: (7: A) (8: B, C)            release: -      outbox: A B C

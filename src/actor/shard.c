@@ -125,9 +125,12 @@ void shard_deliver(struct shard *shard, uint64_t from_node, struct bytes batch, 
                    void *owner)
 {
     if (from_node == 0) from_node = shard->options.self.node;
-    struct item item = {.kind = ITEM_BATCH, .from = from_node, .bytes = batch, .release = release, .owner = owner};
-    if (release != NULL) push(shard, item);
-    else push_copy(shard, item);
+    struct item item = {
+        .kind = ITEM_BATCH, .from = from_node, .bytes = batch, .release = release, .owner = owner};
+    if (release != NULL)
+        push(shard, item);
+    else
+        push_copy(shard, item);
 }
 
 void shard_client_frame(struct shard *shard, uint64_t connection, struct bytes payload)
@@ -308,7 +311,8 @@ void shard_durable(struct shard *shard, uint64_t turn)
 static enum status end_turn(struct shard *shard)
 {
     bool wrote = store_staged_bytes(shard->options.store) > 0;
-    if (shard->turn.store_broken || store_commit(shard->options.store) != STATUS_OK) return STATUS_STORE_BROKEN;
+    if (shard->turn.store_broken || store_commit(shard->options.store) != STATUS_OK)
+        return STATUS_STORE_BROKEN;
     if (wrote || release_holds(&shard->release, shard->committed_turn + 1)) {
         bool all_durable = shard->durable_turn == shard->committed_turn;
         shard->committed_turn++;

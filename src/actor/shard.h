@@ -1,15 +1,14 @@
-/* Shard: one core's actors, mail, timers and store, and the turn that runs them. It knows no concrete actor, no thread, no
- * clock: a host calls it (runtime/ with a thread, sim/world with an event heap).
+/* Shard: one core's actors, mail, timers and store, and the turn that runs them. It knows no concrete actor,
+ * no thread, no clock: a host calls it (runtime/ with a thread, sim/world with an event heap).
  *
  *      shard_deliver, shard_client_frame, shard_link_changed ...    what has arrived
- *      shard_turn                                                   due timers, up to SHARD_TURN_MESSAGES of mail; commit
- *      outbox_... , answers_...                                     what may leave at once: take it now
- *      (sync the store, here or on a flusher's thread)
- *      shard_durable(turn)                                          releases what waited for that turn
+ *      shard_turn                                                   due timers, up to SHARD_TURN_MESSAGES of
+ * mail; commit outbox_... , answers_...                                     what may leave at once: take it
+ * now (sync the store, here or on a flusher's thread) shard_durable(turn) releases what waited for that turn
  *      outbox_... , answers_...
  *
- * A turn ends at SHARD_TURN_MESSAGES or SHARD_TURN_WRITE_BYTES. If its commit fails the shard is broken: nothing of that
- * turn leaves, and the host frees it and starts anew as after a crash. */
+ * A turn ends at SHARD_TURN_MESSAGES or SHARD_TURN_WRITE_BYTES. If its commit fails the shard is broken:
+ * nothing of that turn leaves, and the host frees it and starts anew as after a crash. */
 #pragma once
 
 #include "actor/actor.h"
@@ -43,12 +42,14 @@ void shard_set_client_actor(struct shard *shard, struct actor *actor);
 /* The first snapshot, before the first turn (moved). */
 void shard_set_cluster(struct shard *shard, struct cluster *cluster);
 
-/* A batch has come from a shard of this node or over a link from @from_node (0: from this node). Its sender is checked
- * against the batch's own word. @release(@owner) is called once it has been read; NULL: @batch is copied. */
+/* A batch has come from a shard of this node or over a link from @from_node (0: from this node). Its sender
+ * is checked against the batch's own word. @release(@owner) is called once it has been read; NULL: @batch is
+ * copied. */
 void shard_deliver(struct shard *shard, uint64_t from_node, struct bytes batch, void (*release)(void *owner),
                    void *owner);
 
-/* A frame of a client, without its length: copied. @connection is the host's name for it, never used twice. */
+/* A frame of a client, without its length: copied. @connection is the host's name for it, never used twice.
+ */
 void shard_client_frame(struct shard *shard, uint64_t connection, struct bytes payload);
 void shard_client_closed(struct shard *shard, uint64_t connection);
 
@@ -66,8 +67,8 @@ uint64_t shard_next_timer_ns(const struct shard *shard);
  * STATUS_STORE_BROKEN  The store failed: the outbox is empty and the shard can only be freed. */
 enum status shard_turn(struct shard *shard, uint64_t now_ns, uint64_t wall_ms);
 
-/* The number of the last turn that must be synced before its answers may leave; equal to the last one given to
- * shard_durable when nothing waits. */
+/* The number of the last turn that must be synced before its answers may leave; equal to the last one given
+ * to shard_durable when nothing waits. */
 uint64_t shard_committed_turn(const struct shard *shard);
 uint64_t shard_durable_turn(const struct shard *shard);
 

@@ -49,7 +49,7 @@ struct shard {
     struct retired {
         struct cluster *cluster;
         struct ring *ring;
-    } *retired;
+    } * retired;
     uint32_t retired_count, retired_capacity;
 };
 

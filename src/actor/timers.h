@@ -1,4 +1,5 @@
-/* Timers of one shard: a binary heap by (time, order of arming), so that equal times fire in the order they were armed. */
+/* Timers of one shard: a binary heap by (time, order of arming), so that equal times fire in the order they
+ * were armed. */
 #pragma once
 
 #include <stdbool.h>

@@ -54,8 +54,8 @@ void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__P
     batch_add(&queue->batch, &message);
 }
 
-void turn_send_durable(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
-                       const void *body)
+void turn_send_durable(struct turn *turn, struct address to, uint64_t request,
+                       Dynode__Peer__Message__BodyCase kind, const void *body)
 {
     struct shard *shard = turn->shard;
     if (to.node == turn->self.node) to.shard %= turn->shards;
@@ -74,8 +74,10 @@ static void add_answer(struct outbox *outbox, uint64_t connection, size_t size, 
         outbox->answers = realloc(outbox->answers, outbox->answer_capacity * sizeof(*outbox->answers));
         CHECK(outbox->answers != NULL);
     }
-    outbox->answers[outbox->answer_count++] = (struct answer){
-        .connection = connection, .offset = outbox->answer_bytes.size - size, .size = size, .hang_up = hang_up};
+    outbox->answers[outbox->answer_count++] = (struct answer){.connection = connection,
+                                                              .offset = outbox->answer_bytes.size - size,
+                                                              .size = size,
+                                                              .hang_up = hang_up};
 }
 
 void turn_answer(struct turn *turn, uint64_t connection, const Dynode__Client__Response *response)

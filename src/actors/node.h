@@ -21,6 +21,7 @@ struct node_options {
     uint32_t connection_operations_max; /* in flight on one connection */
     bool filled;                        /* false: the store was lost, and counts for no read */
     uint64_t started_wall_ms;
+    uint64_t (*resident_bytes)(void); /* memory of the process, for NodeReport; NULL: not told */
 };
 
 enum { NODE_OPERATIONS_MAX_DEFAULT = 16384, NODE_CONNECTION_OPERATIONS_MAX_DEFAULT = 4096 };

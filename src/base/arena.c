@@ -29,7 +29,8 @@ static void allocator_free(void *data, void *pointer)
 void arena_init(struct arena *arena, size_t bytes_max)
 {
     *arena = (struct arena){.bytes_max = bytes_max};
-    arena->allocator = (ProtobufCAllocator){.alloc = allocator_alloc, .free = allocator_free, .allocator_data = arena};
+    arena->allocator =
+        (ProtobufCAllocator){.alloc = allocator_alloc, .free = allocator_free, .allocator_data = arena};
 }
 
 static void free_chunks(struct arena_chunk *chunk)

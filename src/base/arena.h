@@ -1,8 +1,8 @@
 /* Arena: memory that is given back all at once.
  *
- * A turn unpacks, merges and answers in one arena that is reset when the turn ends: no frees, no leaks. An arena
- * belongs to one thread. The bound keeps what a peer or a client sends from growing the heap (protobuf-c itself
- * has none: 1 MiB of empty repeated messages becomes 50-90 MiB). */
+ * A turn unpacks, merges and answers in one arena that is reset when the turn ends: no frees, no leaks. An
+ * arena belongs to one thread. The bound keeps what a peer or a client sends from growing the heap
+ * (protobuf-c itself has none: 1 MiB of empty repeated messages becomes 50-90 MiB). */
 #pragma once
 
 #include <stdalign.h>
@@ -19,14 +19,16 @@ struct arena {
     ProtobufCAllocator allocator;
 };
 
-/* @bytes_max is the bound between resets, 0 for none. Allocates nothing yet. The arena must not move afterwards. */
+/* @bytes_max is the bound between resets, 0 for none. Allocates nothing yet. The arena must not move
+ * afterwards. */
 void arena_init(struct arena *arena, size_t bytes_max);
 void arena_fini(struct arena *arena);
 
 /* Forget everything, keep the first chunk for reuse (up to 1 MiB; larger ones are freed). */
 void arena_reset(struct arena *arena);
 
-/* Uninitialised memory, aligned for any type. NULL when the bound is reached. size 0 gives a valid pointer. */
+/* Uninitialised memory, aligned for any type. NULL when the bound is reached. size 0 gives a valid pointer.
+ */
 void *arena_try(struct arena *arena, size_t size);
 
 /* As arena_try, for sizes our own code has bounded: ends the process at the bound. */

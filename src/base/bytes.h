@@ -33,7 +33,8 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 /* As memcmp, and a prefix sorts before what it begins. */
 int bytes_compare(struct bytes a, struct bytes b);
 
-/* A copy that belongs to @arena. Ends the process when the arena is at its bound: use it for sizes already checked. */
+/* A copy that belongs to @arena. Ends the process when the arena is at its bound: use it for sizes already
+ * checked. */
 struct bytes bytes_copy(struct arena *arena, struct bytes from);
 
 /* Owns its memory, doubles as it grows. Zero-initialised is empty and valid. */

@@ -1,4 +1,5 @@
-/* Prng: xoshiro256** (Blackman and Vigna, 2018), seeded by splitmix64. One stream a shard; the simulator seeds it. */
+/* Prng: xoshiro256** (Blackman and Vigna, 2018), seeded by splitmix64. One stream a shard; the simulator
+ * seeds it. */
 #pragma once
 
 #include <stdint.h>

@@ -3,8 +3,8 @@
 const char *status_name(enum status status)
 {
     switch (status) {
-#define X(name, number, text)                                                                                          \
-    case STATUS_##name:                                                                                                \
+#define X(name, number, text)                                                                                \
+    case STATUS_##name:                                                                                      \
         return #name;
         STATUS_LIST(X)
 #undef X
@@ -15,8 +15,8 @@ const char *status_name(enum status status)
 const char *status_text(enum status status)
 {
     switch (status) {
-#define X(name, number, text)                                                                                          \
-    case STATUS_##name:                                                                                                \
+#define X(name, number, text)                                                                                \
+    case STATUS_##name:                                                                                      \
         return text;
         STATUS_LIST(X)
 #undef X

@@ -92,8 +92,8 @@ enum status message_unpack(struct bytes packed, struct arena *arena, Dynode__Pee
     enum status status = unpack(&dynode__peer__message__descriptor, packed, arena, &out);
     if (status != STATUS_OK) return status;
     Dynode__Peer__Message *m = (Dynode__Peer__Message *)out;
-    /* All members of the union are pointers: a set case with a NULL body does not happen in protobuf-c, but costs a word
-     * to be sure of. */
+    /* All members of the union are pointers: a set case with a NULL body does not happen in protobuf-c, but
+     * costs a word to be sure of. */
     if (m->body_case == DYNODE__PEER__MESSAGE__BODY__NOT_SET || m->ping == NULL) return STATUS_INVALID;
     *message = m;
     return STATUS_OK;

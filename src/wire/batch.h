@@ -1,7 +1,7 @@
 /* Batch: all that a shard has for one destination: a packed dynode.peer.Batch that grows message by message.
  *
- * Protobuf fields may simply follow one another, so a batch is built by appending and read field by field: neither side
- * ever holds a tree of all its messages. */
+ * Protobuf fields may simply follow one another, so a batch is built by appending and read field by field:
+ * neither side ever holds a tree of all its messages. */
 #pragma once
 
 #include "base/arena.h"
@@ -15,7 +15,8 @@ void batch_begin(struct buffer *batch, uint64_t from_node, uint32_t from_shard);
 /* Append one message. */
 void batch_add(struct buffer *batch, const Dynode__Peer__Message *message);
 
-/* Append one message that is already packed as a field of a batch (batch_add to an empty buffer makes one). */
+/* Append one message that is already packed as a field of a batch (batch_add to an empty buffer makes one).
+ */
 static inline void batch_add_packed(struct buffer *batch, struct bytes field)
 {
     buffer_append(batch, field.data, field.size);

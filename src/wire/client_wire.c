@@ -25,14 +25,16 @@ static const uint64_t ttl_ms_max = 100ULL * 366 * 24 * 3600 * 1000;
 enum status client_hello_unpack(struct bytes payload, struct arena *arena, Dynode__Client__ClientHello **out)
 {
     ProtobufCMessage *message;
-    if (unpack(&dynode__client__client_hello__descriptor, payload, arena, &message) != STATUS_OK) return STATUS_INVALID;
+    if (unpack(&dynode__client__client_hello__descriptor, payload, arena, &message) != STATUS_OK)
+        return STATUS_INVALID;
     Dynode__Client__ClientHello *hello = (Dynode__Client__ClientHello *)message;
     if (hello->magic != CLIENT_HELLO_MAGIC) return STATUS_INVALID;
     *out = hello;
     return hello->version == CLIENT_PROTOCOL_VERSION ? STATUS_OK : STATUS_WRONG_VERSION;
 }
 
-enum status request_unpack(struct bytes payload, struct arena *arena, Dynode__Client__Request **out, const char **why)
+enum status request_unpack(struct bytes payload, struct arena *arena, Dynode__Client__Request **out,
+                           const char **why)
 {
     ProtobufCMessage *message;
     enum status status = unpack(&dynode__client__request__descriptor, payload, arena, &message);
@@ -48,18 +50,19 @@ enum status request_unpack(struct bytes payload, struct arena *arena, Dynode__Cl
     for (size_t i = 0; i < request->n_operations; i++) {
         Dynode__Client__Operation *operation = request->operations[i];
         unpack_strip(&operation->base);
-        if (operation->kind_case != DYNODE__CLIENT__OPERATION__KIND__NOT_SET) unpack_strip(&operation->get->base);
+        if (operation->kind_case != DYNODE__CLIENT__OPERATION__KIND__NOT_SET)
+            unpack_strip(&operation->get->base);
     }
     *out = request;
     return STATUS_OK;
 }
 
-#define REQUIRE(condition, code, sentence)                                                                             \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            *why = (sentence);                                                                                         \
-            return (code);                                                                                             \
-        }                                                                                                              \
+#define REQUIRE(condition, code, sentence)                                                                   \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            *why = (sentence);                                                                               \
+            return (code);                                                                                   \
+        }                                                                                                    \
     } while (0)
 
 static enum status check_key(const char *table, ProtobufCBinaryData key, const char **why)
@@ -83,7 +86,8 @@ static enum status check_quorum(uint32_t number, Dynode__Client__Level level, ui
 static enum status check_write(ProtobufCBinaryData context, Dynode__Client__Precondition precondition,
                                const Dynode__Client__WriteToken *token, const char **why)
 {
-    REQUIRE(context.len <= CONTEXT_BYTES_MAX, STATUS_TOO_LARGE, "the context is longer than any that was handed out");
+    REQUIRE(context.len <= CONTEXT_BYTES_MAX, STATUS_TOO_LARGE,
+            "the context is longer than any that was handed out");
     REQUIRE((unsigned)precondition <= DYNODE__CLIENT__PRECONDITION__IF_CONTEXT, STATUS_INVALID,
             "the precondition must be NONE, IF_ABSENT or IF_CONTEXT");
     REQUIRE(precondition != DYNODE__CLIENT__PRECONDITION__IF_CONTEXT || context.len > 0, STATUS_INVALID,
@@ -100,7 +104,8 @@ static enum status check_put(const Dynode__Client__Put *put, const char **why)
     if (status != STATUS_OK) return status;
     REQUIRE(put->value.len <= VALUE_BYTES_MAX, STATUS_TOO_LARGE, "the value is larger than 1048576 bytes");
     REQUIRE(put->ttl_ms <= ttl_ms_max, STATUS_INVALID, "the time to live is longer than 100 years");
-    REQUIRE(put->ttl_ms == 0 || !put->for_ever, STATUS_INVALID, "give either a time to live or for_ever, not both");
+    REQUIRE(put->ttl_ms == 0 || !put->for_ever, STATUS_INVALID,
+            "give either a time to live or for_ever, not both");
     return STATUS_OK;
 }
 
@@ -125,14 +130,16 @@ enum status operation_check(const Dynode__Client__Operation *operation, const ch
     case DYNODE__CLIENT__OPERATION__KIND_SCAN:
         REQUIRE(operation->scan->table[0] != '\0', STATUS_INVALID, "no table is named");
         REQUIRE(operation->scan->limit <= SCAN_LIMIT_MAX, STATUS_INVALID, "a page has at most 10000 keys");
-        REQUIRE(operation->scan->cursor.len <= SCAN_CURSOR_BYTES_MAX, STATUS_INVALID, "the cursor is not of a scan");
+        REQUIRE(operation->scan->cursor.len <= SCAN_CURSOR_BYTES_MAX, STATUS_INVALID,
+                "the cursor is not of a scan");
         return STATUS_OK;
     case DYNODE__CLIENT__OPERATION__KIND_CREATE_TABLE: {
         const Dynode__Client__TableInfo *table = operation->create_table->table;
         REQUIRE(table != NULL, STATUS_INVALID, "no table is described");
         REQUIRE(name_valid(bytes_str(table->name)), STATUS_INVALID,
                 "a table's name has 1 to 63 letters, digits, '-', '_' or '.'");
-        REQUIRE((unsigned)table->rule <= DYNODE__CLIENT__RULE__LWW, STATUS_INVALID, "the rule must be SIBLINGS or LWW");
+        REQUIRE((unsigned)table->rule <= DYNODE__CLIENT__RULE__LWW, STATUS_INVALID,
+                "the rule must be SIBLINGS or LWW");
         REQUIRE(table->ttl_ms <= ttl_ms_max, STATUS_INVALID, "the time to live is longer than 100 years");
         return STATUS_OK;
     }

@@ -57,8 +57,8 @@ struct bytes context_seal(const struct context_secret *secret, uint64_t tag, str
     return bytes_of(packed, dynode__object__sealed_context__pack(&message, packed));
 }
 
-enum status context_unseal(const struct context_secret *secret, uint64_t tag, struct bytes key, struct bytes sealed,
-                           struct arena *arena, struct vv *context, uint64_t *stamp)
+enum status context_unseal(const struct context_secret *secret, uint64_t tag, struct bytes key,
+                           struct bytes sealed, struct arena *arena, struct vv *context, uint64_t *stamp)
 {
     if (sealed.size == 0) {
         *context = (struct vv){0};
@@ -67,13 +67,16 @@ enum status context_unseal(const struct context_secret *secret, uint64_t tag, st
     }
     ProtobufCMessage *out;
     if (sealed.size > CONTEXT_BYTES_MAX) return STATUS_INVALID;
-    if (unpack(&dynode__object__sealed_context__descriptor, sealed, arena, &out) != STATUS_OK) return STATUS_INVALID;
+    if (unpack(&dynode__object__sealed_context__descriptor, sealed, arena, &out) != STATUS_OK)
+        return STATUS_INVALID;
     const Dynode__Object__SealedContext *message = (Dynode__Object__SealedContext *)out;
     if (message->n_clocks != message->n_counters || message->n_clocks > VV_ENTRIES_MAX) return STATUS_INVALID;
-    struct vv vv = {.entries = ARENA_ARRAY(arena, struct dot, message->n_clocks), .count = (uint32_t)message->n_clocks};
+    struct vv vv = {.entries = ARENA_ARRAY(arena, struct dot, message->n_clocks),
+                    .count = (uint32_t)message->n_clocks};
     for (uint32_t i = 0; i < vv.count; i++)
         vv.entries[i] = (struct dot){.clock = message->clocks[i], .counter = message->counters[i]};
-    if (!vv_valid(&vv) || message->seal != seal(secret, tag, key, &vv, message->stamp, arena)) return STATUS_INVALID;
+    if (!vv_valid(&vv) || message->seal != seal(secret, tag, key, &vv, message->stamp, arena))
+        return STATUS_INVALID;
     *context = vv;
     *stamp = message->stamp;
     return STATUS_OK;

@@ -1,6 +1,7 @@
 #include "wire/frame.h"
 
-enum frame_state frame_next(struct bytes input, size_t payload_bytes_max, struct bytes *payload, size_t *bytes)
+enum frame_state frame_next(struct bytes input, size_t payload_bytes_max, struct bytes *payload,
+                            size_t *bytes)
 {
     *bytes = 0;
     if (input.size < FRAME_HEADER_BYTES) return FRAME_PARTIAL;

@@ -1,5 +1,5 @@
-/* Unpack: protobuf-c into an arena, with a bound that protobuf-c itself does not have: a megabyte of empty repeated
- * messages may become 50-90 MiB of heap (LIBRARIES.md). */
+/* Unpack: protobuf-c into an arena, with a bound that protobuf-c itself does not have: a megabyte of empty
+ * repeated messages may become 50-90 MiB of heap (LIBRARIES.md). */
 #pragma once
 
 #include "base/arena.h"
@@ -12,14 +12,14 @@ enum {
     UNPACK_SLACK_BYTES = 1024 * 1024,
 };
 
-/* Unpack @packed as @type into @arena; the caller casts *out. It still has to be validated: absent submessages are NULL,
- * enums and bools may hold anything.
- * STATUS_INVALID    It does not decode.
+/* Unpack @packed as @type into @arena; the caller casts *out. It still has to be validated: absent
+ * submessages are NULL, enums and bools may hold anything. STATUS_INVALID    It does not decode.
  * STATUS_NO_MEMORY  Its tree is above the bound. */
 enum status unpack(const ProtobufCMessageDescriptor *type, struct bytes packed, struct arena *arena,
                    ProtobufCMessage **out);
 
-/* Forget the unknown fields of one message (not of those within), so that packing it again does not pass them on. */
+/* Forget the unknown fields of one message (not of those within), so that packing it again does not pass them
+ * on. */
 static inline void unpack_strip(ProtobufCMessage *message)
 {
     message->n_unknown_fields = 0;

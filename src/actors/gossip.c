@@ -1,0 +1,357 @@
+#include "actors/gossip.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "actors/identity.h"
+#include "actors/result.h"
+#include "base/check.h"
+#include "version/hlc.h"
+#include "wire/client_wire.h"
+#include "wire/cluster_wire.h"
+
+/* A change that waits until all that can be reached have it. */
+struct change {
+    bool used;
+    struct address asker;
+    uint64_t asker_request;
+    uint64_t timer;
+    uint32_t waiting_count;
+    struct address *waiting; /* who has not acknowledged yet */
+};
+
+struct gossip {
+    struct actor actor;
+    bool owner;
+    struct hlc hlc;
+    uint64_t round; /* of sending the state: its Message's request number, so that an answer names what it
+                       answers */
+    uint64_t rounds[GOSSIP_CHANGES_MAX]; /* the round in which a change was sent */
+    struct change changes[GOSSIP_CHANGES_MAX];
+};
+
+enum { TIMER_PING = GOSSIP_CHANGES_MAX }; /* below it: a change's deadline */
+
+static const uint64_t ms = 1000000;
+
+/* --- the state --- */
+
+static void send_state(struct gossip *gossip, struct turn *turn, struct address to)
+{
+    turn_send(turn, to, gossip->round, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE,
+              cluster_to_message(turn->cluster, turn->arena));
+}
+
+/* Who else must know: this node's other shards, and the owner shard of each node that can be reached. */
+static uint32_t audience(const struct turn *turn, struct address *list)
+{
+    uint32_t count = 0;
+    for (uint32_t shard = 0; shard < turn->shards; shard++)
+        if (shard != turn->self.shard)
+            list[count++] = (struct address){.node = turn->self.node, .shard = shard};
+    for (uint32_t i = 0; i < turn->cluster->member_count; i++) {
+        uint64_t node = turn->cluster->members[i].id;
+        if (node == turn->self.node || !peers_reachable(turn->peers, node)) continue;
+        list[count++] = (struct address){.node = node, .shard = CLUSTER_OWNER_SHARD};
+    }
+    return count;
+}
+
+/* Adopt a new state (moved), keep it, and let everybody know. Returns whom was told, in the turn's arena. */
+static enum status publish(struct gossip *gossip, struct turn *turn, struct cluster *cluster,
+                           struct address **told, uint32_t *told_count)
+{
+    enum status status = cluster_save(turn->store, cluster, turn->arena);
+    if (status != STATUS_OK) {
+        cluster_fini(cluster);
+        free(cluster);
+        return status;
+    }
+    turn_adopt_cluster(turn, cluster);
+    gossip->round++;
+    *told = ARENA_ARRAY(turn->arena, struct address, turn->shards + cluster->member_count);
+    *told_count = audience(turn, *told);
+    for (uint32_t i = 0; i < *told_count; i++) send_state(gossip, turn, (*told)[i]);
+    return STATUS_OK;
+}
+
+static struct cluster *copy_of(const struct cluster *cluster)
+{
+    struct cluster *copy = calloc(1, sizeof(*copy));
+    CHECK(copy != NULL);
+    cluster_copy(cluster, copy);
+    return copy;
+}
+
+static void acknowledge(struct turn *turn, const struct mail *mail)
+{
+    Dynode__Peer__ClusterStateAck *ack = ARENA_NEW(turn->arena, Dynode__Peer__ClusterStateAck);
+    dynode__peer__cluster_state_ack__init(ack);
+    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK, ack);
+}
+
+static void receive_state(struct gossip *gossip, struct turn *turn, const struct mail *mail)
+{
+    struct cluster *incoming = calloc(1, sizeof(*incoming));
+    CHECK(incoming != NULL);
+    bool inside = mail->from.node == turn->self.node;
+    if (cluster_unpack(mail->body, incoming) != STATUS_OK || incoming->id != turn->cluster->id ||
+        incoming->vnodes != turn->cluster->vnodes || inside == gossip->owner) {
+        turn->counters->invalid++;
+        cluster_fini(incoming);
+        free(incoming);
+        return;
+    }
+    if (inside) { /* from our owner: the state as it is */
+        turn_adopt_cluster(turn, incoming);
+        acknowledge(turn, mail);
+        return;
+    }
+    struct cluster *merged = copy_of(turn->cluster);
+    bool changed = cluster_merge(merged, incoming);
+    cluster_fini(incoming);
+    free(incoming);
+    struct address *told;
+    uint32_t told_count;
+    if (changed) {
+        if (publish(gossip, turn, merged, &told, &told_count) == STATUS_OK) acknowledge(turn, mail);
+        return;
+    }
+    cluster_fini(merged);
+    free(merged);
+    acknowledge(turn, mail);
+}
+
+/* --- changes by clients --- */
+
+static void answer_change(struct turn *turn, struct address asker, uint64_t request,
+                          Dynode__Client__Result *result)
+{
+    Dynode__Peer__Administered *message = ARENA_NEW(turn->arena, Dynode__Peer__Administered);
+    dynode__peer__administered__init(message);
+    message->result = result;
+    /* Durable: what it says is in our own store, written in this turn or an earlier one. */
+    turn_send_durable(turn, asker, request, DYNODE__PEER__MESSAGE__BODY_ADMINISTERED, message);
+}
+
+static void finish_change(struct turn *turn, struct change *change)
+{
+    answer_change(turn, change->asker, change->asker_request, result_new(turn->arena, STATUS_OK, NULL));
+    turn_disarm(turn, change->timer);
+    free(change->waiting);
+    *change = (struct change){0};
+}
+
+static void strike(struct turn *turn, struct change *change, struct address who, bool whole_node)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < change->waiting_count; i++) {
+        struct address one = change->waiting[i];
+        bool same = whole_node ? one.node == who.node : address_is(one, who);
+        if (!same) change->waiting[kept++] = one;
+    }
+    change->waiting_count = kept;
+    if (kept == 0) finish_change(turn, change);
+}
+
+static void receive_ack(struct gossip *gossip, struct turn *turn, const struct mail *mail)
+{
+    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++) {
+        struct change *change = &gossip->changes[i];
+        if (change->used && mail->request >= gossip->rounds[i]) strike(turn, change, mail->from, false);
+    }
+}
+
+static enum status create_table(struct gossip *gossip, struct turn *turn, struct cluster *cluster,
+                                const Dynode__Client__TableInfo *info, const char **why)
+{
+    uint32_t members = cluster->member_count;
+    uint32_t n = info->n != 0 ? info->n : members < 3 ? members : 3;
+    struct table table = {
+        .id = prng_next(turn->prng),
+        .rule = (enum table_rule)info->rule,
+        .n = n,
+        .r = info->r != 0 ? info->r : n / 2 + 1,
+        .w = info->w != 0 ? info->w : n / 2 + 1,
+        .ttl_ms = info->ttl_ms,
+        .alter_stamp = hlc_mint(&gossip->hlc, turn->wall_ms, 0),
+        .alter_node = turn->self.node,
+    };
+    snprintf(table.name, sizeof(table.name), "%s", info->name);
+    return cluster_create_table(cluster, &table, why);
+}
+
+static enum status alter_table(struct gossip *gossip, struct turn *turn, struct cluster *cluster,
+                               const Dynode__Client__AlterTable *alter, const char **why)
+{
+    const struct table *table = cluster_find_table(cluster, bytes_str(alter->name));
+    if (table == NULL) return STATUS_NO_SUCH_TABLE;
+    uint64_t stamp = hlc_mint(&gossip->hlc, turn->wall_ms, table->alter_stamp), for_ever = 0;
+    return cluster_alter_table(cluster, bytes_str(alter->name), alter->r != 0 ? &alter->r : NULL,
+                               alter->w != 0 ? &alter->w : NULL,
+                               alter->ttl_for_ever  ? &for_ever
+                               : alter->ttl_ms != 0 ? &alter->ttl_ms
+                                                    : NULL,
+                               stamp, turn->self.node, why);
+}
+
+static enum status apply(struct gossip *gossip, struct turn *turn, struct cluster *cluster,
+                         const Dynode__Client__Operation *operation, const char **why)
+{
+    switch (operation->kind_case) {
+    case DYNODE__CLIENT__OPERATION__KIND_CREATE_TABLE:
+        return create_table(gossip, turn, cluster, operation->create_table->table, why);
+    case DYNODE__CLIENT__OPERATION__KIND_ALTER_TABLE:
+        return alter_table(gossip, turn, cluster, operation->alter_table, why);
+    case DYNODE__CLIENT__OPERATION__KIND_DROP_TABLE:
+        return cluster_drop_table(cluster, bytes_str(operation->drop_table->name));
+    default:
+        return STATUS_INVALID;
+    }
+}
+
+static void receive_administer(struct gossip *gossip, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__Administer *message = mail->body;
+    const char *why = NULL;
+    if (mail->from.node != turn->self.node || !gossip->owner) {
+        turn->counters->invalid++;
+        return;
+    }
+    uint32_t place = 0;
+    while (place < GOSSIP_CHANGES_MAX && gossip->changes[place].used) place++;
+    struct cluster *cluster = copy_of(turn->cluster);
+    enum status status = place < GOSSIP_CHANGES_MAX ? apply(gossip, turn, cluster, message->operation, &why)
+                                                    : STATUS_OVERLOADED;
+    struct address *told;
+    uint32_t told_count = 0;
+    if (status == STATUS_OK) {
+        status = publish(gossip, turn, cluster, &told, &told_count);
+    } else {
+        cluster_fini(cluster);
+        free(cluster);
+    }
+    if (status == STATUS_NO_SPACE) {
+        status = STATUS_UNAVAILABLE;
+        why = "the disk of this node is full";
+    }
+    if (status != STATUS_OK || told_count == 0) {
+        answer_change(turn, mail->from, mail->request, result_new(turn->arena, status, why));
+        return;
+    }
+    struct change *change = &gossip->changes[place];
+    uint64_t wait_ms = (uint64_t)message->deadline_ms * 8 / 10;
+    if (wait_ms > GOSSIP_SPREAD_MS_MAX) wait_ms = GOSSIP_SPREAD_MS_MAX;
+    *change = (struct change){.used = true, .asker = mail->from, .asker_request = mail->request};
+    change->waiting = malloc(told_count * sizeof(*change->waiting));
+    CHECK(change->waiting != NULL);
+    memcpy(change->waiting, told, told_count * sizeof(*change->waiting));
+    change->waiting_count = told_count;
+    change->timer = turn_arm(turn, &gossip->actor, turn->now_ns + wait_ms * ms, place);
+    gossip->rounds[place] = gossip->round;
+}
+
+/* --- pings --- */
+
+static void ping(struct gossip *gossip, struct turn *turn)
+{
+    Dynode__Peer__Ping *message = ARENA_NEW(turn->arena, Dynode__Peer__Ping);
+    dynode__peer__ping__init(message);
+    for (uint32_t i = 0; i < turn->cluster->member_count; i++) {
+        uint64_t node = turn->cluster->members[i].id;
+        if (node == turn->self.node) continue;
+        struct address to = {.node = node, .shard = turn->self.shard};
+        turn_send(turn, to, 0, DYNODE__PEER__MESSAGE__BODY_PING, message);
+    }
+    turn_judge_peers(turn);
+    turn_arm(turn, &gossip->actor, turn->now_ns + PEER_PING_NS, TIMER_PING);
+}
+
+/* The answer goes to the shard that asked: with other shard counts no link leads from us to it otherwise. */
+static void receive_ping(struct turn *turn, const struct mail *mail)
+{
+    Dynode__Peer__Pong *message = ARENA_NEW(turn->arena, Dynode__Peer__Pong);
+    dynode__peer__pong__init(message);
+    turn_send(turn, mail->from, 0, DYNODE__PEER__MESSAGE__BODY_PONG, message);
+}
+
+static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
+{
+    struct gossip *gossip = (struct gossip *)actor;
+    if (argument == TIMER_PING) {
+        ping(gossip, turn);
+        return;
+    }
+    struct change *change = &gossip->changes[argument];
+    CHECK(change->used);
+    change->timer = 0;
+    finish_change(turn, change);
+}
+
+static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, bool reachable)
+{
+    struct gossip *gossip = (struct gossip *)actor;
+    if (!gossip->owner) return;
+    if (reachable) {
+        send_state(gossip, turn, (struct address){.node = node, .shard = CLUSTER_OWNER_SHARD});
+        return;
+    }
+    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
+        if (gossip->changes[i].used) strike(turn, &gossip->changes[i], (struct address){.node = node}, true);
+}
+
+static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
+{
+    struct gossip *gossip = (struct gossip *)actor;
+    switch (mail->kind) {
+    case DYNODE__PEER__MESSAGE__BODY_PING:
+        receive_ping(turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_PONG: /* that it came was all: shard.c has noted it */
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE:
+        receive_state(gossip, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK:
+        receive_ack(gossip, turn, mail);
+        break;
+    default:
+        CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_ADMINISTER);
+        receive_administer(gossip, turn, mail);
+    }
+}
+
+static void check(const struct actor *actor)
+{
+    const struct gossip *gossip = (const struct gossip *)actor;
+    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
+        if (gossip->changes[i].used) CHECK(gossip->changes[i].waiting_count > 0);
+}
+
+static void free_gossip(struct actor *actor)
+{
+    struct gossip *gossip = (struct gossip *)actor;
+    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++) free(gossip->changes[i].waiting);
+    free(gossip);
+}
+
+void gossip_add(struct shard *shard)
+{
+    static const Dynode__Peer__Message__BodyCase kinds[] = {
+        DYNODE__PEER__MESSAGE__BODY_PING,          DYNODE__PEER__MESSAGE__BODY_PONG,
+        DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK,
+        DYNODE__PEER__MESSAGE__BODY_ADMINISTER,
+    };
+    struct turn *turn = shard_turn_context(shard);
+    struct gossip *gossip = calloc(1, sizeof(*gossip));
+    CHECK(gossip != NULL);
+    gossip->actor = (struct actor){.name = "gossip",
+                                   .receive = receive,
+                                   .timeout = timeout,
+                                   .peer_changed = peer_changed,
+                                   .check = check,
+                                   .free = free_gossip};
+    gossip->owner = turn->self.shard == CLUSTER_OWNER_SHARD;
+    shard_add_actor(shard, &gossip->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
+    turn_arm(turn, &gossip->actor, 0, TIMER_PING);
+}

@@ -1,0 +1,21 @@
+/* Gossip, in its smallest form: who is there, and the one cluster state.
+ *
+ * Every shard pings the shard of its number on each member every PEER_PING_NS and judges who is silent
+ * (actor/peers.h). The cluster state (members and tables) is owned by shard CLUSTER_OWNER_SHARD of each node:
+ * it merges what arrives, keeps it in its store, gives it to its node's other shards, and sends it whole to a
+ * peer when their link comes up and to all when it changes.
+ *
+ *      Administer (create, alter, drop a table) --> merged, stored, sent to all --> answered when all that
+ * can be reached have it durably, or at the deadline: the state spreads all the same, so that is OK too.
+ */
+#pragma once
+
+#include "actor/shard.h"
+
+enum {
+    GOSSIP_CHANGES_MAX = 64,     /* under way at once; more are OVERLOADED */
+    GOSSIP_SPREAD_MS_MAX = 2000, /* a change waits so long for others, if its deadline does */
+};
+
+/* Make it and add it to the shard. The shard's cluster must be set. */
+void gossip_add(struct shard *shard);

@@ -1,0 +1,312 @@
+#include "actors/replica.h"
+
+#include <stdlib.h>
+
+#include "actors/replica_scan.h"
+#include "base/check.h"
+#include "base/hash.h"
+#include "version/hlc.h"
+#include "version/object.h"
+#include "wire/object_wire.h"
+
+/* The tenure of one vnode: id 0 until the first mint. */
+struct tenure {
+    uint64_t clock;
+    uint64_t counter;
+};
+
+struct replica {
+    struct actor actor;
+    bool filled;
+    struct hlc hlc;
+    uint32_t vnodes;
+    struct tenure *tenures; /* by vnode */
+};
+
+/* What the store holds of a key, as far as it can be read. */
+struct held_object {
+    struct bytes store_key;
+    struct bytes encoded; /* size 0: nothing */
+    struct object object;
+};
+
+static struct store_place place_of(const Dynode__Peer__Place *place)
+{
+    return (struct store_place){.vnode = place->vnode,
+                                .hash = place->hash,
+                                .tag = place->tag,
+                                .key = bytes_of(place->key.data, place->key.len)};
+}
+
+/* Is this key's home shard here? A message that says otherwise is a peer's mistake, or its ring is another.
+ */
+static enum status check_place(const struct turn *turn, const Dynode__Peer__Place *place, uint32_t n)
+{
+    if (place == NULL || place->key.len < 1 || place->vnode % turn->shards != turn->self.shard)
+        return STATUS_INVALID;
+    if (hash64(bytes_of(place->key.data, place->key.len), place->tag) != place->hash) return STATUS_INVALID;
+    if (ring_vnode(turn->ring, place->hash) != place->vnode) return STATUS_INVALID;
+    if (n < 1 || n > TABLE_N_MAX) return STATUS_INVALID;
+    return ring_is_home(turn->ring, place->vnode, n, turn->self.node) ? STATUS_OK : STATUS_NOT_HOME;
+}
+
+static void forget_clock(struct replica *replica, uint32_t vnode)
+{
+    replica->tenures[vnode] = (struct tenure){0};
+}
+
+/* A context that names our clock above our own counter knows a mint that we do not: memory has gone. */
+static void judge_context(struct replica *replica, uint32_t vnode, const struct vv *context)
+{
+    const struct tenure *tenure = &replica->tenures[vnode];
+    if (tenure->clock != 0 && vv_get(context, tenure->clock) > tenure->counter) forget_clock(replica, vnode);
+}
+
+/* Read an object. STATUS_NOT_FOUND leaves an empty one. STATUS_CORRUPT: unreadable; its clock is given up,
+ * and *out is as for NOT_FOUND, so that what comes from other homes can replace it. */
+static enum status load(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at,
+                        struct held_object *out)
+{
+    struct store_place place = place_of(at);
+    *out = (struct held_object){.store_key = store_key_encode(&place, turn->arena)};
+    struct bytes stored, encoded;
+    enum status status = store_get(turn->store, STORE_OBJECTS, out->store_key, turn->arena, &stored);
+    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+    if (status != STATUS_OK) return status;
+    status = object_unseal(out->store_key, stored, &encoded);
+    if (status == STATUS_OK) status = object_decode(encoded, turn->arena, &out->object);
+    if (status == STATUS_OK) {
+        out->encoded = encoded;
+    } else if (status == STATUS_CORRUPT) {
+        turn->counters->corrupt++;
+        forget_clock(replica, at->vnode);
+    }
+    return status;
+}
+
+static enum status save(struct turn *turn, const struct held_object *held, struct bytes encoded)
+{
+    turn->counters->replica_writes++;
+    return store_put(turn->store, STORE_OBJECTS, held->store_key,
+                     object_seal(held->store_key, encoded, turn->arena));
+}
+
+/* --- Read --- */
+
+static void receive_read(struct replica *replica, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__Read *read = mail->body;
+    Dynode__Peer__ReadAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__ReadAnswer);
+    dynode__peer__read_answer__init(answer);
+    struct held_object held;
+    turn->counters->replica_reads++;
+    enum status status = check_place(turn, read->place, read->n);
+    if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
+    if (status == STATUS_OK) status = load(replica, turn, read->place, &held);
+    if (status == STATUS_OK) {
+        answer->digest = object_digest(held.encoded);
+        if (!read->digest || held.encoded.size <= REPLICA_DIGEST_BYTES)
+            answer->object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)held.encoded.data,
+                                                   .len = held.encoded.size};
+    }
+    answer->status = status;
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, answer);
+}
+
+/* --- Merge --- */
+
+static enum status merge(struct replica *replica, struct turn *turn, const Dynode__Peer__Merge *message)
+{
+    enum status status = check_place(turn, message->place, message->n);
+    if (status != STATUS_OK) return status;
+    struct bytes encoded = bytes_of(message->object.data, message->object.len);
+    struct object incoming;
+    if (object_decode(encoded, turn->arena, &incoming) != STATUS_OK) return STATUS_INVALID;
+    judge_context(replica, message->place->vnode, &incoming.context);
+    struct held_object held;
+    status = load(replica, turn, message->place, &held);
+    if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
+    if (status == STATUS_OK) {
+        if (bytes_equal(held.encoded, encoded)) return STATUS_OK;
+        enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
+        struct object merged = object_merge(&held.object, &incoming, rule, turn->arena);
+        if (object_equal(&merged, &held.object)) return STATUS_OK;
+        if (!object_equal(&merged, &incoming)) encoded = object_encode(&merged, turn->arena);
+    }
+    return save(turn, &held, encoded);
+}
+
+static void receive_merge(struct replica *replica, struct turn *turn, const struct mail *mail)
+{
+    Dynode__Peer__Merged *answer = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
+    dynode__peer__merged__init(answer);
+    answer->status = merge(replica, turn, mail->body);
+    if (mail->request != 0)
+        turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_MERGED, answer);
+}
+
+/* --- Mint --- */
+
+static struct vv mint_context(const Dynode__Peer__Mint *mint, struct arena *arena)
+{
+    CHECK(mint->n_clocks == mint->n_counters);
+    struct vv vv = {.entries = ARENA_ARRAY(arena, struct dot, mint->n_clocks),
+                    .count = (uint32_t)mint->n_clocks};
+    for (uint32_t i = 0; i < vv.count; i++)
+        vv.entries[i] = (struct dot){.clock = mint->clocks[i], .counter = mint->counters[i]};
+    return vv;
+}
+
+static struct dot mint_dot(struct replica *replica, struct turn *turn, uint32_t vnode)
+{
+    struct tenure *tenure = &replica->tenures[vnode];
+    while (tenure->clock == 0) tenure->clock = prng_next(turn->prng);
+    return (struct dot){.clock = tenure->clock, .counter = ++tenure->counter};
+}
+
+static bool precondition_holds(const Dynode__Peer__Mint *mint, const struct object *current,
+                               const struct vv *context, uint64_t wall_ms)
+{
+    switch (mint->precondition) {
+    case DYNODE__CLIENT__PRECONDITION__IF_ABSENT:
+        return object_live_count(current, wall_ms) == 0;
+    case DYNODE__CLIENT__PRECONDITION__IF_CONTEXT:
+        return vv_equal(&current->context, context);
+    default:
+        return true;
+    }
+}
+
+/* The state before the write: what is stored here, joined with what other homes answered. */
+static enum status gather(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
+                          struct held_object *held, struct object *current)
+{
+    enum status status = load(replica, turn, mint->place, held);
+    if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
+    if (status == STATUS_CORRUPT && mint->n_others == 0) return status;
+    *current = held->object;
+    for (size_t i = 0; i < mint->n_others; i++) {
+        struct object other;
+        ProtobufCBinaryData encoded = mint->others[i];
+        if (encoded.len == 0) continue;
+        if (object_decode(bytes_of(encoded.data, encoded.len), turn->arena, &other) != STATUS_OK)
+            return STATUS_CORRUPT;
+        *current = object_merge(current, &other, mint->rule, turn->arena);
+    }
+    judge_context(replica, mint->place->vnode, &current->context);
+    return STATUS_OK;
+}
+
+static enum status mint(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
+                        struct bytes *encoded, bool *alone)
+{
+    struct held_object held;
+    struct object current, result;
+    enum status status = gather(replica, turn, mint, &held, &current);
+    if (status != STATUS_OK) return status;
+    struct vv context = mint->cover_all ? current.context : mint_context(mint, turn->arena);
+    struct write_token token = {.client = mint->token_client, .sequence = mint->token_sequence};
+
+    const struct sibling *before = object_find_token(&current, token);
+    if (before != NULL) { /* a retry of a write that is already here */
+        *encoded = object_encode(&current, turn->arena);
+        *alone = current.count == 1;
+        return bytes_equal(held.encoded, *encoded) ? STATUS_OK : save(turn, &held, *encoded);
+    }
+    if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {
+        *encoded = object_encode(&current, turn->arena);
+        return STATUS_CONFLICT;
+    }
+    judge_context(replica, mint->place->vnode, &context);
+    uint64_t floor = object_stamp_max(&current);
+    if (mint->stamp_floor > floor) floor = mint->stamp_floor;
+    struct sibling write = {
+        .dot = mint_dot(replica, turn, mint->place->vnode),
+        .stamp = hlc_mint(&replica->hlc, turn->wall_ms, floor),
+        .token = token,
+        .expires_ms = mint->expires_ms,
+        .tombstone = mint->tombstone,
+        .value = bytes_of(mint->value.data, mint->value.len),
+    };
+    status = object_write(&current, &context, &write, mint->rule, turn->arena, &result);
+    if (status != STATUS_OK) {
+        *encoded = object_encode(&current, turn->arena);
+        return status;
+    }
+    *encoded = object_encode(&result, turn->arena);
+    *alone = result.count == 1 && dot_compare(result.siblings[0].dot, write.dot) == 0;
+    return save(turn, &held, *encoded);
+}
+
+static void receive_mint(struct replica *replica, struct turn *turn, const struct mail *mail)
+{
+    CHECK(address_is(mail->from, turn->self));
+    const Dynode__Peer__Mint *message = mail->body;
+    Dynode__Peer__Minted *minted = ARENA_NEW(turn->arena, Dynode__Peer__Minted);
+    dynode__peer__minted__init(minted);
+    struct bytes encoded = {0};
+    bool alone = false;
+    minted->status = mint(replica, turn, message, &encoded, &alone);
+    minted->object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)encoded.data, .len = encoded.size};
+    minted->alone = alone;
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_MINTED, minted);
+    if (minted->status != STATUS_OK) return;
+    Dynode__Peer__Merged *vote = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
+    dynode__peer__merged__init(vote);
+    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_MERGED, vote);
+}
+
+static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
+{
+    struct replica *replica = (struct replica *)actor;
+    if (mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT && !address_is(mail->from, turn->self)) {
+        turn->counters->invalid++; /* nobody mints for another shard */
+        return;
+    }
+    switch (mail->kind) {
+    case DYNODE__PEER__MESSAGE__BODY_READ:
+        receive_read(replica, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_MERGE:
+        receive_merge(replica, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_MINT:
+        receive_mint(replica, turn, mail);
+        break;
+    default:
+        CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD);
+        replica_scan(turn, mail);
+    }
+}
+
+static void check(const struct actor *actor)
+{
+    const struct replica *replica = (const struct replica *)actor;
+    for (uint32_t i = 0; i < replica->vnodes; i++)
+        CHECK((replica->tenures[i].clock == 0) == (replica->tenures[i].counter == 0));
+}
+
+static void free_replica(struct actor *actor)
+{
+    free(((struct replica *)actor)->tenures);
+    free(actor);
+}
+
+void replica_add(struct shard *shard, bool filled, uint32_t vnodes)
+{
+    static const Dynode__Peer__Message__BodyCase kinds[] = {
+        DYNODE__PEER__MESSAGE__BODY_READ,
+        DYNODE__PEER__MESSAGE__BODY_MERGE,
+        DYNODE__PEER__MESSAGE__BODY_MINT,
+        DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
+    };
+    struct replica *replica = calloc(1, sizeof(*replica));
+    CHECK(replica != NULL);
+    replica->actor =
+        (struct actor){.name = "replica", .receive = receive, .check = check, .free = free_replica};
+    replica->filled = filled;
+    replica->vnodes = vnodes;
+    replica->tenures = calloc(vnodes, sizeof(*replica->tenures));
+    CHECK(replica->tenures != NULL);
+    shard_add_actor(shard, &replica->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
+}

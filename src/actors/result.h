@@ -1,0 +1,18 @@
+/* Result: building client.proto's Result in a turn's arena. */
+#pragma once
+
+#include "actor/actor.h"
+#include "version/object.h"
+#include "wire/context.h"
+
+/* A result of @status with its plain sentence (none for OK), or with @why. */
+Dynode__Client__Result *result_new(struct arena *arena, enum status status, const char *why);
+
+/* Add the live siblings of @object and its context. Siblings of one write token are one write: shown once. */
+void result_add_object(Dynode__Client__Result *result, const struct object *object,
+                       const struct context_secret *secret, uint64_t tag, struct bytes key, bool context_only,
+                       const struct turn *turn);
+
+/* Add the receipt: those of @homes whose bit is set. */
+void result_add_replicas(Dynode__Client__Result *result, const uint64_t *homes, uint32_t bits,
+                         struct arena *arena);

@@ -1,0 +1,31 @@
+/* Router: the actor for clients: requests in, answers out.
+ *
+ *      frame --> Request --> admission --> each operation to its coordinator:
+ *          get                    the key's shard of this node, home or not
+ *          put, delete            the key's shard of this node if it is a home; else, once, of the first
+ * reachable home with a precondition    the first reachable home in the order of the preference list table
+ * operations       the owner of the cluster state;   scan, status: this node's shards Coordinated --> Result
+ * --> Response, in one frame or several
+ *
+ * A get that is forwarded to a shard of this node can't be lost. A write that was sent to another node is
+ * never sent again: when its link is lost the outcome is unknown, and the answer says so. Deadlines are kept
+ * here whatever happens elsewhere: every request is answered. A client that goes away cancels the answer,
+ * never the write. */
+#pragma once
+
+#include "actor/shard.h"
+
+struct node_options;
+
+enum {
+    ROUTER_FRAME_BYTES =
+        3 * 1048576, /* results are sent on once so many bytes of them wait; below a client's frame */
+};
+
+/* Make it and add it to the shard, as the actor for clients too. The options are copied. */
+struct actor *router_add(struct shard *shard, const struct node_options *options);
+
+/* From now on new requests are answered STOPPING. */
+void router_drain(struct actor *router);
+
+uint32_t router_in_flight(const struct actor *router);

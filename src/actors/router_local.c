@@ -1,0 +1,251 @@
+/* The router's operations that end on this node: scan, tables, the cluster's description, the node's report.
+ */
+#include <stdlib.h>
+
+#include "actors/result.h"
+#include "actors/router_state.h"
+#include "base/check.h"
+#include "wire/cluster_wire.h"
+
+/* --- scan: the shards in turn; the cursor is the shard and, within it, the last store key --- */
+
+enum { CURSOR_SHARD_BYTES = 2 };
+
+static struct bytes cursor_new(struct arena *arena, uint32_t shard, struct bytes key)
+{
+    uint8_t *cursor = arena_alloc(arena, CURSOR_SHARD_BYTES + key.size);
+    put_be16(cursor, (uint16_t)shard);
+    if (key.size > 0) memcpy(cursor + CURSOR_SHARD_BYTES, key.data, key.size);
+    return bytes_of(cursor, CURSOR_SHARD_BYTES + key.size);
+}
+
+void router_scan(struct router *router, struct turn *turn, struct task *task,
+                 const Dynode__Client__Scan *scan)
+{
+    const struct table *table = cluster_find_table(turn->cluster, bytes_str(scan->table));
+    uint32_t shard = scan->cursor.len >= CURSOR_SHARD_BYTES ? get_be16(scan->cursor.data) : 0;
+    if (table == NULL) {
+        router_done(router, turn, task, result_new(turn->arena, STATUS_NO_SUCH_TABLE, NULL));
+        return;
+    }
+    if (shard >= turn->shards || scan->cursor.len == 1) {
+        router_done(router, turn, task,
+                    result_new(turn->arena, STATUS_INVALID, "the cursor is not of a scan"));
+        return;
+    }
+    Dynode__Peer__ScanShard *message = ARENA_NEW(turn->arena, Dynode__Peer__ScanShard);
+    dynode__peer__scan_shard__init(message);
+    message->tag = table->tag;
+    message->n = table->n;
+    message->limit = scan->limit == 0 ? SCAN_LIMIT_DEFAULT : scan->limit;
+    message->count_only = scan->count_only;
+    message->primary_only = scan->primary_only;
+    if (scan->cursor.len > CURSOR_SHARD_BYTES)
+        message->cursor = (ProtobufCBinaryData){.data = scan->cursor.data + CURSOR_SHARD_BYTES,
+                                                .len = scan->cursor.len - CURSOR_SHARD_BYTES};
+    task->shard = shard;
+    struct address to = {.node = turn->self.node, .shard = shard};
+    turn_send(turn, to, task->id, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD, message);
+}
+
+void router_receive_scan(struct router *router, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__ScanAnswer *answer = mail->body;
+    struct task *task = tasks_find(&router->tasks, mail->request);
+    if (task == NULL || mail->from.node != turn->self.node) return;
+    Dynode__Client__Result *result = result_new(turn->arena, answer->status, NULL);
+    Dynode__Client__ScanPage *page = ARENA_NEW(turn->arena, Dynode__Client__ScanPage);
+    dynode__client__scan_page__init(page);
+    page->keys = answer->keys;
+    page->n_keys = answer->n_keys;
+    page->count = answer->count;
+    struct bytes cursor = {0};
+    if (answer->cursor.len > 0)
+        cursor = cursor_new(turn->arena, task->shard, bytes_of(answer->cursor.data, answer->cursor.len));
+    else if (task->shard + 1 < turn->shards)
+        cursor = cursor_new(turn->arena, task->shard + 1, cursor);
+    page->cursor = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)cursor.data, .len = cursor.size};
+    result->answer_case = DYNODE__CLIENT__RESULT__ANSWER_SCAN;
+    result->scan = page;
+    router_done(router, turn, task, result);
+}
+
+/* --- tables and cluster --- */
+
+void router_list_tables(struct router *router, struct turn *turn, struct task *task)
+{
+    Dynode__Client__TableList *list = ARENA_NEW(turn->arena, Dynode__Client__TableList);
+    dynode__client__table_list__init(list);
+    list->tables = ARENA_ARRAY(turn->arena, Dynode__Client__TableInfo *, turn->cluster->table_count);
+    for (uint32_t i = 0; i < turn->cluster->table_count; i++) {
+        const struct table *table = &turn->cluster->tables[i];
+        if (!table->dropped) list->tables[list->n_tables++] = table_to_info(table, turn->arena);
+    }
+    Dynode__Client__Result *result = result_new(turn->arena, STATUS_OK, NULL);
+    result->answer_case = DYNODE__CLIENT__RESULT__ANSWER_TABLES;
+    result->tables = list;
+    router_done(router, turn, task, result);
+}
+
+void router_cluster_info(struct router *router, struct turn *turn, struct task *task)
+{
+    Dynode__Client__Result *result = result_new(turn->arena, STATUS_OK, NULL);
+    result->answer_case = DYNODE__CLIENT__RESULT__ANSWER_CLUSTER;
+    result->cluster = cluster_to_description(turn->cluster, turn->ring, turn->arena);
+    for (size_t i = 0; i < result->cluster->n_members; i++) {
+        Dynode__Client__Member *member = result->cluster->members[i];
+        member->reachable = peers_reachable(turn->peers, member->id);
+    }
+    router_done(router, turn, task, result);
+}
+
+void router_administer(struct router *router, struct turn *turn, struct task *task,
+                       Dynode__Client__Operation *operation, uint32_t deadline_ms)
+{
+    (void)router;
+    Dynode__Peer__Administer *message = ARENA_NEW(turn->arena, Dynode__Peer__Administer);
+    dynode__peer__administer__init(message);
+    message->operation = operation;
+    message->deadline_ms = deadline_ms;
+    struct address to = {.node = turn->self.node, .shard = CLUSTER_OWNER_SHARD};
+    turn_send(turn, to, task->id, DYNODE__PEER__MESSAGE__BODY_ADMINISTER, message);
+}
+
+/* --- the node's report: one ShardReport from each shard --- */
+
+struct report {
+    uint32_t waiting;
+    struct buffer *shards; /* packed ShardReports */
+    uint32_t count;
+};
+
+void router_report_free(struct report *report)
+{
+    if (report == NULL) return;
+    for (uint32_t i = 0; i < report->count; i++) buffer_fini(&report->shards[i]);
+    free(report->shards);
+    free(report);
+}
+
+void router_node_status(struct router *router, struct turn *turn, struct task *task)
+{
+    if (task->request->report != NULL) {
+        router_done(router, turn, task, result_new(turn->arena, STATUS_INVALID, "one status a request"));
+        return;
+    }
+    struct report *report = calloc(1, sizeof(*report));
+    CHECK(report != NULL);
+    report->shards = calloc(turn->shards, sizeof(*report->shards));
+    CHECK(report->shards != NULL);
+    report->count = report->waiting = turn->shards;
+    task->request->report = report;
+    Dynode__Peer__ReportShard *message = ARENA_NEW(turn->arena, Dynode__Peer__ReportShard);
+    dynode__peer__report_shard__init(message);
+    for (uint32_t shard = 0; shard < turn->shards; shard++) {
+        struct address to = {.node = turn->self.node, .shard = shard};
+        turn_send(turn, to, task->id, DYNODE__PEER__MESSAGE__BODY_REPORT_SHARD, message);
+    }
+}
+
+static Dynode__Client__PeerReport **report_peers(const struct turn *turn, size_t *count)
+{
+    const struct peers *peers = turn->peers;
+    Dynode__Client__PeerReport **list = ARENA_ARRAY(turn->arena, Dynode__Client__PeerReport *, peers->count);
+    const struct outbox *outbox = shard_outbox(turn->shard);
+    for (uint32_t i = 0; i < peers->count; i++) {
+        const struct peer *peer = &peers->list[i];
+        list[i] = ARENA_NEW(turn->arena, Dynode__Client__PeerReport);
+        dynode__client__peer_report__init(list[i]);
+        list[i]->node = peer->node;
+        list[i]->up = peer->reachable;
+        list[i]->heard_ms_ago = peer->heard_ns == 0 ? 0 : (turn->now_ns - peer->heard_ns) / 1000000;
+        for (uint32_t q = 0; q < outbox->queue_count; q++)
+            if (outbox->queues[q].node == peer->node) list[i]->queued_bytes = outbox->queues[q].batch.size;
+    }
+    *count = peers->count;
+    return list;
+}
+
+static uint32_t vnodes_held(const struct turn *turn)
+{
+    uint32_t held = 0, n = ring_nodes(turn->ring) < 3 ? ring_nodes(turn->ring) : 3;
+    for (uint32_t vnode = turn->self.shard; vnode < ring_vnodes(turn->ring); vnode += turn->shards)
+        held += ring_is_home(turn->ring, vnode, n, turn->self.node);
+    return held;
+}
+
+void router_report_shard(struct router *router, struct turn *turn, const struct mail *mail)
+{
+    Dynode__Client__ShardReport *report = ARENA_NEW(turn->arena, Dynode__Client__ShardReport);
+    dynode__client__shard_report__init(report);
+    const struct counters *counters = turn->counters;
+    struct store_stats stats = store_stats(turn->store);
+    report->shard = turn->self.shard;
+    report->vnodes = vnodes_held(turn);
+    report->gets = counters->gets;
+    report->puts = counters->puts;
+    report->replica_reads = counters->replica_reads;
+    report->replica_writes = counters->replica_writes;
+    report->repairs = counters->repairs;
+    report->errors = counters->errors;
+    report->overloaded = counters->overloaded;
+    report->connections = (uint32_t)counters->connections;
+    report->requests_in_flight = (uint32_t)counters->in_flight;
+    report->coordinating = (uint32_t)counters->coordinating;
+    report->inbox_bytes = shard_mail_bytes(turn->shard);
+    report->outbox_bytes = outbox_bytes(shard_outbox(turn->shard));
+    report->turns = counters->turns;
+    report->syncs = stats.syncs;
+    report->store_bytes = stats.bytes_on_disk;
+    report->store_log_bytes = stats.log_bytes;
+    report->cache_bytes = stats.cache_bytes;
+    report->cache_bytes_max = stats.cache_bytes_max;
+    report->dropped = counters->dropped;
+    report->corrupt = counters->corrupt;
+    report->filled = router->options.filled;
+    report->peers = report_peers(turn, &report->n_peers);
+    Dynode__Peer__ShardReported *message = ARENA_NEW(turn->arena, Dynode__Peer__ShardReported);
+    dynode__peer__shard_reported__init(message);
+    message->report = report;
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_SHARD_REPORTED, message);
+}
+
+static Dynode__Client__NodeReport *assemble(const struct router *router, struct turn *turn,
+                                            const struct report *report)
+{
+    Dynode__Client__NodeReport *node = ARENA_NEW(turn->arena, Dynode__Client__NodeReport);
+    dynode__client__node_report__init(node);
+    node->node = turn->self.node;
+    node->name = (char *)(uintptr_t)router->options.name;
+    node->software = (char *)(uintptr_t)router->options.software;
+    node->uptime_ms =
+        turn->wall_ms > router->options.started_wall_ms ? turn->wall_ms - router->options.started_wall_ms : 0;
+    node->resident_bytes = router->options.resident_bytes != NULL ? router->options.resident_bytes() : 0;
+    node->shards = ARENA_ARRAY(turn->arena, Dynode__Client__ShardReport *, report->count);
+    for (uint32_t i = 0; i < report->count; i++) {
+        const struct buffer *packed = &report->shards[i];
+        node->shards[node->n_shards++] =
+            dynode__client__shard_report__unpack(arena_allocator(turn->arena), packed->size, packed->data);
+    }
+    return node;
+}
+
+void router_receive_report(struct router *router, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__ShardReported *message = mail->body;
+    struct task *task = tasks_find(&router->tasks, mail->request);
+    if (task == NULL || mail->from.node != turn->self.node || message->report == NULL) return;
+    struct report *report = task->request->report;
+    CHECK(report != NULL);
+    CHECK(mail->from.shard < report->count);
+    struct buffer *packed = &report->shards[mail->from.shard];
+    if (packed->size > 0) return;
+    size_t size = dynode__client__shard_report__get_packed_size(message->report);
+    dynode__client__shard_report__pack(message->report, buffer_reserve(packed, size));
+    packed->size += size;
+    if (--report->waiting > 0) return;
+    Dynode__Client__Result *result = result_new(turn->arena, STATUS_OK, NULL);
+    result->answer_case = DYNODE__CLIENT__RESULT__ANSWER_NODE;
+    result->node = assemble(router, turn, report);
+    router_done(router, turn, task, result);
+}

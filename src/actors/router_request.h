@@ -1,0 +1,47 @@
+/* What a router knows of its clients: connections, their requests, and the operations under way. */
+#pragma once
+
+#include "actor/actor.h"
+#include "base/list.h"
+#include "base/map.h"
+
+struct connection {
+    uint64_t id;
+    uint32_t in_flight;   /* operations */
+    struct list requests; /* of struct request, by its link */
+};
+
+struct request {
+    struct list link;
+    struct connection *connection; /* NULL: the client has gone */
+    uint64_t id;                   /* the client's */
+    uint32_t pending;              /* operations without a result */
+    struct list tasks;             /* of struct task: those that wait for somebody */
+    uint64_t deadline_timer;
+    struct buffer results; /* packed fields of a Response, not yet sent */
+    struct report *report; /* a NodeReport that is being put together */
+};
+
+enum task_kind { TASK_FREE, TASK_READ, TASK_WRITE, TASK_LOCAL };
+
+/* One operation that waits for somebody's answer. Its id travels as the request number. */
+struct task {
+    uint64_t id; /* generation << 32 | place in the pool */
+    enum task_kind kind;
+    struct list link; /* of request->tasks */
+    struct request *request;
+    uint32_t operation; /* index in the client's request */
+    uint64_t node;      /* who was asked; 0: this node */
+    uint32_t shard;     /* TASK_LOCAL: which shard of ours */
+};
+
+struct tasks {
+    struct task **pool;
+    uint32_t count, in_use;
+    uint32_t *unused;
+};
+
+struct task *tasks_take(struct tasks *tasks);
+void tasks_give_back(struct tasks *tasks, struct task *task);
+struct task *tasks_find(const struct tasks *tasks, uint64_t id); /* NULL for none */
+void tasks_fini(struct tasks *tasks);

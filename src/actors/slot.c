@@ -1,0 +1,75 @@
+#include "actors/slot.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+enum { KEPT_BYTES_MAX = 16384 };
+
+struct slot *slots_take(struct slots *slots)
+{
+    if (slots->unused_count == 0) {
+        uint32_t count = slots->count == 0 ? 64 : slots->count * 2;
+        slots->pool = realloc(slots->pool, count * sizeof(*slots->pool));
+        slots->unused = realloc(slots->unused, count * sizeof(*slots->unused));
+        CHECK(slots->pool != NULL);
+        CHECK(slots->unused != NULL);
+        for (uint32_t i = count; i-- > slots->count;) {
+            slots->pool[i] = calloc(1, sizeof(struct slot));
+            CHECK(slots->pool[i] != NULL);
+            slots->pool[i]->id = 1ULL << 32 | i;
+            slots->unused[slots->unused_count++] = i;
+        }
+        slots->count = count;
+    }
+    return slots->pool[slots->unused[--slots->unused_count]];
+}
+
+static void keep_small(struct buffer *buffer)
+{
+    if (buffer->capacity > KEPT_BYTES_MAX) buffer_fini(buffer);
+    buffer_clear(buffer);
+}
+
+void slots_give_back(struct slots *slots, struct slot *slot)
+{
+    CHECK(slot->phase != SLOT_FREE);
+    slot->phase = SLOT_FREE;
+    slot->id += 1ULL << 32;
+    slot->deadline_timer = slot->hedge_timer = 0;
+    slot->context_only = slot->alone = false;
+    keep_small(&slot->key);
+    keep_small(&slot->mint);
+    keep_small(&slot->object);
+    slots->unused[slots->unused_count++] = (uint32_t)slot->id;
+}
+
+struct slot *slots_find(const struct slots *slots, uint64_t id)
+{
+    uint32_t place = (uint32_t)id;
+    if (place >= slots->count) return NULL;
+    struct slot *slot = slots->pool[place];
+    return slot->id == id && slot->phase != SLOT_FREE ? slot : NULL;
+}
+
+void slots_fini(struct slots *slots)
+{
+    for (uint32_t i = 0; i < slots->count; i++) {
+        struct slot *slot = slots->pool[i];
+        get_core_fini(&slot->get);
+        buffer_fini(&slot->key);
+        buffer_fini(&slot->mint);
+        buffer_fini(&slot->object);
+        free(slot);
+    }
+    free(slots->pool);
+    free(slots->unused);
+    *slots = (struct slots){0};
+}
+
+uint32_t slot_home_of(const struct slot *slot, uint64_t node)
+{
+    for (uint32_t i = 0; i < slot->n; i++)
+        if (slot->homes[i] == node) return i;
+    return slot->n;
+}
