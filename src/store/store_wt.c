@@ -8,6 +8,7 @@
  * Any error that is not "not found" or "try again" means that the store is broken: WiredTiger answers
  * WT_PANIC to everything after a damaged page or a failed fsync, and even after a reopen the same page panics
  * again. It never ends the process and never prints: what it has to say goes to store_error. */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -340,6 +341,49 @@ static enum status directory_make(const char *path, char *why, size_t why_bytes)
     return STATUS_OK;
 }
 
+/* WiredTiger's root is a text file without a checksum, WiredTiger.turtle, and 3.2.1 believes it: if damage
+ * hides the formats of its metadata table it takes the defaults and writes past a variable on its stack.
+ * Everything else in that file ends in an error or in a checksum that differs. So look for the two formats as
+ * its parser would: settings separated by commas outside of parentheses. */
+static bool turtle_is_sound(const char *config)
+{
+    int depth = 0, formats = 0;
+    bool quoted = false;
+    for (const char *at = config, *setting = config;; at++) {
+        bool end = *at == '\0' || *at == '\n';
+        if ((end || *at == ',') && depth == 0 && !quoted) {
+            size_t size = (size_t)(at - setting);
+            formats += size == 12 && memcmp(setting, "key_format=S", 12) == 0;
+            formats += size == 14 && memcmp(setting, "value_format=S", 14) == 0;
+            setting = at + 1;
+        }
+        if (end) break;
+        if (*at == '"')
+            quoted = !quoted;
+        else if (quoted ? !isxdigit((unsigned char)*at)
+                        : *at < ' ' || *at > '~' || strchr("\\[]{}", *at) != NULL)
+            return false;
+        if (!quoted) depth += *at == '(' ? 1 : *at == ')' ? -1 : 0;
+        if (depth < 0) return false;
+    }
+    return depth == 0 && !quoted && formats == 2;
+}
+
+/* A store without the file is new, or one that WiredTiger will refuse. */
+static bool turtle_check(const struct store_wt *wt)
+{
+    static const char root[] = "\nfile:WiredTiger.wt\n";
+    char path[PATH_MAX], text[16384];
+    snprintf(path, sizeof path, "%s/WiredTiger.turtle", wt->path);
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) return true;
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = '\0';
+    const char *config = strstr(text, root);
+    return strlen(text) == size && config != NULL && turtle_is_sound(config + strlen(root));
+}
+
 static int open_engine(struct store_wt *wt, const struct store_wt_options *options)
 {
     char config[CONFIG_BYTES];
@@ -351,6 +395,10 @@ static int open_engine(struct store_wt *wt, const struct store_wt_options *optio
                  "eviction=(threads_min=1,threads_max=4),cache_max_wait_ms=2000,statistics=(fast)",
                  options->cache_bytes, options->checkpoint_seconds, options->checkpoint_log_bytes);
     CHECK(length > 0 && (size_t)length < sizeof config);
+    if (!turtle_check(wt)) {
+        snprintf(wt->heard, sizeof wt->heard, "WiredTiger.turtle is damaged");
+        return WT_ERROR;
+    }
     int error = wiredtiger_open(wt->path, &wt->handler, config, &wt->connection);
     if (error != 0) return error;
     WT_CONNECTION *connection = wt->connection;
