@@ -62,26 +62,40 @@ static void judge_context(struct replica *replica, uint32_t vnode, const struct 
     if (tenure->clock != 0 && vv_get(context, tenure->clock) > tenure->counter) forget_clock(replica, vnode);
 }
 
+/* What the checksum or the decoder says of stored bytes that can't be used. */
+static enum status unreadable(struct replica *replica, struct turn *turn, uint32_t vnode)
+{
+    turn->counters->corrupt++;
+    forget_clock(replica, vnode);
+    return STATUS_CORRUPT;
+}
+
+/* Read an object's bytes, as far as their checksum. */
+static enum status load_encoded(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at,
+                                struct held_object *out)
+{
+    struct store_place place = place_of(at);
+    *out = (struct held_object){.store_key = store_key_encode(&place, turn->arena)};
+    struct bytes stored;
+    enum status status = store_get(turn->store, STORE_OBJECTS, out->store_key, turn->arena, &stored);
+    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+    if (status != STATUS_OK) return status;
+    if (object_unseal(out->store_key, stored, &out->encoded) != STATUS_OK)
+        return unreadable(replica, turn, at->vnode);
+    return STATUS_OK;
+}
+
 /* Read an object. STATUS_NOT_FOUND leaves an empty one. STATUS_CORRUPT: unreadable; its clock is given up,
  * and *out is as for NOT_FOUND, so that what comes from other homes can replace it. */
 static enum status load(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at,
                         struct held_object *out)
 {
-    struct store_place place = place_of(at);
-    *out = (struct held_object){.store_key = store_key_encode(&place, turn->arena)};
-    struct bytes stored, encoded;
-    enum status status = store_get(turn->store, STORE_OBJECTS, out->store_key, turn->arena, &stored);
-    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+    enum status status = load_encoded(replica, turn, at, out);
     if (status != STATUS_OK) return status;
-    status = object_unseal(out->store_key, stored, &encoded);
-    if (status == STATUS_OK) status = object_decode(encoded, turn->arena, &out->object);
-    if (status == STATUS_OK) {
-        out->encoded = encoded;
-    } else if (status == STATUS_CORRUPT) {
-        turn->counters->corrupt++;
-        forget_clock(replica, at->vnode);
-    }
-    return status;
+    status = object_decode(out->encoded, turn->arena, &out->object);
+    if (status == STATUS_OK) return status;
+    out->encoded = bytes_of(NULL, 0);
+    return status == STATUS_CORRUPT ? unreadable(replica, turn, at->vnode) : status;
 }
 
 static enum status save(struct turn *turn, const struct held_object *held, struct bytes encoded)
@@ -102,7 +116,7 @@ static void receive_read(struct replica *replica, struct turn *turn, const struc
     turn->counters->replica_reads++;
     enum status status = check_place(turn, read->place, read->n);
     if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
-    if (status == STATUS_OK) status = load(replica, turn, read->place, &held);
+    if (status == STATUS_OK) status = load_encoded(replica, turn, read->place, &held);
     if (status == STATUS_OK) {
         answer->digest = object_digest(held.encoded);
         if (!read->digest || held.encoded.size <= REPLICA_DIGEST_BYTES)
