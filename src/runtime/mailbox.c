@@ -1,0 +1,149 @@
+#include "runtime/mailbox.h"
+
+#include <nng/protocol/pair0/pair.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+/* In front of the payload: kind, descriptor, node. */
+enum { PARCEL_HEAD_BYTES = 16 };
+
+struct queue {
+    nng_socket reader, writer;
+    bool reader_open, writer_open;
+    int descriptor;
+    nng_aio *send; /* kept: a call with a flag would allocate one each time */
+};
+
+struct mailbox {
+    uint32_t senders;
+    nng_aio *receive;
+    struct queue queues[];
+};
+
+nng_msg *parcel_pack(const struct parcel *parcel)
+{
+    nng_msg *msg;
+    CHECK(nng_msg_alloc(&msg, PARCEL_HEAD_BYTES + parcel->payload.size) == 0);
+    uint8_t *to = nng_msg_body(msg);
+    put_be32(to, (uint32_t)parcel->kind);
+    put_be32(to + 4, (uint32_t)parcel->fd);
+    put_be64(to + 8, parcel->node);
+    if (parcel->payload.size > 0) memcpy(to + PARCEL_HEAD_BYTES, parcel->payload.data, parcel->payload.size);
+    return msg;
+}
+
+static void parcel_unpack(nng_msg *msg, struct parcel *out)
+{
+    CHECK(nng_msg_len(msg) >= PARCEL_HEAD_BYTES);
+    const uint8_t *body = nng_msg_body(msg);
+    *out = (struct parcel){
+        .kind = (enum parcel_kind)get_be32(body),
+        .fd = (int)get_be32(body + 4),
+        .node = get_be64(body + 8),
+        .payload = bytes_of(body + PARCEL_HEAD_BYTES, nng_msg_len(msg) - PARCEL_HEAD_BYTES),
+        .msg = msg,
+    };
+}
+
+/* A try: with no time to wait, nng answers ETIMEDOUT at once, on this thread. */
+static nng_aio *try_aio(void)
+{
+    nng_aio *aio = NULL;
+    if (nng_aio_alloc(&aio, NULL, NULL) != 0) return NULL;
+    nng_aio_set_timeout(aio, NNG_DURATION_ZERO);
+    return aio;
+}
+
+static bool queue_open(struct queue *queue)
+{
+    static atomic_uint_fast64_t
+        serial; /* several nodes may live in one process: their queues need names of their own */
+    char url[64];
+    snprintf(url, sizeof(url), "inproc://dynode-mailbox-%llu",
+             (unsigned long long)atomic_fetch_add(&serial, 1));
+    if (nng_pair0_open(&queue->reader) != 0) return false;
+    queue->reader_open = true;
+    if (nng_pair0_open(&queue->writer) != 0) return false;
+    queue->writer_open = true;
+    queue->send = try_aio();
+    return queue->send != NULL && nng_socket_set_int(queue->reader, NNG_OPT_RECVBUF, MAILBOX_BUFFER) == 0 &&
+           nng_socket_set_int(queue->writer, NNG_OPT_SENDBUF, MAILBOX_BUFFER) == 0 &&
+           nng_listen(queue->reader, url, NULL, 0) == 0 && nng_dial(queue->writer, url, NULL, 0) == 0 &&
+           nng_socket_get_int(queue->reader, NNG_OPT_RECVFD, &queue->descriptor) == 0;
+}
+
+enum status mailbox_alloc(uint32_t senders, struct mailbox **out)
+{
+    struct mailbox *mailbox = calloc(1, sizeof(*mailbox) + senders * sizeof(struct queue));
+    if (mailbox == NULL) return STATUS_NO_MEMORY;
+    mailbox->senders = senders;
+    mailbox->receive = try_aio();
+    bool ok = mailbox->receive != NULL;
+    for (uint32_t i = 0; i < senders && ok; i++) ok = queue_open(&mailbox->queues[i]);
+    if (!ok) {
+        mailbox_free(mailbox);
+        return STATUS_NO_MEMORY;
+    }
+    *out = mailbox;
+    return STATUS_OK;
+}
+
+void mailbox_free(struct mailbox *mailbox)
+{
+    struct parcel parcel;
+    for (uint32_t i = 0; i < mailbox->senders; i++) {
+        struct queue *queue = &mailbox->queues[i];
+        while (queue->writer_open && queue->reader_open && mailbox_take(mailbox, i, &parcel)) {
+            if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
+            nng_msg_free(parcel.msg);
+        }
+        if (queue->writer_open) nng_close(queue->writer);
+        if (queue->reader_open) nng_close(queue->reader);
+        nng_aio_free(queue->send);
+    }
+    nng_aio_free(mailbox->receive);
+    free(mailbox);
+}
+
+uint32_t mailbox_senders(const struct mailbox *mailbox)
+{
+    return mailbox->senders;
+}
+
+int mailbox_descriptor(const struct mailbox *mailbox, uint32_t sender)
+{
+    CHECK(sender < mailbox->senders);
+    return mailbox->queues[sender].descriptor;
+}
+
+bool mailbox_take(struct mailbox *mailbox, uint32_t sender, struct parcel *out)
+{
+    CHECK(sender < mailbox->senders);
+    nng_recv_aio(mailbox->queues[sender].reader, mailbox->receive);
+    nng_aio_wait(mailbox->receive);
+    if (nng_aio_result(mailbox->receive) != 0) return false;
+    parcel_unpack(nng_aio_get_msg(mailbox->receive), out);
+    return true;
+}
+
+bool mailbox_try_send(struct mailbox *mailbox, uint32_t sender, nng_msg **msg)
+{
+    CHECK(sender < mailbox->senders);
+    struct queue *queue = &mailbox->queues[sender];
+    nng_aio_set_msg(queue->send, *msg);
+    nng_send_aio(queue->writer, queue->send);
+    nng_aio_wait(queue->send);
+    if (nng_aio_result(queue->send) != 0) return false;
+    *msg = NULL;
+    return true;
+}
+
+void mailbox_send_aio(struct mailbox *mailbox, uint32_t sender, nng_aio *aio)
+{
+    CHECK(sender < mailbox->senders);
+    nng_send_aio(mailbox->queues[sender].writer, aio);
+}

@@ -1,0 +1,199 @@
+/* The mailbox keeps each sender's order and loses nothing, even while its buffers are full. */
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/prng.h"
+#include "runtime/mailbox.h"
+
+enum { WRITERS = 4, PARCELS = 5000, PAYLOAD_BYTES_MAX = 300 };
+
+struct writer {
+    struct mailbox *mailbox;
+    uint32_t number;
+    uint64_t seed;
+    uint64_t full; /* times that the queue was full */
+};
+
+static uint8_t letter(uint32_t writer, uint64_t i)
+{
+    return (uint8_t)(writer * 31 + i * 7);
+}
+
+static nng_msg *make(struct prng *prng, uint32_t writer, uint64_t i)
+{
+    uint8_t payload[PAYLOAD_BYTES_MAX];
+    size_t size = (size_t)prng_below(prng, PAYLOAD_BYTES_MAX + 1);
+    memset(payload, letter(writer, i), size);
+    return parcel_pack(&(struct parcel){
+        .kind = PARCEL_LINK_BATCH, .node = (uint64_t)writer << 32 | i, .payload = bytes_of(payload, size)});
+}
+
+static void *write_all(void *argument)
+{
+    struct writer *writer = argument;
+    struct prng prng;
+    prng_init(&prng, writer->seed);
+    for (uint64_t i = 0; i < PARCELS; i++) {
+        nng_msg *msg = make(&prng, writer->number, i);
+        while (!mailbox_try_send(writer->mailbox, writer->number, &msg)) {
+            writer->full++;
+            sched_yield();
+        }
+        assert_null(msg);
+    }
+    return NULL;
+}
+
+static void check_parcel(const struct parcel *parcel, uint32_t writer, uint64_t i)
+{
+    assert_int_equal(parcel->kind, PARCEL_LINK_BATCH);
+    assert_int_equal(parcel->node, (uint64_t)writer << 32 | i);
+    for (size_t b = 0; b < parcel->payload.size; b++)
+        assert_int_equal(parcel->payload.data[b], letter(writer, i));
+}
+
+static void order_and_no_loss(void **state)
+{
+    (void)state;
+    uint64_t seed = prng_entropy();
+    printf("seed %" PRIu64 "\n", seed);
+    struct mailbox *mailbox;
+    assert_int_equal(mailbox_alloc(WRITERS, &mailbox), STATUS_OK);
+    struct writer writers[WRITERS];
+    pthread_t threads[WRITERS];
+    struct pollfd fds[WRITERS];
+    uint64_t next[WRITERS] = {0}, total = 0, full = 0;
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        fds[i] = (struct pollfd){.fd = mailbox_descriptor(mailbox, i), .events = POLLIN};
+        writers[i] = (struct writer){.mailbox = mailbox, .number = i, .seed = seed + i};
+        assert_int_equal(pthread_create(&threads[i], NULL, write_all, &writers[i]), 0);
+    }
+    usleep(20000); /* nothing is read at first: all buffers fill */
+    while (total < (uint64_t)WRITERS * PARCELS) {
+        assert_true(poll(fds, WRITERS, 10000) > 0);
+        for (uint32_t i = 0; i < WRITERS; i++) {
+            struct parcel parcel;
+            while (mailbox_take(mailbox, i, &parcel)) {
+                check_parcel(&parcel, i, next[i]++);
+                nng_msg_free(parcel.msg);
+                total++;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        pthread_join(threads[i], NULL);
+        full += writers[i].full;
+        assert_int_equal(next[i], PARCELS);
+    }
+    assert_true(full > 0);
+    mailbox_free(mailbox);
+}
+
+/* A full queue says so at once, holds a bounded number, and has room again once something was taken. */
+static void full_is_not_blocked(void **state)
+{
+    (void)state;
+    struct mailbox *mailbox;
+    assert_int_equal(mailbox_alloc(2, &mailbox), STATUS_OK);
+    uint64_t sent = 0, refused = 0;
+    while (refused < 20 && sent < 1000) { /* nng moves them to the other end meanwhile */
+        nng_msg *msg = parcel_pack(&(struct parcel){.kind = PARCEL_SHARD_BATCH, .node = sent});
+        if (mailbox_try_send(mailbox, 0, &msg)) {
+            sent++;
+            continue;
+        }
+        assert_non_null(msg);
+        nng_msg_free(msg);
+        refused++;
+        usleep(1000);
+    }
+    assert_int_equal(refused, 20);
+    assert_true(sent >= MAILBOX_BUFFER);
+    assert_true(sent <= 2 * MAILBOX_BUFFER + 4);
+
+    /* The other sender's queue is not touched by it. */
+    nng_msg *msg = parcel_pack(&(struct parcel){.kind = PARCEL_SHARD_BATCH, .node = 77});
+    assert_true(mailbox_try_send(mailbox, 1, &msg));
+
+    struct parcel parcel;
+    uint64_t got = 0;
+    struct pollfd fd = {.fd = mailbox_descriptor(mailbox, 0), .events = POLLIN};
+    while (got < sent && poll(&fd, 1, 5000) == 1) {
+        while (mailbox_take(mailbox, 0, &parcel)) {
+            assert_int_equal(parcel.node, got++);
+            nng_msg_free(parcel.msg);
+        }
+    }
+    assert_int_equal(got, sent);
+    msg = parcel_pack(&(struct parcel){.kind = PARCEL_SHARD_BATCH});
+    assert_true(mailbox_try_send(mailbox, 0, &msg));
+    mailbox_free(mailbox);
+}
+
+/* Sent with an aio, as links do: it waits for room and then goes. */
+static void aio_waits_for_room(void **state)
+{
+    (void)state;
+    struct mailbox *mailbox;
+    assert_int_equal(mailbox_alloc(1, &mailbox), STATUS_OK);
+    enum { COUNT = 4 * MAILBOX_BUFFER };
+    nng_aio *aios[COUNT];
+    for (uint64_t i = 0; i < COUNT; i++) {
+        assert_int_equal(nng_aio_alloc(&aios[i], NULL, NULL), 0);
+        nng_aio_set_msg(aios[i], parcel_pack(&(struct parcel){.kind = PARCEL_LINK_BATCH, .node = i}));
+        mailbox_send_aio(mailbox, 0, aios[i]);
+    }
+    struct parcel parcel;
+    struct pollfd fd = {.fd = mailbox_descriptor(mailbox, 0), .events = POLLIN};
+    for (uint64_t got = 0; got < COUNT;) {
+        assert_int_equal(poll(&fd, 1, 5000), 1);
+        while (mailbox_take(mailbox, 0, &parcel)) {
+            assert_int_equal(parcel.node, got++);
+            nng_msg_free(parcel.msg);
+        }
+    }
+    for (uint64_t i = 0; i < COUNT; i++) {
+        nng_aio_wait(aios[i]);
+        assert_int_equal(nng_aio_result(aios[i]), 0);
+        nng_aio_free(aios[i]);
+    }
+    mailbox_free(mailbox);
+}
+
+static void descriptors_are_closed(void **state)
+{
+    (void)state;
+    struct mailbox *mailbox;
+    int fds[2];
+    assert_int_equal(mailbox_alloc(1, &mailbox), STATUS_OK);
+    assert_int_equal(pipe(fds), 0);
+    nng_msg *msg =
+        parcel_pack(&(struct parcel){.kind = PARCEL_DESCRIPTOR, .fd = fds[1], .payload = bytes_str("facts")});
+    assert_true(mailbox_try_send(mailbox, 0, &msg));
+    struct pollfd fd = {.fd = mailbox_descriptor(mailbox, 0), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    mailbox_free(mailbox);
+    char byte;
+    assert_int_equal(read(fds[0], &byte, 1), 0); /* the other end is closed */
+    close(fds[0]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order_and_no_loss),
+        cmocka_unit_test(full_is_not_blocked),
+        cmocka_unit_test(aio_waits_for_room),
+        cmocka_unit_test(descriptors_are_closed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
