@@ -389,10 +389,10 @@ static bool read_rest(struct reader *r, const struct raw_config *raw)
         return false;
     }
     snprintf(r->group, sizeof r->group, "log.");
-    uint32_t level = CONFIG_LOG_INFO;
+    uint32_t level = LOG_LEVEL_INFO;
     if (!read_choice(r, "level", raw->log.level, levels, 4, "error, warn, info or debug", &level))
         return false;
-    c->log_level = (enum config_log_level)level;
+    c->log_level = (enum log_level)level;
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/config_value.h"
 #include "base/config_yaml.h"
+#include "base/log.h"
 #include "base/status.h"
 
 enum {
@@ -18,8 +19,6 @@ enum {
     CONFIG_N_MAX = 15,
     CONFIG_WHY_BYTES = 512,
 };
-
-enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
 
 struct config_member {
     uint64_t id;
@@ -69,7 +68,7 @@ struct config {
     uint32_t connection_operations_max; /* in flight, per connection */
     uint32_t connections_max;           /* per node */
 
-    enum config_log_level log_level;
+    enum log_level log_level;
 };
 
 /* Read @yaml. @file_name is for messages only. On success the caller frees *out (config_free).

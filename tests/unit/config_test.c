@@ -119,7 +119,7 @@ static void every_setting_is_read(void **state)
     assert_int_equal(c->operations_max, 1);
     assert_int_equal(c->connection_operations_max, 2);
     assert_int_equal(c->connections_max, 3);
-    assert_int_equal(c->log_level, CONFIG_LOG_DEBUG);
+    assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
     config_free(c);
 }
 
