@@ -92,9 +92,8 @@ struct vv vv_join(const struct vv *a, const struct vv *b, struct arena *arena)
 
 struct vv vv_with(const struct vv *vv, struct dot dot, struct arena *arena)
 {
-    struct vv one = {.entries = &dot, .count = 1};
-    if (vv->count > 0) return vv_covers(vv, dot) ? *vv : vv_join(vv, &one, arena);
-    one.entries = ARENA_ARRAY(arena, struct dot, 1);
-    one.entries[0] = dot;
-    return one;
+    if (vv_covers(vv, dot)) return *vv;
+    struct vv one = {.entries = ARENA_ARRAY(arena, struct dot, 1), .count = 1};
+    one.entries[0] = dot; /* the join may be just this one */
+    return vv_join(vv, &one, arena);
 }
