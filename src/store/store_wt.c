@@ -8,7 +8,7 @@
  * Any error that is not "not found" or "try again" means that the store is broken: WiredTiger answers
  * WT_PANIC to everything after a damaged page or a failed fsync, and even after a reopen the same page panics
  * again. It never ends the process and never prints: what it has to say goes to store_error. Closing a store
- * after a panic gives back its files, threads and lock, but leaks some tens of megabytes of address space.
+ * after a panic gives back its files and lock, but leaks some tens of megabytes of address space.
  *
  * What the settings rest on (two shared cores, ext4, 260-byte values, random keys; the numbers swing by a
  * third with what else the machine does):

@@ -13,7 +13,7 @@
 
 enum { RECORDS = 3000 };
 
-/* WiredTiger closes a store after a panic, its files, threads and lock, but leaks some of the memory. */
+/* WiredTiger closes a store after a panic, its files and lock, but leaks some of the memory. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
