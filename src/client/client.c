@@ -1,0 +1,639 @@
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "client/internal.h"
+
+enum {
+    RETRY_MS_MIN = 20,
+    RETRY_MS_MAX = 1000,
+    REFRESH_MS_MIN = 500,   /* between two questions for the ring */
+    REFRESH_MS_MAX = 30000, /* a table dropped and made again moves its keys, and no ring version tells */
+    SCRATCH_BYTES_MAX = 64 * 1024 * 1024,
+};
+
+int64_t client_clock_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static uint32_t or_default(uint32_t given, uint32_t otherwise)
+{
+    return given == 0 ? otherwise : given;
+}
+
+/* Opening and closing. */
+
+static bool add_seeds(struct dynode_client *client, const char *addresses, char *why, size_t why_size)
+{
+    for (const char *at = addresses;;) {
+        size_t size = strcspn(at, ",");
+        struct address address;
+        const char *reason = NULL;
+        if (!address_parse(at, size, &address, &reason)) {
+            snprintf(why, why_size, "address \"%.*s\": %s", (int)(size > 200 ? 200 : size), at, reason);
+            return false;
+        }
+        struct endpoint *endpoint = endpoint_add(client, &address);
+        if (endpoint == NULL) {
+            snprintf(why, why_size, "more than %d addresses", CLIENT_ENDPOINTS_MAX);
+            return false;
+        }
+        endpoint->seed = true;
+        if (at[size] == '\0') return true;
+        at += size + 1;
+    }
+}
+
+enum dynode_status dynode_open(const char *addresses, const struct dynode_options *options,
+                               struct dynode_client **out, char *why, size_t why_size)
+{
+    struct dynode_client *client = calloc(1, sizeof(*client));
+    CHECK(client != NULL);
+    if (options != NULL) client->options = *options;
+    struct dynode_options *o = &client->options;
+    snprintf(client->name, sizeof(client->name), "%s", o->name != NULL ? o->name : "libdynode");
+    o->connect_timeout_ms = or_default(o->connect_timeout_ms, 2000);
+    o->deadline_ms = or_default(o->deadline_ms, 5000);
+    o->grace_ms = or_default(o->grace_ms, 500);
+    o->in_flight_max = or_default(o->in_flight_max, 65536);
+    o->in_flight_bytes_max = or_default(o->in_flight_bytes_max, 256u << 20);
+    prng_init(&client->prng, prng_entropy());
+    do {
+        client->token_client = prng_entropy();
+    } while (client->token_client == 0);
+    client->now_ms = client_clock_ms();
+    client->next_give_up_ms = INT64_MAX;
+    client->refreshed_ms = INT64_MIN / 2;
+    TAILQ_INIT(&client->channels);
+    TAILQ_INIT(&client->waiting);
+    TAILQ_INIT(&client->calls);
+    TAILQ_INIT(&client->finished);
+    arena_init(&client->scratch, SCRATCH_BYTES_MAX);
+    if (!add_seeds(client, addresses, why, why_size)) {
+        dynode_close(client);
+        return DYNODE_INVALID;
+    }
+    *out = client;
+    return DYNODE_OK;
+}
+
+static void call_free(struct call *call)
+{
+    for (size_t i = 0; i < call->count; i++) operation_release(&call->operations[i]);
+    free(call);
+}
+
+static void calls_free(struct calls *calls)
+{
+    struct call *call;
+    while ((call = TAILQ_FIRST(calls)) != NULL) {
+        TAILQ_REMOVE(calls, call, link);
+        reply_free(call->reply);
+        call_free(call);
+    }
+}
+
+void dynode_close(struct dynode_client *client)
+{
+    if (client == NULL) return;
+    struct channel *channel;
+    while ((channel = TAILQ_FIRST(&client->channels)) != NULL) {
+        TAILQ_REMOVE(&client->channels, channel, link);
+        channel_free(channel);
+    }
+    calls_free(&client->calls);
+    calls_free(&client->finished);
+    endpoints_free(client);
+    reply_free(client->topology);
+    arena_fini(&client->scratch);
+    free(client);
+}
+
+/* The life of an operation. */
+
+void operation_wait(struct dynode_client *client, struct operation *operation, int64_t delay_ms)
+{
+    operation->channel = NULL;
+    operation->request = NULL;
+    operation->not_before_ms = delay_ms == 0 ? 0 : client->now_ms + delay_ms;
+    TAILQ_INSERT_TAIL(&client->waiting, operation, link);
+}
+
+void operation_finish(struct dynode_client *client, struct operation *operation)
+{
+    struct call *call = operation->call;
+    CHECK(!operation->done);
+    operation->done = true;
+    operation->channel = NULL;
+    operation->request = NULL;
+    if (--call->open > 0) return;
+    TAILQ_REMOVE(&client->calls, call, link);
+    TAILQ_INSERT_TAIL(&client->finished, call, link);
+}
+
+/* End what has certainly not been applied. */
+void operation_fail(struct dynode_client *client, struct operation *operation, enum dynode_status status,
+                    const char *message)
+{
+    enum dynode_applied applied = DYNODE_APPLIED_NOTHING_TO_SAY;
+    if (operation->write) applied = status == DYNODE_INTERNAL ? DYNODE_APPLIED_MAYBE : DYNODE_APPLIED_NO;
+    reply_set(operation->call->reply, operation->index, status, applied, message);
+    operation_finish(client, operation);
+}
+
+void operation_lost(struct dynode_client *client, struct operation *operation, bool may_have, const char *why)
+{
+    if (!may_have || !operation->write) {
+        operation->partial = false; /* half an answer is none */
+        operation_wait(client, operation, 0);
+        return;
+    }
+    char message[CLIENT_WHY_BYTES + 400];
+    snprintf(message, sizeof(message), "%s was lost while it had the request: %s",
+             operation->channel->endpoint->address.text, why);
+    reply_clear(operation->call->reply, operation->index);
+    reply_set(operation->call->reply, operation->index, DYNODE_UNAVAILABLE, DYNODE_APPLIED_MAYBE, message);
+    operation_finish(client, operation);
+}
+
+static void mark_tried(struct operation *operation, const struct endpoint *endpoint)
+{
+    if (operation->tried_count < CLIENT_ATTEMPTS_MAX)
+        operation->tried[operation->tried_count++] = endpoint->number;
+}
+
+/* Twice as long each time, between half of that and all of it, so that refused clients do not return
+ * together. */
+static int64_t retry_delay_ms(struct dynode_client *client, const struct operation *operation)
+{
+    int64_t delay = RETRY_MS_MIN;
+    for (int i = 1; i < operation->refusals && delay < RETRY_MS_MAX; i++) delay *= 2;
+    return delay / 2 + (int64_t)prng_below(&client->prng, (uint64_t)delay / 2 + 1);
+}
+
+void operation_answered(struct dynode_client *client, struct operation *operation, struct endpoint *endpoint)
+{
+    const struct dynode_result *result = &operation->call->reply->public.results[operation->index];
+    bool again = false;
+    switch (result->status) {
+    case DYNODE_OVERLOADED:
+        again = true;
+        break;
+    case DYNODE_STOPPING:
+        mark_tried(operation, endpoint);
+        endpoint_failed(client, endpoint, "it is stopping");
+        again = true;
+        break;
+    case DYNODE_UNAVAILABLE:
+        mark_tried(operation, endpoint); /* another node may reach more replicas */
+        again = (!operation->write || result->applied == DYNODE_APPLIED_NO) && operation->refusals < 2;
+        break;
+    default:
+        break;
+    }
+    if (!again || operation->refusals >= CLIENT_REFUSALS_MAX) {
+        operation_finish(client, operation);
+        return;
+    }
+    operation->refusals++;
+    operation_wait(client, operation, retry_delay_ms(client, operation));
+}
+
+/* Nobody is left to ask: the last answer of a node, or why none of them could be asked. */
+static void operation_give_up(struct dynode_client *client, struct operation *operation)
+{
+    if (operation->answered) {
+        operation_finish(client, operation);
+        return;
+    }
+    char message[900];
+    size_t size = 0;
+    if (operation->node != 0)
+        size += (size_t)snprintf(message, sizeof(message), "node %016llx is no member, or cannot be reached",
+                                 (unsigned long long)operation->node);
+    else
+        size += (size_t)snprintf(message, sizeof(message), "no node can be reached");
+    for (uint32_t i = 0; i < client->endpoint_count && size < sizeof(message); i++) {
+        const struct endpoint *endpoint = client->endpoints[i];
+        if (endpoint->why[0] == '\0' || endpoint->failures == 0) continue;
+        size += (size_t)snprintf(message + size, sizeof(message) - size, "; %s: %s", endpoint->address.text,
+                                 endpoint->why);
+    }
+    operation_fail(client, operation, DYNODE_UNAVAILABLE, message);
+}
+
+/* The ring. */
+
+static void refreshed(void *data, struct dynode_reply *public)
+{
+    struct dynode_client *client = data;
+    struct reply *reply = (struct reply *)((char *)public - offsetof(struct reply, public));
+    client->refreshing = false;
+    if (public->status == DYNODE_OK && public->results[0].cluster != NULL) {
+        topology_adopt(client, reply);
+    } else {
+        reply_free(reply);
+    }
+}
+
+static enum dynode_status submit(struct dynode_client *client, const struct dynode_operation *operations,
+                                 size_t count, uint32_t deadline_ms, dynode_callback callback, void *data,
+                                 bool internal);
+
+static void refresh(struct dynode_client *client)
+{
+    if (client->refreshing || client->now_ms < client->refreshed_ms + REFRESH_MS_MIN) return;
+    client->refresh_wanted = false;
+    client->refreshing = true;
+    client->refreshed_ms = client->now_ms;
+    struct dynode_operation operation = {.kind = DYNODE_CLUSTER_INFO};
+    submit(client, &operation, 1, 0, refreshed, client, true);
+}
+
+void client_saw_ring(struct dynode_client *client, uint64_t ring_version)
+{
+    if (client->options.any_node || ring_version == 0) return;
+    if (client->cluster == NULL || client->cluster->ring_version != ring_version)
+        client->refresh_wanted = true;
+}
+
+/* Submitting. */
+
+static enum dynode_status submit(struct dynode_client *client, const struct dynode_operation *operations,
+                                 size_t count, uint32_t deadline_ms, dynode_callback callback, void *data,
+                                 bool internal)
+{
+    if (count == 0 || count > UINT32_MAX) return DYNODE_INVALID;
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) bytes += operations[i].key.size + operations[i].value.size;
+    const struct dynode_options *options = &client->options;
+    if (!internal && client->in_flight > 0 && /* alone, a batch may be of any size */
+        (client->in_flight + count > options->in_flight_max ||
+         client->in_flight_bytes + bytes > options->in_flight_bytes_max))
+        return DYNODE_OVERLOADED;
+    client->now_ms = client_clock_ms();
+    struct call *call = calloc(1, sizeof(*call) + count * sizeof(call->operations[0]));
+    CHECK(call != NULL);
+    if (deadline_ms == 0) deadline_ms = options->deadline_ms;
+    if (deadline_ms > CLIENT_DEADLINE_MS_MAX) deadline_ms = CLIENT_DEADLINE_MS_MAX;
+    call->client = client;
+    call->reply = reply_new(count);
+    call->callback = callback;
+    call->data = data;
+    call->internal = internal;
+    call->deadline_after_ms = deadline_ms;
+    call->deadline_ms = client->now_ms + deadline_ms;
+    call->give_up_ms = call->deadline_ms + options->grace_ms;
+    call->count = call->open = count;
+    if (call->deadline_ms < client->next_give_up_ms) client->next_give_up_ms = call->deadline_ms;
+    TAILQ_INSERT_TAIL(&client->calls, call, link);
+    if (!internal) {
+        call->bytes = bytes;
+        client->in_flight += count;
+        client->in_flight_bytes += bytes;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct operation *operation = &call->operations[i];
+        operation->call = call;
+        operation->index = (uint32_t)i;
+        uint64_t sequence = operations[i].sequence != 0 ? operations[i].sequence : ++client->next_sequence;
+        const char *why;
+        enum dynode_status status =
+            operation_pack(&operations[i], client->token_client, sequence, operation, &why);
+        if (operation->write) call->reply->public.results[i].sequence = sequence;
+        if (status == DYNODE_OK)
+            operation_wait(client, operation, 0);
+        else
+            operation_fail(client, operation, status, why);
+    }
+    return DYNODE_OK;
+}
+
+enum dynode_status dynode_submit(struct dynode_client *client, const struct dynode_operation *operations,
+                                 size_t count, uint32_t deadline_ms, dynode_callback callback, void *data)
+{
+    return submit(client, operations, count, deadline_ms, callback, data, false);
+}
+
+size_t dynode_in_flight(const struct dynode_client *client)
+{
+    return client->in_flight;
+}
+
+/* The loop. */
+
+static void route(struct dynode_client *client, struct operation *operation)
+{
+    for (;;) {
+        uint32_t shard;
+        bool wait;
+        struct endpoint *endpoint = topology_route(client, operation, &shard, &wait);
+        if (wait && client->refreshing) {
+            operation_wait(client, operation, RETRY_MS_MIN);
+            return;
+        }
+        if (endpoint == NULL || operation->attempts == CLIENT_ATTEMPTS_MAX) {
+            operation_give_up(client, operation);
+            return;
+        }
+        operation->attempts++;
+        struct channel *channel = endpoint_channel(client, endpoint, shard);
+        if (channel == NULL) {
+            mark_tried(operation, endpoint);
+            continue;
+        }
+        operation->channel = channel;
+        TAILQ_INSERT_TAIL(&channel->pending, operation, link);
+        return;
+    }
+}
+
+static void route_waiting(struct dynode_client *client)
+{
+    struct operations due = TAILQ_HEAD_INITIALIZER(due);
+    struct operation *operation, *next;
+    for (operation = TAILQ_FIRST(&client->waiting); operation != NULL; operation = next) {
+        next = TAILQ_NEXT(operation, link);
+        if (operation->not_before_ms > client->now_ms) continue;
+        TAILQ_REMOVE(&client->waiting, operation, link);
+        TAILQ_INSERT_TAIL(&due, operation, link);
+    }
+    while ((operation = TAILQ_FIRST(&due)) != NULL) {
+        TAILQ_REMOVE(&due, operation, link);
+        /* Who must be asked can be known only from the ring: learn it, even where it is not used to route
+         * keys. */
+        if (operation->node != 0 && client->cluster == NULL && operation->attempts == 0) refresh(client);
+        route(client, operation);
+    }
+}
+
+/* End what waits beyond its deadline, or was sent and is not answered a grace after it. */
+static void call_time_out(struct dynode_client *client, struct call *call)
+{
+    bool over = client->now_ms >= call->give_up_ms;
+    char message[600];
+    for (size_t i = 0, count = call->count; i < count; i++) {
+        struct operation *operation = &call->operations[i];
+        if (operation->done) continue;
+        bool last = call->open == 1; /* then the call is no longer ours to walk */
+        if (operation->request != NULL) {
+            if (!over) continue;
+            bool may_have = channel_may_have(operation);
+            snprintf(message, sizeof(message), "no answer from %s within %u ms",
+                     operation->channel->endpoint->address.text, call->deadline_after_ms);
+            channel_forget(operation);
+            reply_clear(call->reply, operation->index);
+            operation_fail(client, operation, DYNODE_TIMEOUT, message);
+            if (operation->write && may_have)
+                call->reply->public.results[operation->index].applied = DYNODE_APPLIED_MAYBE;
+        } else {
+            struct operations *queue =
+                operation->channel != NULL ? &operation->channel->pending : &client->waiting;
+            TAILQ_REMOVE(queue, operation, link);
+            if (operation->answered) {
+                operation_finish(client, operation);
+            } else {
+                snprintf(message, sizeof(message),
+                         "the deadline of %u ms passed before the request could be sent%s%s",
+                         call->deadline_after_ms, operation->channel != NULL ? " to " : "",
+                         operation->channel != NULL ? operation->channel->endpoint->address.text : "");
+                operation_fail(client, operation, DYNODE_TIMEOUT, message);
+            }
+        }
+        if (last) return;
+    }
+}
+
+static void calls_time_out(struct dynode_client *client)
+{
+    if (client->now_ms < client->next_give_up_ms) return;
+    struct call *call, *next;
+    for (call = TAILQ_FIRST(&client->calls); call != NULL; call = next) {
+        next = TAILQ_NEXT(call, link);
+        if (client->now_ms >= call->deadline_ms) call_time_out(client, call);
+    }
+    client->next_give_up_ms = INT64_MAX;
+    TAILQ_FOREACH(call, &client->calls, link)
+    {
+        int64_t due = client->now_ms < call->deadline_ms ? call->deadline_ms : call->give_up_ms;
+        if (due < client->next_give_up_ms) client->next_give_up_ms = due;
+    }
+}
+
+static int64_t next_timer_ms(struct dynode_client *client)
+{
+    int64_t next = client->next_give_up_ms;
+    struct channel *channel;
+    TAILQ_FOREACH(channel, &client->channels, link)
+    {
+        if (channel->expires_ms < next) next = channel->expires_ms;
+    }
+    struct operation *operation;
+    TAILQ_FOREACH(operation, &client->waiting, link)
+    {
+        if (operation->not_before_ms < next) next = operation->not_before_ms;
+    }
+    return next;
+}
+
+static void wait_for_events(struct dynode_client *client, int timeout_ms)
+{
+    size_t count = 0, i = 0;
+    struct channel *channel;
+    TAILQ_FOREACH(channel, &client->channels, link) count++;
+    struct pollfd *fds = calloc(count + 1, sizeof(*fds));
+    CHECK(fds != NULL);
+    TAILQ_FOREACH(channel, &client->channels, link)
+    {
+        bool writes = channel->state == CHANNEL_CONNECTING || channel->out.size > channel->out_written;
+        fds[i++] = (struct pollfd){.fd = channel->fd,
+                                   .events = (short)(POLLIN | POLLRDHUP | (writes ? POLLOUT : 0))};
+    }
+    int ready = poll(fds, count, timeout_ms);
+    client->now_ms = client_clock_ms();
+    /* Handling one channel may open others: they are added behind those that were polled. */
+    i = 0;
+    TAILQ_FOREACH(channel, &client->channels, link)
+    {
+        if (i == count) break;
+        if (ready > 0) channel_event(client, channel, fds[i].revents);
+        if (client->now_ms >= channel->expires_ms)
+            channel_close(client, channel,
+                          channel->state == CHANNEL_HELLO
+                              ? "it accepted the connection but did not say hello in time"
+                              : "connecting took too long");
+        i++;
+    }
+    free(fds);
+}
+
+static void sweep(struct dynode_client *client)
+{
+    struct channel *channel, *next;
+    for (channel = TAILQ_FIRST(&client->channels); channel != NULL; channel = next) {
+        next = TAILQ_NEXT(channel, link);
+        if (channel->state != CHANNEL_CLOSED) continue;
+        TAILQ_REMOVE(&client->channels, channel, link);
+        channel_free(channel);
+    }
+}
+
+static size_t hand_out(struct dynode_client *client)
+{
+    size_t count = 0;
+    struct calls finished = TAILQ_HEAD_INITIALIZER(finished);
+    TAILQ_CONCAT(&finished, &client->finished, link);
+    struct call *call;
+    while ((call = TAILQ_FIRST(&finished)) != NULL) {
+        TAILQ_REMOVE(&finished, call, link);
+        struct dynode_reply *public = &call->reply->public;
+        for (size_t i = public->count; i-- > 0;) {
+            const struct dynode_result *result = &public->results[i];
+            if (result->status != DYNODE_OK) public->status = result->status;
+            if (result->status == DYNODE_NO_SUCH_TABLE) client->refresh_wanted = !client->options.any_node;
+        }
+        if (!call->internal) {
+            count++;
+            client->in_flight -= call->count;
+            client->in_flight_bytes -= call->bytes;
+        }
+        call->callback(call->data, public);
+        call_free(call);
+    }
+    return count;
+}
+
+size_t dynode_poll(struct dynode_client *client, int timeout_ms)
+{
+    client->now_ms = client_clock_ms();
+    int64_t until = timeout_ms < 0 ? INT64_MAX : client->now_ms + timeout_ms;
+    int wait_ms =
+        0; /* first look at what has come: an end of a connection is news for what is about to be sent */
+    for (;;) {
+        wait_for_events(client, wait_ms);
+        calls_time_out(client);
+        bool old = client->cluster != NULL && client->now_ms > client->refreshed_ms + REFRESH_MS_MAX;
+        if (client->refresh_wanted || (old && client->in_flight > 0)) refresh(client);
+        /* What is lost while flushing waits again, and may go to another channel at once. */
+        do {
+            route_waiting(client);
+            struct channel *channel;
+            TAILQ_FOREACH(channel, &client->channels, link) channel_flush(client, channel);
+            sweep(client);
+        } while (!TAILQ_EMPTY(&client->waiting) && TAILQ_FIRST(&client->waiting)->not_before_ms == 0);
+        size_t count = hand_out(client);
+        if (count > 0 || client->in_flight == 0 || client->now_ms >= until) return count;
+        int64_t next = next_timer_ms(client);
+        if (next > until) next = until;
+        int64_t left = next - client->now_ms;
+        wait_ms = left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+    }
+}
+
+/* Calls that wait. */
+
+struct waiter {
+    struct dynode_reply *reply;
+};
+
+static void wake(void *data, struct dynode_reply *reply)
+{
+    ((struct waiter *)data)->reply = reply;
+}
+
+struct dynode_reply *dynode_batch(struct dynode_client *client, const struct dynode_operation *operations,
+                                  size_t count, uint32_t deadline_ms)
+{
+    struct waiter waiter = {NULL};
+    enum dynode_status status = dynode_submit(client, operations, count, deadline_ms, wake, &waiter);
+    if (status == DYNODE_OK) {
+        while (waiter.reply == NULL) dynode_poll(client, -1);
+        return waiter.reply;
+    }
+    struct reply *reply = reply_new(count);
+    reply->public.status = status;
+    for (size_t i = 0; i < count; i++)
+        reply_set(reply, (uint32_t)i, status, DYNODE_APPLIED_NO,
+                  "too many operations are in flight in this client");
+    return &reply->public;
+}
+
+struct dynode_reply *dynode_call(struct dynode_client *client, const struct dynode_operation *operation,
+                                 uint32_t deadline_ms)
+{
+    return dynode_batch(client, operation, 1, deadline_ms);
+}
+
+struct dynode_reply *dynode_get(struct dynode_client *client, const char *table, struct dynode_bytes key)
+{
+    struct dynode_operation operation = {.kind = DYNODE_GET, .table = table, .key = key};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_put(struct dynode_client *client, const char *table, struct dynode_bytes key,
+                                struct dynode_bytes value, struct dynode_bytes context)
+{
+    struct dynode_operation operation = {
+        .kind = DYNODE_PUT, .table = table, .key = key, .value = value, .context = context};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_delete(struct dynode_client *client, const char *table, struct dynode_bytes key,
+                                   struct dynode_bytes context)
+{
+    struct dynode_operation operation = {
+        .kind = DYNODE_DELETE, .table = table, .key = key, .context = context};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_create_table(struct dynode_client *client, const struct dynode_table *table)
+{
+    struct dynode_operation operation = {
+        .kind = DYNODE_CREATE_TABLE,
+        .table = table->name,
+        .rule = table->rule,
+        .table_n = table->n,
+        .table_r = table->r,
+        .table_w = table->w,
+        .ttl_ms = table->ttl_ms,
+    };
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_drop_table(struct dynode_client *client, const char *name)
+{
+    struct dynode_operation operation = {.kind = DYNODE_DROP_TABLE, .table = name};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_list_tables(struct dynode_client *client)
+{
+    struct dynode_operation operation = {.kind = DYNODE_LIST_TABLES};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_cluster_info(struct dynode_client *client)
+{
+    struct dynode_operation operation = {.kind = DYNODE_CLUSTER_INFO};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_node_status(struct dynode_client *client, uint64_t node)
+{
+    struct dynode_operation operation = {.kind = DYNODE_NODE_STATUS, .node = node};
+    return dynode_call(client, &operation, 0);
+}
+
+struct dynode_reply *dynode_scan(struct dynode_client *client, const char *table, uint64_t node,
+                                 struct dynode_bytes cursor, uint32_t limit)
+{
+    struct dynode_operation operation = {
+        .kind = DYNODE_SCAN, .table = table, .node = node, .cursor = cursor, .limit = limit};
+    return dynode_call(client, &operation, 0);
+}

@@ -1,0 +1,543 @@
+/* libdynode against nodes that misbehave on purpose (fake_node.h). What is asserted: every operation is
+ * answered once, by its deadline and a grace; a write is made once unless a node said that it was not made;
+ * keys go to their homes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/prng.h"
+#include "client/address.h"
+#include "client/dynode.h"
+#include "fake_node.h"
+
+static uint64_t seed;
+static struct fake_cluster cluster;
+static struct fake_node nodes[FAKE_NODES_MAX];
+static struct dynode_client *client;
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void open_client(uint32_t count, uint32_t deadline_ms)
+{
+    char addresses[FAKE_NODES_MAX * 128] = "";
+    char why[256];
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0) strcat(addresses, ",");
+        strcat(addresses, nodes[i].address);
+    }
+    struct dynode_options options = {.deadline_ms = deadline_ms, .grace_ms = 100, .connect_timeout_ms = 300};
+    assert_int_equal(dynode_open(addresses, &options, &client, why, sizeof(why)), DYNODE_OK);
+}
+
+static void start(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) fake_start(&nodes[i], &cluster, seed + i);
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    dynode_close(client);
+    client = NULL;
+    for (int i = 0; i < FAKE_NODES_MAX; i++) fake_stop(&nodes[i]);
+    memset(nodes, 0, sizeof(nodes));
+    fake_forget(&cluster);
+    return 0;
+}
+
+static enum dynode_status put(const char *key, const char *value, enum dynode_applied *applied)
+{
+    struct dynode_bytes none = {NULL, 0};
+    struct dynode_reply *reply = dynode_put(client, "t", dynode_string(key), dynode_string(value), none);
+    enum dynode_status status = reply->status;
+    if (applied != NULL) *applied = reply->results[0].applied;
+    dynode_reply_free(reply);
+    return status;
+}
+
+static enum dynode_status get(const char *key)
+{
+    struct dynode_reply *reply = dynode_get(client, "t", dynode_string(key));
+    enum dynode_status status = reply->status;
+    dynode_reply_free(reply);
+    return status;
+}
+
+static void assert_holds(struct dynode_bytes key, struct dynode_bytes value)
+{
+    struct dynode_reply *reply = dynode_get(client, "t", key);
+    assert_int_equal(reply->status, DYNODE_OK);
+    const struct dynode_result *result = &reply->results[0];
+    assert_int_equal(result->sibling_count, 1);
+    assert_int_equal(result->siblings[0].value.size, value.size);
+    if (value.size > 0) assert_memory_equal(result->siblings[0].value.data, value.data, value.size);
+    assert_int_equal(result->context.size, 3);
+    dynode_reply_free(reply);
+}
+
+static void test_values_come_back(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 5000);
+    static uint8_t large[1048576];
+    for (size_t i = 0; i < sizeof(large); i++) large[i] = (uint8_t)(i * 7 + (i >> 8));
+    struct dynode_bytes none = {NULL, 0};
+    struct dynode_bytes keys[] = {{"\0", 1}, {"a\0b", 3}, {large, 1024}, {"\xff\xff", 2}};
+    struct dynode_bytes values[] = {{"v", 1}, {NULL, 0}, {large, sizeof(large)}, {"\0\0", 2}};
+    for (size_t i = 0; i < 4; i++) {
+        struct dynode_reply *reply = dynode_put(client, "t", keys[i], values[i], none);
+        assert_int_equal(reply->status, DYNODE_OK);
+        assert_true(reply->results[0].sequence != 0);
+        dynode_reply_free(reply);
+        assert_holds(keys[i], values[i]);
+    }
+    dynode_reply_free(dynode_delete(client, "t", keys[0], none));
+    struct dynode_reply *reply = dynode_get(client, "t", keys[0]);
+    assert_int_equal(reply->status, DYNODE_NOT_FOUND);
+    dynode_reply_free(reply);
+}
+
+static void test_what_must_not_leave(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 5000);
+    static uint8_t large[1048577];
+    struct dynode_operation operations[] = {
+        {.kind = DYNODE_GET, .table = "t", .key = {NULL, 0}},
+        {.kind = DYNODE_GET, .table = "t", .key = {large, 1025}},
+        {.kind = DYNODE_PUT, .table = "t", .key = {"k", 1}, .value = {large, sizeof(large)}},
+        {.kind = DYNODE_GET, .table = NULL, .key = {"k", 1}},
+        {.kind = (enum dynode_kind)99, .table = "t", .key = {"k", 1}},
+    };
+    enum dynode_status statuses[] = {DYNODE_INVALID, DYNODE_TOO_LARGE, DYNODE_TOO_LARGE, DYNODE_INVALID,
+                                     DYNODE_INVALID};
+    struct dynode_reply *reply = dynode_batch(client, operations, 5, 0);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(reply->results[i].status, statuses[i]);
+        assert_true(reply->results[i].message[0] != '\0');
+    }
+    dynode_reply_free(reply);
+    assert_int_equal(nodes[0].requests, 0);
+}
+
+static void test_addresses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool good;
+    } cases[] = {
+        {"tcp://127.0.0.1:7400", true},
+        {"tcp://[::1]:7400", true},
+        {"tcp://host.name:1", true},
+        {"unix:///run/dynode.sock", true},
+        {"", false},
+        {"127.0.0.1:7400", false},
+        {"tcp://host", false},
+        {"tcp://:7400", false},
+        {"tcp://host:", false},
+        {"tcp://host:0", false},
+        {"tcp://host:65536", false},
+        {"tcp://host:7x", false},
+        {"tcp://host:-1", false},
+        {"tcp://host: 1", false},
+        {"tcp://::1:7400", false},
+        {"tcp://[]:1", false},
+        {"tcp://[::1:1", false},
+        {"unix://relative", false},
+        {"unix:///", true},
+        {"http://host:80", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct address address;
+        const char *why = NULL;
+        bool good = address_parse(cases[i].text, strlen(cases[i].text), &address, &why);
+        if (good != cases[i].good) fail_msg("%s", cases[i].text);
+    }
+    char path[200] = "unix:///";
+    memset(path + 8, 'x', 108);
+    char why[256];
+    assert_int_equal(dynode_open(path, NULL, &client, why, sizeof(why)), DYNODE_INVALID);
+    assert_non_null(strstr(why, "107"));
+    assert_int_equal(dynode_open("tcp://a:1,", NULL, &client, why, sizeof(why)), DYNODE_INVALID);
+}
+
+struct tally {
+    uint32_t replies, wrong;
+    uint32_t expected; /* value of the key asked */
+};
+
+static void count_reply(void *data, struct dynode_reply *reply)
+{
+    struct tally *tally = data;
+    tally->replies++;
+    char want[32];
+    snprintf(want, sizeof(want), "value %u", tally->expected);
+    if (tally->replies != 1 || reply->status != DYNODE_OK || reply->results[0].sibling_count != 1 ||
+        reply->results[0].siblings[0].value.size != strlen(want) ||
+        memcmp(reply->results[0].siblings[0].value.data, want, strlen(want)) != 0)
+        tally->wrong++;
+    dynode_reply_free(reply);
+}
+
+/* A thousand reads at once, answered last first, in pieces of a few bytes: each gets its own answer, once,
+ * and the node never sees more in flight on a connection than it allowed. */
+static void test_answers_in_any_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    start(2);
+    open_client(2, 30000);
+    char key[32], value[32];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof(key), "key %u", i);
+        snprintf(value, sizeof(value), "value %u", i);
+        assert_int_equal(put(key, value, NULL), DYNODE_OK);
+    }
+    for (int i = 0; i < 2; i++) nodes[i].reverse = nodes[i].dribble = true;
+    static struct tally tallies[COUNT];
+    memset(tallies, 0, sizeof(tallies));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof(key), "key %u", i);
+        tallies[i].expected = i;
+        struct dynode_operation operation = {.kind = DYNODE_GET, .table = "t", .key = dynode_string(key)};
+        assert_int_equal(dynode_submit(client, &operation, 1, 0, count_reply, &tallies[i]), DYNODE_OK);
+    }
+    assert_int_equal(dynode_in_flight(client), COUNT);
+    size_t replies = 0;
+    while (dynode_in_flight(client) > 0) replies += dynode_poll(client, 1000);
+    assert_int_equal(replies, COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        assert_int_equal(tallies[i].replies, 1);
+        assert_int_equal(tallies[i].wrong, 0);
+    }
+    for (int i = 0; i < 2; i++) assert_true(nodes[i].in_flight_most <= FAKE_REQUESTS_MAX);
+}
+
+static void test_bound_in_flight(void **state)
+{
+    (void)state;
+    start(1);
+    char why[256];
+    struct dynode_options options = {.in_flight_max = 10};
+    assert_int_equal(dynode_open(nodes[0].address, &options, &client, why, sizeof(why)), DYNODE_OK);
+    struct dynode_operation operation = {.kind = DYNODE_GET, .table = "t", .key = {"k", 1}};
+    static struct tally tallies[11];
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(dynode_submit(client, &operation, 1, 0, count_reply, &tallies[i]), DYNODE_OK);
+    assert_int_equal(dynode_submit(client, &operation, 1, 0, count_reply, &tallies[10]), DYNODE_OVERLOADED);
+    while (dynode_in_flight(client) > 0) dynode_poll(client, 1000);
+    assert_int_equal(tallies[10].replies, 0);
+    assert_int_equal(get("k"), DYNODE_NOT_FOUND);
+}
+
+/* 4 MiB and more in one batch, over two nodes: split into frames that are allowed. */
+static void test_large_batch(void **state)
+{
+    (void)state;
+    enum { COUNT = 12 };
+    start(2);
+    open_client(1, 20000);
+    static uint8_t large[900000];
+    memset(large, 'x', sizeof(large));
+    struct dynode_operation operations[COUNT] = {0};
+    char keys[COUNT][32];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "large %d", i);
+        operations[i] = (struct dynode_operation){
+            .kind = DYNODE_PUT, .table = "t", .key = dynode_string(keys[i]), .value = {large, sizeof(large)}};
+    }
+    struct dynode_reply *reply = dynode_batch(client, operations, COUNT, 0);
+    assert_int_equal(reply->status, DYNODE_OK);
+    dynode_reply_free(reply);
+    for (int i = 0; i < COUNT; i++) operations[i].kind = DYNODE_GET;
+    reply = dynode_batch(client, operations, COUNT, 0);
+    assert_int_equal(reply->status, DYNODE_OK);
+    for (int i = 0; i < COUNT; i++) assert_int_equal(reply->results[i].siblings[0].value.size, sizeof(large));
+    dynode_reply_free(reply);
+}
+
+static void test_siblings_in_parts(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 5000);
+    assert_int_equal(put("parts", "abc", NULL), DYNODE_OK);
+    struct dynode_reply *reply = dynode_get(client, "t", dynode_string("parts"));
+    assert_int_equal(reply->status, DYNODE_OK);
+    assert_int_equal(reply->results[0].sibling_count, 3);
+    for (size_t i = 0; i < 3; i++) assert_memory_equal(reply->results[0].siblings[i].value.data, "abc", 3);
+    dynode_reply_free(reply);
+}
+
+/* The first address is of every bad kind; the second answers. */
+static void test_fail_over(void **state)
+{
+    (void)state;
+    enum fake_hello kinds[] = {FAKE_HELLO_SILENT, FAKE_HELLO_CLOSE, FAKE_HELLO_HTTP, FAKE_HELLO_BUSY};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        start(2);
+        nodes[0].hello = kinds[i];
+        open_client(2, 5000);
+        enum dynode_applied applied;
+        for (int k = 0; k < 8; k++) {
+            char key[16];
+            snprintf(key, sizeof(key), "key %d", k);
+            assert_int_equal(put(key, "v", &applied), DYNODE_OK);
+            assert_int_equal(get(key), DYNODE_OK);
+        }
+        assert_int_equal(nodes[0].operations, 0);
+        stop(NULL);
+    }
+    /* Nobody listens there at all. */
+    start(1);
+    char addresses[256], why[256];
+    snprintf(addresses, sizeof(addresses), "tcp://127.0.0.1:1,unix:///nonexistent/socket,%s",
+             nodes[0].address);
+    assert_int_equal(dynode_open(addresses, NULL, &client, why, sizeof(why)), DYNODE_OK);
+    assert_int_equal(put("k", "v", NULL), DYNODE_OK);
+    dynode_close(client);
+    assert_int_equal(
+        dynode_open("tcp://127.0.0.1:1,unix:///nonexistent/socket", NULL, &client, why, sizeof(why)),
+        DYNODE_OK);
+    int64_t began = now_ms();
+    struct dynode_bytes none = {NULL, 0};
+    struct dynode_reply *reply = dynode_put(client, "t", dynode_string("k"), none, none);
+    assert_int_equal(reply->status, DYNODE_UNAVAILABLE);
+    assert_int_equal(reply->results[0].applied, DYNODE_APPLIED_NO);
+    assert_non_null(strstr(reply->results[0].message, "127.0.0.1:1: Connection refused"));
+    assert_non_null(strstr(reply->results[0].message, "/nonexistent/socket: No such file"));
+    assert_true(now_ms() - began < 4000); /* not the deadline: there was nobody to wait for */
+    dynode_reply_free(reply);
+}
+
+static uint32_t all_tries(void)
+{
+    uint32_t tries = 0;
+    for (int i = 0; i < FAKE_NODES_MAX; i++) tries += nodes[i].tries;
+    return tries;
+}
+
+static void test_writes_are_repeated_only_when_not_applied(void **state)
+{
+    (void)state;
+    start(2);
+    open_client(2, 2000);
+    enum dynode_applied applied;
+    uint32_t before = all_tries();
+    assert_int_equal(put("maybe", "v", &applied), DYNODE_UNAVAILABLE);
+    assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
+    assert_int_equal(all_tries(), before + 1);
+    assert_int_equal(put("close", "v", &applied), DYNODE_UNAVAILABLE);
+    assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
+    assert_int_equal(all_tries(), before + 2);
+    assert_int_equal(put("garbage", "v", &applied), DYNODE_UNAVAILABLE);
+    assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
+    assert_int_equal(all_tries(), before + 3);
+    assert_int_equal(put("no 1", "v", &applied), DYNODE_OK);
+    assert_int_equal(all_tries(), before + 5);
+    assert_int_equal(put("busy 3", "v", &applied), DYNODE_OK);
+    assert_int_equal(all_tries(), before + 9);
+    /* Every node has said no: so does the client, with what they said. */
+    struct dynode_bytes none = {NULL, 0};
+    struct dynode_reply *reply = dynode_put(client, "t", dynode_string("no 9"), none, none);
+    assert_int_equal(reply->status, DYNODE_UNAVAILABLE);
+    assert_int_equal(reply->results[0].applied, DYNODE_APPLIED_NO);
+    assert_int_equal(reply->results[0].got, 1);
+    assert_int_equal(reply->results[0].needed, 2);
+    dynode_reply_free(reply);
+    assert_int_equal(all_tries(), before + 11);
+    /* Reads go on to the other node, and end when there is none. */
+    assert_int_equal(get("close"), DYNODE_UNAVAILABLE);
+    assert_true(all_tries() >= before + 13);
+    assert_int_equal(get("fine"), DYNODE_NOT_FOUND);
+}
+
+/* A node that restarts between two writes costs nothing: the second never left on the dead connection. */
+static void test_restart_between_writes(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 2000);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(put("k", "v", NULL), DYNODE_OK);
+        nodes[0].drop_all = true;
+        while (nodes[0].drop_all) {
+        }
+    }
+}
+
+static void test_a_silent_node_times_out(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 300);
+    enum dynode_applied applied;
+    int64_t began = now_ms();
+    assert_int_equal(put("hang", "v", &applied), DYNODE_TIMEOUT);
+    assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
+    assert_true(now_ms() - began >= 300);
+    assert_int_equal(get("hang"), DYNODE_TIMEOUT);
+    /* An answer after the client has given up belongs to nobody. */
+    struct dynode_operation late = {.kind = DYNODE_GET, .table = "t", .key = dynode_string("late")};
+    struct dynode_reply *reply = dynode_call(client, &late, 50);
+    assert_int_equal(reply->status, DYNODE_TIMEOUT);
+    dynode_reply_free(reply);
+    for (int i = 0; i < 30; i++) assert_int_equal(get("key"), DYNODE_NOT_FOUND);
+    /* In a batch the others have their answers. */
+    struct dynode_operation operations[] = {{.kind = DYNODE_GET, .table = "t", .key = dynode_string("fine")},
+                                            {.kind = DYNODE_GET, .table = "t", .key = dynode_string("hang")}};
+    reply = dynode_batch(client, operations, 2, 200);
+    assert_int_equal(reply->results[0].status, DYNODE_NOT_FOUND);
+    assert_int_equal(reply->results[1].status, DYNODE_TIMEOUT);
+    dynode_reply_free(reply);
+}
+
+static void test_keys_go_home(void **state)
+{
+    (void)state;
+    start(3);
+    open_client(1, 5000);
+    assert_int_equal(get("first"), DYNODE_NOT_FOUND); /* learns the ring meanwhile */
+    while (nodes[0].infos + nodes[1].infos + nodes[2].infos == 0) get("first");
+    for (int i = 0; i < 20; i++) get("first");
+    uint32_t misrouted = nodes[0].misrouted + nodes[1].misrouted + nodes[2].misrouted;
+    char key[32];
+    for (int i = 0; i < 200; i++) {
+        snprintf(key, sizeof(key), "key %d", i);
+        assert_int_equal(get(key), DYNODE_NOT_FOUND);
+    }
+    assert_int_equal(nodes[0].misrouted + nodes[1].misrouted + nodes[2].misrouted, misrouted);
+    for (int i = 0; i < 3; i++) {
+        assert_true(nodes[i].operations > 20);
+        assert_true(nodes[i].connections <= FAKE_SHARDS);
+    }
+    /* Another ring: the next answers say so, and the client asks for it (at most twice a second). */
+    cluster.turn = 1;
+    int64_t until = now_ms() + 5000;
+    uint32_t infos = nodes[0].infos + nodes[1].infos + nodes[2].infos;
+    while (nodes[0].infos + nodes[1].infos + nodes[2].infos == infos && now_ms() < until) get("first");
+    for (int i = 0; i < 20; i++) get("first");
+    misrouted = nodes[0].misrouted + nodes[1].misrouted + nodes[2].misrouted;
+    for (int i = 0; i < 200; i++) {
+        snprintf(key, sizeof(key), "key %d", i);
+        assert_int_equal(get(key), DYNODE_NOT_FOUND);
+    }
+    assert_int_equal(nodes[0].misrouted + nodes[1].misrouted + nodes[2].misrouted, misrouted);
+    /* A home that is gone is passed over. */
+    fake_stop(&nodes[2]);
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof(key), "key %d", i);
+        assert_int_equal(get(key), DYNODE_NOT_FOUND);
+    }
+    cluster.count = 2;
+}
+
+static void test_a_node_by_its_id(void **state)
+{
+    (void)state;
+    start(3);
+    open_client(1, 5000);
+    struct dynode_operation operation = {.kind = DYNODE_CLUSTER_INFO, .node = 0x1002};
+    uint32_t before = nodes[2].infos;
+    struct dynode_reply *reply = dynode_call(client, &operation, 0);
+    assert_int_equal(reply->status, DYNODE_OK);
+    assert_int_equal(reply->results[0].cluster->member_count, 3);
+    dynode_reply_free(reply);
+    assert_int_equal(nodes[2].infos, before + 1);
+    operation.node = 0x9999;
+    reply = dynode_call(client, &operation, 0);
+    assert_int_equal(reply->status, DYNODE_UNAVAILABLE);
+    assert_non_null(strstr(reply->results[0].message, "no member"));
+    dynode_reply_free(reply);
+}
+
+static void test_breaches_of_the_protocol(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 1000);
+    static const char *const words[] = {"alien", "gone", "short", "garbage"};
+    for (size_t i = 0; i < 4; i++) {
+        enum dynode_applied applied;
+        enum dynode_status status = put(words[i], "v", &applied);
+        assert_true(status == DYNODE_UNAVAILABLE || status == DYNODE_INTERNAL || status == DYNODE_TIMEOUT);
+        assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
+        assert_int_equal(get("fine"), DYNODE_NOT_FOUND);
+    }
+}
+
+/* Answers with flipped bits: anything may come out but a crash, a hang, or a second callback. */
+static void test_flipped_bits(void **state)
+{
+    (void)state;
+    enum { COUNT = 3000 };
+    start(2);
+    nodes[0].flip = 4;
+    nodes[1].flip = 9;
+    open_client(2, 300);
+    uint32_t ok = 0;
+    static struct dynode_operation operations[COUNT / 10];
+    struct prng prng;
+    prng_init(&prng, seed);
+    for (int round = 0; round < COUNT / 300; round++) {
+        char keys[300][32];
+        for (int i = 0; i < 300; i++) {
+            snprintf(keys[i], sizeof(keys[i]), "%s%d", i % 50 == 0 ? "parts" : "k",
+                     (int)prng_below(&prng, 100));
+            operations[i] = (struct dynode_operation){.kind = i % 2 == 0 ? DYNODE_PUT : DYNODE_GET,
+                                                      .table = "t",
+                                                      .key = dynode_string(keys[i]),
+                                                      .value = dynode_string("some value")};
+        }
+        struct dynode_reply *reply = dynode_batch(client, operations, 300, 0);
+        for (int i = 0; i < 300; i++) {
+            const struct dynode_result *result = &reply->results[i];
+            ok += result->status == DYNODE_OK;
+            size_t bytes = result->context.size + strlen(result->message);
+            for (size_t k = 0; k < result->sibling_count; k++) {
+                const uint8_t *value = result->siblings[k].value.data;
+                for (size_t b = 0; b < result->siblings[k].value.size; b++) bytes += value[b];
+            }
+            assert_true(bytes < 1u << 30); /* all of it can be read */
+        }
+        dynode_reply_free(reply);
+    }
+    assert_true(ok > 0);
+}
+
+int main(int argc, char **argv)
+{
+    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : prng_entropy();
+    printf("seed %llu\n", (unsigned long long)seed);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_addresses, stop),
+        cmocka_unit_test_teardown(test_values_come_back, stop),
+        cmocka_unit_test_teardown(test_what_must_not_leave, stop),
+        cmocka_unit_test_teardown(test_answers_in_any_order, stop),
+        cmocka_unit_test_teardown(test_bound_in_flight, stop),
+        cmocka_unit_test_teardown(test_large_batch, stop),
+        cmocka_unit_test_teardown(test_siblings_in_parts, stop),
+        cmocka_unit_test_teardown(test_fail_over, stop),
+        cmocka_unit_test_teardown(test_writes_are_repeated_only_when_not_applied, stop),
+        cmocka_unit_test_teardown(test_restart_between_writes, stop),
+        cmocka_unit_test_teardown(test_a_silent_node_times_out, stop),
+        cmocka_unit_test_teardown(test_keys_go_home, stop),
+        cmocka_unit_test_teardown(test_a_node_by_its_id, stop),
+        cmocka_unit_test_teardown(test_breaches_of_the_protocol, stop),
+        cmocka_unit_test_teardown(test_flipped_bits, stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

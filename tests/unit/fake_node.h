@@ -1,0 +1,69 @@
+/* A node that is not one: a thread that speaks client.proto from a script, for tests of libdynode and of the
+ * command line. It keeps values in memory, without versions; what it shall do wrong is said by the key's
+ * first word:
+ *
+ *      hang ...     no answer, ever           close ...    the connection ends in place of an answer
+ *      late ...     answered after 300 ms     no K ...     UNAVAILABLE, applied NO, for the first K tries of
+ * the key maybe ...    UNAVAILABLE, MAYBE        busy K ...   OVERLOADED for the first K tries garbage ...
+ * random bytes              alien ...    a result for an operation that was not asked short ...    `last`
+ * without a result   parts ...    three siblings, each in a frame of its own gone ...     an answer to a
+ * request that was never made                                                     */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum fake_hello { FAKE_HELLO_OK, FAKE_HELLO_SILENT, FAKE_HELLO_CLOSE, FAKE_HELLO_HTTP, FAKE_HELLO_BUSY };
+enum {
+    FAKE_SHARDS = 2,
+    FAKE_VNODES = 64,
+    FAKE_REQUESTS_MAX = 64,
+    FAKE_RECORDS_MAX = 4096,
+    FAKE_NODES_MAX = 4
+};
+
+struct fake_node;
+
+struct fake_record {
+    uint8_t key[1024];
+    size_t key_size;
+    uint8_t *value;
+    size_t value_size;
+    bool live;
+    uint32_t tries;
+};
+
+/* Nodes that know one another; node i of n is the first home of the vnodes v with (v + turn) mod n = i. */
+struct fake_cluster {
+    struct fake_node *nodes[FAKE_NODES_MAX];
+    uint32_t count;
+    _Atomic uint32_t turn;
+    pthread_mutex_t lock; /* of the records, which all nodes share */
+    struct fake_record *records;
+    uint32_t record_count;
+};
+
+struct fake_node {
+    struct fake_cluster *cluster;
+    uint32_t index;
+    uint64_t id;
+    char address[128];
+    int listener;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_bool drop_all; /* close every connection now, as a restart does */
+    enum fake_hello hello;
+    bool reverse;  /* keep answers until nothing comes for 5 ms, then send them last first */
+    bool dribble;  /* write a few bytes at a time */
+    uint32_t flip; /* flip bits in one of so many answers; 0: never */
+    uint64_t seed;
+    atomic_uint connections, requests, operations, misrouted, in_flight_most, infos, tries;
+};
+
+void fake_start(struct fake_node *node, struct fake_cluster *cluster, uint64_t seed);
+void fake_stop(struct fake_node *node);
+
+/* After its last node has stopped: forget the records. */
+void fake_forget(struct fake_cluster *cluster);
