@@ -82,6 +82,22 @@ static void a_join_that_changes_nothing_allocates_nothing(void **state)
     assert_int_equal(arena.used_bytes, 0);
 }
 
+/* Where the new dot is all of the result, it must not be the caller's (or a dead frame's) that is given back.
+ */
+static void a_new_dot_lives_in_the_arena(void **state)
+{
+    (void)state;
+    struct dot first[] = {{7, 2}}, dot = {7, 3};
+    struct vv one = {first, 1}, none = {0};
+    arena_reset(&arena);
+    for (int i = 0; i < 2; i++) {
+        size_t used = arena.used_bytes;
+        struct vv with = vv_with(i == 0 ? &one : &none, dot, &arena);
+        assert_true(arena.used_bytes >= used + sizeof(dot));
+        assert_int_equal(dot_compare(with.entries[0], dot), 0);
+    }
+}
+
 static void vectors_that_break_a_rule(void **state)
 {
     (void)state;
@@ -153,6 +169,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_agree_with_the_simple_way),
         cmocka_unit_test(a_join_that_changes_nothing_allocates_nothing),
+        cmocka_unit_test(a_new_dot_lives_in_the_arena),
         cmocka_unit_test(vectors_that_break_a_rule),
         cmocka_unit_test(stamps_only_grow),
         cmocka_unit_test(a_stamp_from_the_future_stays_with_its_key),
