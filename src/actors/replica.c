@@ -135,7 +135,8 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     if (status != STATUS_OK) return status;
     struct bytes encoded = bytes_of(message->object.data, message->object.len);
     struct object incoming;
-    if (object_decode(encoded, turn->arena, &incoming) != STATUS_OK) return STATUS_INVALID;
+    status = object_decode(encoded, turn->arena, &incoming);
+    if (status != STATUS_OK) return status == STATUS_NO_MEMORY ? status : STATUS_INVALID;
     judge_context(replica, message->place->vnode, &incoming.context);
     struct held_object held;
     status = load(replica, turn, message->place, &held);
@@ -145,6 +146,7 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
         enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
         struct object merged = object_merge(&held.object, &incoming, rule, turn->arena);
         if (object_equal(&merged, &held.object)) return STATUS_OK;
+        if (merged.context.count > VV_ENTRIES_MAX) return STATUS_TOO_LARGE;
         if (!object_equal(&merged, &incoming)) encoded = object_encode(&merged, turn->arena);
     }
     return save(turn, &held, encoded);
@@ -203,10 +205,11 @@ static enum status gather(struct replica *replica, struct turn *turn, const Dyno
         struct object other;
         ProtobufCBinaryData encoded = mint->others[i];
         if (encoded.len == 0) continue;
-        if (object_decode(bytes_of(encoded.data, encoded.len), turn->arena, &other) != STATUS_OK)
-            return STATUS_CORRUPT;
+        status = object_decode(bytes_of(encoded.data, encoded.len), turn->arena, &other);
+        if (status != STATUS_OK) return status;
         *current = object_merge(current, &other, mint->rule, turn->arena);
     }
+    if (current->context.count > VV_ENTRIES_MAX) return STATUS_TOO_LARGE;
     judge_context(replica, mint->place->vnode, &current->context);
     return STATUS_OK;
 }
