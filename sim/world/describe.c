@@ -1,0 +1,111 @@
+/* Describe: what travels in a world, as lines that read like a story. */
+#include <stdio.h>
+
+#include "wire/batch.h"
+#include "wire/object_wire.h"
+#include "world/world_state.h"
+
+static const char *operation_name(const Dynode__Client__Operation *operation)
+{
+    if (operation == NULL) return "nothing";
+    switch (operation->kind_case) {
+    case DYNODE__CLIENT__OPERATION__KIND_GET:
+        return "get";
+    case DYNODE__CLIENT__OPERATION__KIND_PUT:
+        return "put";
+    case DYNODE__CLIENT__OPERATION__KIND_DELETE:
+        return "delete";
+    case DYNODE__CLIENT__OPERATION__KIND_CREATE_TABLE:
+        return "create table";
+    case DYNODE__CLIENT__OPERATION__KIND_DROP_TABLE:
+        return "drop table";
+    default:
+        return "operation";
+    }
+}
+
+static void key_text(const Dynode__Peer__Place *place, char *out, size_t size)
+{
+    if (place == NULL)
+        snprintf(out, size, "?");
+    else
+        snprintf(out, size, "%.*s", (int)place->key.len, (const char *)place->key.data);
+}
+
+/* The siblings of an encoded object: their values, cut short. */
+static void object_text(struct world *world, ProtobufCBinaryData encoded, char *out, size_t size)
+{
+    struct object object;
+    size_t at = 0;
+    out[0] = 0;
+    if (object_decode(bytes_of(encoded.data, encoded.len), &world->arena, &object) != STATUS_OK) {
+        snprintf(out, size, "(unreadable)");
+        return;
+    }
+    for (uint32_t i = 0; i < object.count && at + 24 < size; i++) {
+        const struct sibling *sibling = &object.siblings[i];
+        int written = sibling->tombstone ? snprintf(out + at, size - at, "%s(deleted)", i > 0 ? " " : "")
+                                         : snprintf(out + at, size - at, "%s\"%.*s\"", i > 0 ? " " : "",
+                                                    sibling->value.size < 16 ? (int)sibling->value.size : 16,
+                                                    (const char *)sibling->value.data);
+        at += (size_t)written;
+    }
+}
+
+/* False: not worth a line. */
+static bool message_text(struct world *world, const Dynode__Peer__Message *message, char *out, size_t size)
+{
+    char key[64], object[160];
+    switch (message->body_case) {
+    case DYNODE__PEER__MESSAGE__BODY_PING:
+    case DYNODE__PEER__MESSAGE__BODY_PONG:
+    case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE:
+    case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK:
+        return false;
+    case DYNODE__PEER__MESSAGE__BODY_COORDINATE:
+        snprintf(out, size, "coordinate this %s", operation_name(message->coordinate->operation));
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_COORDINATED:
+        snprintf(out, size, "coordinated: %s",
+                 message->coordinated->result == NULL
+                     ? "?"
+                     : status_name((enum status)message->coordinated->result->status));
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_MERGE:
+        key_text(message->merge->place, key, sizeof(key));
+        object_text(world, message->merge->object, object, sizeof(object));
+        snprintf(out, size, "%s %s: %s", message->request == 0 ? "repair" : "merge", key, object);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_MERGED:
+        snprintf(out, size, "merged: %s", status_name(message->merged->status));
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_READ:
+        key_text(message->read->place, key, sizeof(key));
+        snprintf(out, size, "read %s", key);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_READ_ANSWER:
+        object_text(world, message->read_answer->object, object, sizeof(object));
+        snprintf(out, size, "it is %s %s", status_name(message->read_answer->status), object);
+        return true;
+    default:
+        snprintf(out, size, "message %d", (int)message->body_case);
+        return true;
+    }
+}
+
+void describe_batch(struct world *world, uint32_t from, uint32_t from_shard, uint32_t to, uint32_t to_shard,
+                    struct bytes batch)
+{
+    uint64_t node;
+    uint32_t shard;
+    struct bytes rest, packed;
+    char text[256];
+    if (batch_open(batch, &node, &shard, &rest) != STATUS_OK) return;
+    while (batch_next(&rest, &packed) == STATUS_OK) {
+        Dynode__Peer__Message *message;
+        if (message_unpack(packed, &world->arena, &message) == STATUS_OK &&
+            message_text(world, message, text, sizeof(text)))
+            world_note(world, "n%u.%u -> n%u.%u  %s", from + 1, from_shard, to + 1, to_shard, text);
+    }
+    arena_reset(&world->arena);
+}
