@@ -20,5 +20,6 @@ function(dynode_test suite name)
   target_compile_options(${name} PRIVATE ${DYNODE_WARNINGS})
   target_link_libraries(${name} PRIVATE ${T_LINK} PkgConfig::CMOCKA)
   add_test(NAME ${suite}/${name} COMMAND ${name})
-  set_tests_properties(${suite}/${name} PROPERTIES LABELS ${suite} TIMEOUT ${T_TIMEOUT})
+  set_tests_properties(${suite}/${name} PROPERTIES LABELS ${suite} TIMEOUT ${T_TIMEOUT}
+    ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
 endfunction()

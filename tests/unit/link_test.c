@@ -1,0 +1,492 @@
+/* Peer links between two ends in this process: what gets in, what arrives, and what a stranger can do. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "base/prng.h"
+#include "runtime/acceptor.h"
+#include "runtime/links.h"
+
+enum { CLUSTER = 77, VNODES = 64, HERE = 11, THERE = 22, STRANGER = 33, SHARDS = 2, WAIT_MS = 30000 };
+
+static const uint64_t WAIT_NS = WAIT_MS * 1000000ull;
+
+/* --- the accepting end: node HERE with two shards --- */
+
+struct here {
+    struct mailbox *mailboxes[SHARDS];
+    struct acceptor *acceptor;
+    char address[128];
+};
+
+static void here_start(struct here *here, const char *address)
+{
+    char why[256] = "";
+    const struct acceptor_options options = {
+        .address = address,
+        .self = hello_of(CLUSTER, VNODES, HERE, 1),
+        .shards = SHARDS,
+        .mailboxes = here->mailboxes,
+    };
+    enum status status = acceptor_start(&options, why, sizeof(why), &here->acceptor);
+    if (status != STATUS_OK) fail_msg("%s", why);
+    const uint64_t members[] = {HERE, THERE};
+    acceptor_set_members(here->acceptor, members, 2);
+    snprintf(here->address, sizeof(here->address), "%s", address);
+    if (acceptor_port(here->acceptor) != 0)
+        snprintf(here->address, sizeof(here->address), "tcp://127.0.0.1:%u", acceptor_port(here->acceptor));
+}
+
+static void here_init(struct here *here, const char *address)
+{
+    *here = (struct here){0};
+    for (int i = 0; i < SHARDS; i++)
+        assert_int_equal(mailbox_alloc(SHARDS + 1, &here->mailboxes[i]), STATUS_OK);
+    here_start(here, address);
+}
+
+static void here_fini(struct here *here)
+{
+    acceptor_stop(here->acceptor);
+    for (int i = 0; i < SHARDS; i++) mailbox_free(here->mailboxes[i]);
+}
+
+/* --- the dialling end: shard 1 of node THERE --- */
+
+struct there {
+    uv_loop_t uv;
+    struct links *links;
+    bool up;
+    uint32_t ups, downs;
+
+    struct prng prng; /* makes the batches */
+    size_t batch_bytes_max;
+    uint64_t to_send, sent;
+};
+
+static void there_changed(void *context, uint64_t node, bool up)
+{
+    struct there *there = context;
+    assert_int_equal(node, HERE);
+    assert_true(up != there->up);
+    there->up = up;
+    if (up)
+        there->ups++;
+    else
+        there->downs++;
+}
+
+static void make_batch(struct prng *prng, size_t bytes_max, uint64_t number, struct buffer *batch)
+{
+    uint8_t head[8];
+    size_t size = (size_t)prng_below(prng, bytes_max + 1);
+    put_be64(head, number);
+    buffer_append(batch, head, sizeof(head));
+    memset(buffer_reserve(batch, size), (int)(number * 13 & 0xff), size);
+    batch->size += size;
+}
+
+static bool there_take(void *context, uint64_t node, size_t bytes_max, struct buffer *batch)
+{
+    struct there *there = context;
+    (void)bytes_max;
+    assert_int_equal(node, HERE);
+    assert_int_equal(batch->size, 0);
+    if (there->sent == there->to_send) return false;
+    make_batch(&there->prng, there->batch_bytes_max, there->sent++, batch);
+    return true;
+}
+
+static void there_init(struct there *there, const char *address, uint64_t node, uint64_t seed)
+{
+    *there = (struct there){0};
+    prng_init(&there->prng, seed);
+    uv_loop_init(&there->uv);
+    struct links_options options = {
+        .uv = &there->uv,
+        .self = hello_of(CLUSTER, VNODES, node, 1),
+        .seed = seed,
+        .context = there,
+        .changed = there_changed,
+        .take = there_take,
+    };
+    options.self.from_shard = 1;
+    there->links = links_start(&options);
+    links_set_peer(there->links, HERE, "here", address);
+}
+
+static void there_fini(struct there *there)
+{
+    links_stop(there->links);
+    while (uv_run(&there->uv, UV_RUN_DEFAULT) != 0) continue;
+    links_free(there->links);
+    assert_int_equal(uv_loop_close(&there->uv), 0);
+}
+
+static bool there_until(struct there *there, bool up)
+{
+    for (int ms = 0; ms < WAIT_MS && there->up != up; ms++) {
+        uv_run(&there->uv, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+    return there->up == up;
+}
+
+/* Take what has come for shard 1 and compare it with what must have been sent. */
+static uint64_t receive_all(struct here *here, struct prng *expected, size_t bytes_max, uint64_t next)
+{
+    struct parcel parcel;
+    while (mailbox_take(here->mailboxes[1], SHARDS, &parcel)) {
+        struct buffer batch = {0};
+        make_batch(expected, bytes_max, next++, &batch);
+        assert_int_equal(parcel.kind, PARCEL_LINK_BATCH);
+        assert_int_equal(parcel.node, THERE);
+        assert_true(bytes_equal(parcel.payload, buffer_bytes(&batch)));
+        buffer_fini(&batch);
+        nng_msg_free(parcel.msg);
+    }
+    return next;
+}
+
+static void transfer(const char *address, uint64_t count, size_t bytes_max)
+{
+    struct here here;
+    struct there there;
+    struct prng expected;
+    uint64_t seed = prng_entropy(), got = 0;
+    printf("%s: seed %" PRIu64 "\n", address, seed);
+    here_init(&here, address);
+    there_init(&there, here.address, THERE, seed);
+    assert_true(there_until(&there, true));
+    prng_init(&expected, seed);
+    there.batch_bytes_max = bytes_max;
+    there.to_send = count;
+    links_ship(there.links, HERE);
+    uint64_t until = uv_hrtime() + WAIT_NS;
+    for (uint64_t i = 0; uv_hrtime() < until && got < count; i++) {
+        uv_run(&there.uv, UV_RUN_NOWAIT);
+        got = receive_all(&here, &expected, bytes_max, got);
+        if (i % 8 == 0) usleep(1000);
+        links_ship(there.links, HERE);
+    }
+    assert_int_equal(got, count);
+    assert_int_equal(there.ups, 1);
+    assert_int_equal(there.downs, 0);
+    there_fini(&there);
+    here_fini(&here);
+}
+
+static void batches_over_tcp(void **state)
+{
+    (void)state;
+    transfer("tcp://127.0.0.1:0", 1000, 2000);
+    transfer("tcp://127.0.0.1:0", 20, 3000000);
+}
+
+static void batches_over_ipc(void **state)
+{
+    (void)state;
+    char address[128];
+    snprintf(address, sizeof(address), "ipc:///tmp/dynode-link-test-%d", (int)getpid());
+    transfer(address, 1000, 2000);
+    transfer(address, 20, 3000000);
+}
+
+/* --- strangers: a plain socket --- */
+
+static int stranger_connect(const struct here *here)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval wait = {.tv_sec = WAIT_MS / 1000};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(acceptor_port(here->acceptor))};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static void put(int fd, const void *data, size_t size)
+{
+    assert_int_equal(send(fd, data, size, MSG_NOSIGNAL), (ssize_t)size);
+}
+
+/* The connection ends, without a byte. */
+static void expect_end(int fd)
+{
+    uint8_t byte;
+    ssize_t got = recv(fd, &byte, 1, 0);
+    assert_true(got == 0 || (got < 0 && (errno == ECONNRESET || errno == EPIPE)));
+    close(fd);
+}
+
+/* Send a hello; the answer. */
+static struct hello stranger_hello(int fd, const struct hello *hello)
+{
+    uint8_t frame[HELLO_FRAME_BYTES_MAX], answer[HELLO_FRAME_BYTES_MAX];
+    size_t size = 0, bytes;
+    struct bytes payload;
+    struct hello out;
+    put(fd, frame, hello_pack(hello, frame));
+    while (frame_next(bytes_of(answer, size), FRAME_HELLO_BYTES_MAX, &payload, &bytes) != FRAME_WHOLE) {
+        ssize_t got = recv(fd, answer + size, sizeof(answer) - size, 0);
+        assert_true(got > 0);
+        size += (size_t)got;
+    }
+    assert_int_equal(hello_unpack(payload, &out), STATUS_OK);
+    return out;
+}
+
+static void expect_refused(const struct here *here, const struct hello *hello, const char *text)
+{
+    int fd = stranger_connect(here);
+    struct hello answer = stranger_hello(fd, hello);
+    if (strstr(answer.refused, text) == NULL) fail_msg("\"%s\" does not say \"%s\"", answer.refused, text);
+    expect_end(fd);
+}
+
+static void expect_alive(const struct here *here)
+{
+    struct hello hello = hello_of(CLUSTER, VNODES, THERE, 1);
+    int fd = stranger_connect(here);
+    struct hello answer = stranger_hello(fd, &hello);
+    assert_string_equal(answer.refused, "");
+    assert_int_equal(answer.node, HERE);
+    close(fd);
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    struct here here;
+    here_init(&here, "tcp://127.0.0.1:0");
+    const struct hello good = hello_of(CLUSTER, VNODES, THERE, 1);
+    struct hello hello = good;
+    hello.version_min = hello.version_max = 9;
+    expect_refused(&here, &hello, "versions 9 to 9 are spoken there, 1 to 1 here");
+    hello = good, hello.cluster = 78;
+    expect_refused(&here, &hello, "cluster 000000000000004e is there, 000000000000004d here");
+    hello = good, hello.vnodes = 128;
+    expect_refused(&here, &hello, "128 vnodes are configured there, 64 here");
+    hello = good, hello.node = HERE;
+    expect_refused(&here, &hello, "own");
+    hello = good, hello.node = STRANGER;
+    expect_refused(&here, &hello, "no member");
+
+    /* A second process of the same node, while the first is there; and again once that has gone. */
+    int first = stranger_connect(&here);
+    assert_string_equal(stranger_hello(first, &good).refused, "");
+    hello = good, hello.incarnation = 2;
+    expect_refused(&here, &hello, "another process");
+    close(first);
+    char refused[HELLO_WHY_BYTES] = "-";
+    for (int i = 0; i < 100 && refused[0] != 0; i++) {
+        int fd = stranger_connect(&here);
+        snprintf(refused, sizeof(refused), "%s", stranger_hello(fd, &hello).refused);
+        close(fd);
+        usleep(10000);
+    }
+    assert_string_equal(refused, "");
+
+    /* The same process and shard once more: the earlier link ends. */
+    first = stranger_connect(&here);
+    assert_string_equal(stranger_hello(first, &hello).refused, "");
+    int second = stranger_connect(&here);
+    assert_string_equal(stranger_hello(second, &hello).refused, "");
+    expect_end(first);
+    close(second);
+    here_fini(&here);
+}
+
+static void garbage(void **state)
+{
+    (void)state;
+    struct here here;
+    here_init(&here, "tcp://127.0.0.1:0");
+    for (size_t size = 0; size <= 7; size++) { /* nothing, or less than any hello, and gone */
+        int fd = stranger_connect(&here);
+        if (size > 0) put(fd, "\0\0\0\x20\x0dxx", size);
+        shutdown(fd, SHUT_WR);
+        expect_end(fd);
+    }
+    const char http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    int fd = stranger_connect(&here);
+    put(fd, http, sizeof(http) - 1);
+    expect_end(fd);
+    const uint32_t lengths[] = {0, FRAME_HELLO_BYTES_MAX + 1, 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        uint8_t header[4];
+        put_be32(header, lengths[i]);
+        fd = stranger_connect(&here);
+        put(fd, header, sizeof(header));
+        expect_end(fd);
+    }
+    fd = stranger_connect(&here); /* a whole frame that is no protobuf */
+    put(fd, "\0\0\0\x05\xff\xff\xff\xff\xff", 9);
+    expect_end(fd);
+    uint8_t frame[HELLO_FRAME_BYTES_MAX];
+    struct hello hello = hello_of(CLUSTER, VNODES, THERE, 1);
+    hello.magic = 0x64796e6f;
+    fd = stranger_connect(&here);
+    put(fd, frame, hello_pack(&hello, frame));
+    expect_end(fd);
+    expect_alive(&here);
+
+    /* After a good hello. */
+    const uint32_t later[] = {0, FRAME_PEER_BYTES_MAX + 1, 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff};
+    hello = hello_of(CLUSTER, VNODES, THERE, 1);
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
+        uint8_t header[4];
+        put_be32(header, later[i]);
+        fd = stranger_connect(&here);
+        assert_string_equal(stranger_hello(fd, &hello).refused, "");
+        put(fd, header, sizeof(header));
+        expect_end(fd);
+    }
+    expect_alive(&here);
+
+    /* Reset at once, many times, and more that say nothing than may be half open: the last to come are
+     * closed. */
+    for (int i = 0; i < 200; i++) close(stranger_connect(&here));
+    int silent[ACCEPTOR_HALF_OPEN_MAX + 20];
+    for (int i = 0; i < ACCEPTOR_HALF_OPEN_MAX + 20; i++) silent[i] = stranger_connect(&here);
+    expect_end(silent[ACCEPTOR_HALF_OPEN_MAX + 19]);
+    for (int i = 0; i < ACCEPTOR_HALF_OPEN_MAX + 19; i++) close(silent[i]);
+    bool alive = false;
+    for (int i = 0; i < 500 && !alive; i++) { /* once those were noticed to be gone */
+        usleep(10000);
+        fd = stranger_connect(&here);
+        put(fd, frame, hello_pack(&hello, frame));
+        alive = recv(fd, frame, 1, 0) == 1;
+        close(fd);
+    }
+    assert_true(alive);
+    here_fini(&here);
+}
+
+/* The port is taken. */
+static void taken_port(void **state)
+{
+    (void)state;
+    struct here here;
+    struct acceptor *second;
+    char why[256];
+    here_init(&here, "tcp://127.0.0.1:0");
+    struct acceptor_options options = {
+        .address = here.address, .shards = SHARDS, .mailboxes = here.mailboxes};
+    assert_int_equal(acceptor_start(&options, why, sizeof(why), &second), STATUS_IN_USE);
+    assert_non_null(strstr(why, here.address));
+    options.address = "carrier-pigeon://loft";
+    assert_int_equal(acceptor_start(&options, why, sizeof(why), &second), STATUS_INVALID);
+    here_fini(&here);
+}
+
+static void dialled_anew(void **state)
+{
+    (void)state;
+    struct here here;
+    struct there there;
+    here_init(&here, "tcp://127.0.0.1:0");
+    there_init(&there, here.address, THERE, 5);
+    for (int round = 0; round < 3; round++) {
+        char address[128];
+        assert_true(there_until(&there, true));
+        acceptor_stop(here.acceptor);
+        assert_true(there_until(&there, false));
+        snprintf(address, sizeof(address), "%s", here.address);
+        here_start(&here, address);
+    }
+    assert_true(there_until(&there, true));
+    assert_int_equal(there.ups, 4);
+    there_fini(&there);
+    here_fini(&here);
+}
+
+/* One whom nobody knows is refused, keeps dialling, and is let in once he is a member. */
+static void refused_until_a_member(void **state)
+{
+    (void)state;
+    struct here here;
+    struct there there;
+    here_init(&here, "tcp://127.0.0.1:0");
+    there_init(&there, here.address, STRANGER, 6);
+    for (int ms = 0; ms < 300; ms++) {
+        uv_run(&there.uv, UV_RUN_NOWAIT);
+        usleep(1000);
+        assert_false(there.up);
+    }
+    const uint64_t members[] = {HERE, THERE, STRANGER};
+    acceptor_set_members(here.acceptor, members, 3);
+    assert_true(there_until(&there, true));
+    there_fini(&there);
+    here_fini(&here);
+}
+
+/* A shard that does not drain its mailbox holds back the sender, and nothing is lost. */
+static void back_pressure(void **state)
+{
+    (void)state;
+    enum { BATCHES = 4000, BYTES = 20000 };
+    struct here here;
+    struct there there;
+    struct prng expected;
+    here_init(&here, "tcp://127.0.0.1:0");
+    there_init(&there, here.address, THERE, 7);
+    prng_init(&expected, 7);
+    assert_true(there_until(&there, true));
+    there.batch_bytes_max = BYTES;
+    there.to_send = BATCHES;
+    uint64_t before = UINT64_MAX, got = 0;
+    for (int still = 0; still < 50;) { /* until nothing more is taken for 50 ms */
+        links_ship(there.links, HERE);
+        uv_run(&there.uv, UV_RUN_NOWAIT);
+        usleep(1000);
+        still = before == there.sent ? still + 1 : 0;
+        before = there.sent;
+    }
+    assert_true(there.sent < BATCHES);
+    uint64_t until = uv_hrtime() + WAIT_NS;
+    for (uint64_t i = 0; uv_hrtime() < until && got < BATCHES; i++) {
+        got = receive_all(&here, &expected, BYTES, got);
+        links_ship(there.links, HERE);
+        uv_run(&there.uv, UV_RUN_NOWAIT);
+        if (i % 8 == 0) usleep(1000);
+    }
+    assert_int_equal(got, BATCHES);
+
+    /* Stopped while mail waits for room: nothing hangs. */
+    there.to_send += BATCHES;
+    for (int ms = 0; ms < 100; ms++) {
+        links_ship(there.links, HERE);
+        uv_run(&there.uv, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+    here_fini(&here);
+    there_fini(&there);
+}
+
+int main(void)
+{
+    log_set_level(LOG_LEVEL_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batches_over_tcp),
+        cmocka_unit_test(batches_over_ipc),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(garbage),
+        cmocka_unit_test(taken_port),
+        cmocka_unit_test(dialled_anew),
+        cmocka_unit_test(refused_until_a_member),
+        cmocka_unit_test(back_pressure),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
