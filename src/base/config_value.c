@@ -115,7 +115,7 @@ static bool host_and_port(const char *text, struct address_parts *out)
     bool bracket = text[0] == '[';
     const char *host = bracket ? text + 1 : text;
     const char *end = bracket ? strchr(host, ']') : strchr(host, ':');
-    if (end == NULL || end == host) return false;
+    if (end == NULL || end == host || end - host > ADDRESS_HOST_BYTES_MAX) return false;
     for (const char *p = host; p < end; p++) {
         bool legal = bracket ? isxdigit((unsigned char)*p) || *p == ':' || *p == '.' || *p == '%'
                              : isalnum((unsigned char)*p) || *p == '-' || *p == '.' || *p == '_';

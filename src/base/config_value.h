@@ -28,15 +28,15 @@ bool value_name(const char *text);
 /* At most @bytes_max printable ASCII characters. */
 bool value_printable(const char *text, size_t bytes_max);
 
-enum { ADDRESS_PATH_BYTES_MAX = 107, ADDRESS_TEXT_BYTES_MAX = 127 };
+enum { ADDRESS_PATH_BYTES_MAX = 107, ADDRESS_HOST_BYTES_MAX = 100, ADDRESS_TEXT_BYTES_MAX = 127 };
 
 enum address_kind { ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_IPC };
 
 struct address_parts {
     enum address_kind kind;
-    char host[ADDRESS_TEXT_BYTES_MAX +
-              1];  /* tcp: a name, an IPv4 address, or an IPv6 address without its brackets */
-    uint16_t port; /* tcp: 0 is "any free one" */
+    /* tcp: a name, an IPv4 address, or an IPv6 address without its brackets; port 0 is "any free one". */
+    char host[ADDRESS_HOST_BYTES_MAX + 1];
+    uint16_t port;
     char path[ADDRESS_PATH_BYTES_MAX + 1]; /* unix, ipc: absolute */
 };
 

@@ -8,7 +8,7 @@
 
 struct listener {
     int fd;                                    /* non-blocking; the sockets it accepts inherit TCP_NODELAY */
-    char address[ADDRESS_TEXT_BYTES_MAX + 48]; /* with the port that was found, if 0 was asked for */
+    char address[ADDRESS_TEXT_BYTES_MAX + 1]; /* with the port that was found, if 0 was asked for */
     char path[ADDRESS_PATH_BYTES_MAX + 1];     /* of a unix socket: removed by listener_close; else empty */
 };
 
