@@ -10,7 +10,7 @@ void get_core_init(struct get_core *core, uint32_t n, uint32_t r)
     CHECK(n <= TABLE_N_MAX);
     core->n = n;
     core->r = r;
-    for (uint32_t i = 0; i < TABLE_N_MAX; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         struct buffer kept = core->answers[i].object;
         if (kept.capacity > 16384) buffer_fini(&kept);
         buffer_clear(&kept);
