@@ -36,7 +36,7 @@ nng_msg *parcel_pack(const struct parcel *parcel)
     return msg;
 }
 
-static void parcel_unpack(nng_msg *msg, struct parcel *out)
+void parcel_unpack(nng_msg *msg, struct parcel *out)
 {
     CHECK(nng_msg_len(msg) >= PARCEL_HEAD_BYTES);
     const uint8_t *body = nng_msg_body(msg);

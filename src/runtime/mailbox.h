@@ -39,6 +39,7 @@ struct parcel {
 
 /* A message that carries what @parcel names; its payload is copied (parcel->msg is not looked at). */
 nng_msg *parcel_pack(const struct parcel *parcel);
+void parcel_unpack(nng_msg *msg, struct parcel *out);
 
 struct mailbox;
 

@@ -1,0 +1,601 @@
+#include "runtime/loop.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/prng.h"
+#include "runtime/links.h"
+#include "runtime/loop_host.h"
+
+enum phase { PHASE_RUN, PHASE_DRAIN, PHASE_STOP };
+
+enum {
+    ROUNDS_MAX = 4,              /* of turns and a flush, before the sockets are looked at again */
+    PARCELS_MAX = 64,            /* taken from one sender before the others are looked at */
+    MAIL_BYTES_MAX = 64 << 20,   /* above it no more is taken from links; shards are bounded by admission */
+    MAIL_BATCH_BYTES = 16 << 20, /* of one parcel to another shard */
+    RETRY_MS = 1,                /* how soon a full queue is tried again */
+    TICK_MS = 500,               /* how often the members are looked at */
+    DEAD_LINK_MS = 5000,         /* a peer that is silent so long is dialled anew */
+    REOPEN_MS = 1000,            /* pause before a lost store is replaced again */
+    REOPEN_SETTLED_MS = 10000,
+};
+
+/* What waits for one other shard's mailbox, besides the outbox. */
+struct parked {
+    nng_msg *msg; /* did not fit: tried again first */
+    nng_msg **descriptors;
+    uint32_t count, capacity;
+};
+
+struct loop {
+    struct loop_options options;
+    char *store_path;
+    uint32_t shards;
+    struct store *store;
+    struct shard *shard;
+    struct links *links; /* NULL: no peers */
+    struct mailbox *mailbox;
+    struct parked *parked; /* for each shard */
+    struct buffer scratch;
+    uint64_t lost_ms; /* when the store was lost last */
+
+    uv_loop_t uv;
+    uv_prepare_t work;
+    uv_idle_t more;   /* active: do not wait in the poll */
+    uv_timer_t timer; /* the shard's next */
+    uv_timer_t retry; /* of full queues */
+    uv_timer_t tick;
+    uv_async_t control; /* wanted has changed */
+    uv_poll_t *polls;   /* of each sender to the mailbox */
+    bool links_held;    /* nothing is taken from links */
+    uint64_t timer_ns;
+
+    pthread_t thread;
+    atomic_int wanted; /* enum phase */
+    enum phase phase;
+    atomic_bool quiet;
+};
+
+uv_loop_t *loop_uv(struct loop *loop)
+{
+    return &loop->uv;
+}
+
+struct shard *loop_shard(struct loop *loop)
+{
+    return loop->shard;
+}
+
+uint32_t loop_index(const struct loop *loop)
+{
+    return loop->options.index;
+}
+
+uint32_t loop_shards(const struct loop *loop)
+{
+    return loop->shards;
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* --- the shard and its store --- */
+
+static void shard_make(struct loop *loop)
+{
+    const struct node_options *node = &loop->options.node;
+    loop->shard = shard_alloc(&(struct shard_options){
+        .self = {.node = node->self.id, .shard = loop->options.index},
+        .shards = loop->shards,
+        .store = loop->store,
+        .seed = loop->options.seed,
+    });
+    node_init(loop->shard, node);
+}
+
+/* Put an empty store in the place of the one that was lost. */
+static bool store_replace(struct loop *loop)
+{
+    char moved[1024], why[512] = "";
+    const struct node_options *node = &loop->options.node;
+    const struct identity want = {.cluster = node->cluster.id,
+                                  .node = node->self.id,
+                                  .shard = loop->options.index,
+                                  .shards = loop->shards,
+                                  .vnodes = node->cluster.vnodes,
+                                  .filled = false};
+    struct identity have;
+    enum status status = store_wt_set_aside(loop->store_path, moved, sizeof(moved));
+    if (status != STATUS_OK) {
+        log_line(LOG_LEVEL_ERROR, "shard %u: %s can't be moved aside: %s", loop->options.index,
+                 loop->store_path, status_text(status));
+        return false;
+    }
+    status = store_wt_open(&loop->options.store_options, why, sizeof(why), &loop->store);
+    if (status == STATUS_OK) {
+        status = identity_claim(loop->store, &want, why, sizeof(why), &have);
+        if (status != STATUS_OK) store_close(loop->store);
+    }
+    if (status != STATUS_OK) {
+        loop->store = NULL;
+        log_line(LOG_LEVEL_ERROR, "shard %u: no new store can be made: %s: %s", loop->options.index,
+                 status_text(status), why);
+        return false;
+    }
+    log_line(LOG_LEVEL_ERROR,
+             "shard %u: its broken store is now %s (an operator may salvage it); the shard goes on with an "
+             "empty one "
+             "that counts for no read until it is filled",
+             loop->options.index, moved);
+    return true;
+}
+
+/* The store is lost, and the shard with it: what it had not sent is gone, as after a crash. The rest of the
+ * node goes on. */
+static void shard_restart(struct loop *loop)
+{
+    struct node_options *node = &loop->options.node;
+    log_line(LOG_LEVEL_ERROR, "shard %u: its store is broken: %s", loop->options.index,
+             store_error(loop->store));
+    struct cluster cluster;
+    cluster_copy(shard_turn_context(loop->shard)->cluster, &cluster);
+    cluster_fini(&node->cluster);
+    node->cluster = cluster;
+    node->filled = false;
+    shard_free(loop->shard);
+    loop->shard = NULL;
+    store_close(loop->store);
+    loop->store = NULL;
+    uint64_t now = uv_hrtime() / 1000000;
+    bool again = loop->lost_ms != 0 && now - loop->lost_ms < REOPEN_SETTLED_MS;
+    while (again || !store_replace(loop)) {
+        again = false;
+        if (atomic_load(&loop->wanted) == PHASE_STOP) {
+            loop->store = store_mem_open(); /* serves nobody: only so that the loop ends as it always does */
+            CHECK(loop->store != NULL);
+            break;
+        }
+        usleep(REOPEN_MS * 1000);
+    }
+    loop->lost_ms = now;
+    loop->options.seed +=
+        0x9e3779b97f4a7c15u; /* a random stream of its own: dots and ids of the lost one do not come back */
+    shard_make(loop);
+    if (loop->phase != PHASE_RUN) node_drain(loop->shard);
+    loop->options.hooks.restarted(loop->options.hooks.context, loop);
+    if (loop->links != NULL) links_tell(loop->links);
+}
+
+/* --- out --- */
+
+/* Send what there is for another shard of this node. False: its queue is full. */
+static bool ship_to_shard(struct loop *loop, uint32_t to)
+{
+    struct parked *parked = &loop->parked[to];
+    struct outbox *outbox = shard_outbox(loop->shard);
+    for (;;) {
+        if (parked->msg == NULL && parked->count > 0) {
+            parked->msg = parked->descriptors[0];
+            parked->count--;
+            memmove(parked->descriptors, parked->descriptors + 1,
+                    parked->count * sizeof(parked->descriptors[0]));
+        }
+        for (uint32_t i = 0; i < outbox->queue_count && parked->msg == NULL; i++) {
+            const struct outbox_queue *queue = &outbox->queues[i];
+            if (queue->node != outbox->self_node || queue->shard != to) continue;
+            buffer_clear(&loop->scratch);
+            if (!outbox_take(outbox, i, MAIL_BATCH_BYTES, &loop->scratch)) return true;
+            parked->msg = parcel_pack(&(struct parcel){.kind = PARCEL_SHARD_BATCH,
+                                                       .node = outbox->self_node,
+                                                       .payload = buffer_bytes(&loop->scratch)});
+        }
+        if (parked->msg == NULL) return true;
+        if (!mailbox_try_send(loop->options.mailboxes[to], loop->options.index, &parked->msg)) return false;
+    }
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    (void)timer; /* the work that follows ships */
+}
+
+/* Hand on what may leave. */
+static void ship(struct loop *loop)
+{
+    struct outbox *outbox = shard_outbox(loop->shard);
+    bool full = false;
+    for (uint32_t to = 0; to < loop->shards; to++)
+        if (to != loop->options.index && !ship_to_shard(loop, to)) full = true;
+    for (uint32_t i = 0; i < outbox->queue_count; i++)
+        if (outbox->queues[i].node != outbox->self_node && outbox->queues[i].batch.size > 0 &&
+            loop->links != NULL)
+            links_ship(loop->links, outbox->queues[i].node);
+    if (full && !uv_is_active((uv_handle_t *)&loop->retry))
+        uv_timer_start(&loop->retry, on_retry, RETRY_MS, 0);
+    if (outbox->answer_count > 0) {
+        const struct loop_hooks *hooks = &loop->options.hooks;
+        hooks->answers(hooks->context, loop, outbox->answers, outbox->answer_count,
+                       buffer_bytes(&outbox->answer_bytes));
+        outbox_clear_answers(outbox);
+    }
+}
+
+void loop_pass_descriptor(struct loop *loop, uint32_t to, int fd, struct bytes facts)
+{
+    CHECK(to < loop->shards);
+    CHECK(to != loop->options.index);
+    CHECK(facts.size <= LOOP_FACTS_BYTES_MAX);
+    struct parked *parked = &loop->parked[to];
+    if (parked->count == parked->capacity) {
+        parked->capacity = parked->capacity == 0 ? 16 : 2 * parked->capacity;
+        parked->descriptors = realloc(parked->descriptors, parked->capacity * sizeof(parked->descriptors[0]));
+        CHECK(parked->descriptors != NULL);
+    }
+    parked->descriptors[parked->count++] =
+        parcel_pack(&(struct parcel){.kind = PARCEL_DESCRIPTOR, .fd = fd, .payload = facts});
+}
+
+static bool links_take(void *context, uint64_t node, size_t bytes_max, struct buffer *batch)
+{
+    struct loop *loop = context;
+    struct outbox *outbox = shard_outbox(loop->shard);
+    for (uint32_t i = 0; i < outbox->queue_count; i++)
+        if (outbox->queues[i].node == node) return outbox_take(outbox, i, bytes_max, batch);
+    return false;
+}
+
+static void links_changed(void *context, uint64_t node, bool up)
+{
+    struct loop *loop = context;
+    if (!up) { /* what was queued is silence: whoever waits for an answer is told that the peer has gone */
+        buffer_clear(&loop->scratch);
+        while (links_take(context, node, SIZE_MAX, &loop->scratch)) buffer_clear(&loop->scratch);
+    }
+    shard_link_changed(loop->shard, node, up);
+}
+
+/* --- in --- */
+
+static void release_msg(void *msg)
+{
+    nng_msg_free(msg);
+}
+
+static void take_in(struct loop *loop, const struct parcel *parcel)
+{
+    switch (parcel->kind) {
+    case PARCEL_SHARD_BATCH:
+        shard_deliver(loop->shard, 0, parcel->payload, release_msg, parcel->msg);
+        break;
+    case PARCEL_LINK_BATCH:
+        shard_deliver(loop->shard, parcel->node, parcel->payload, release_msg, parcel->msg);
+        break;
+    case PARCEL_DESCRIPTOR:
+        loop->options.hooks.descriptor(loop->options.hooks.context, loop, parcel->fd, parcel->payload);
+        nng_msg_free(parcel->msg);
+        break;
+    }
+}
+
+static void on_mail(uv_poll_t *poll, int status, int events)
+{
+    struct loop *loop = poll->data;
+    struct parcel parcel;
+    uint32_t sender = (uint32_t)(poll - loop->polls);
+    bool link = sender == loop->shards;
+    (void)events;
+    if (status != 0) return;
+    for (int i = 0; i < PARCELS_MAX; i++) {
+        if (link && shard_mail_bytes(loop->shard) > MAIL_BYTES_MAX) {
+            uv_poll_stop(poll);
+            loop->links_held = true;
+            return;
+        }
+        if (!mailbox_take(loop->mailbox, sender, &parcel)) return;
+        take_in(loop, &parcel);
+    }
+}
+
+static void poll_sender(struct loop *loop, uint32_t sender)
+{
+    CHECK(uv_poll_start(&loop->polls[sender], UV_READABLE, on_mail) == 0);
+}
+
+/* --- a round --- */
+
+/* Everything up to @turn is durable, or the store is broken: then the shard starts anew. */
+static void flush_done(struct loop *loop, uint64_t turn, enum status status)
+{
+    if (status != STATUS_OK) {
+        shard_restart(loop);
+        return;
+    }
+    shard_durable(loop->shard, turn);
+    ship(loop);
+}
+
+/* Make all turns so far durable, and call flush_done. It is waited for here; a flusher's thread could take it
+ * over. */
+static void flush_begin(struct loop *loop)
+{
+    uint64_t turn = shard_committed_turn(loop->shard);
+    if (turn > shard_durable_turn(loop->shard)) flush_done(loop, turn, store_sync(loop->store));
+}
+
+static bool has_work(const struct loop *loop, uint64_t now_ns)
+{
+    return shard_has_mail(loop->shard) || shard_next_timer_ns(loop->shard) <= now_ns;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    ((struct loop *)timer->data)->timer_ns = UINT64_MAX; /* the work that follows runs what is due */
+}
+
+static void on_more(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+static void set_timer(struct loop *loop)
+{
+    uint64_t next = shard_next_timer_ns(loop->shard);
+    if (next == loop->timer_ns) return;
+    loop->timer_ns = next;
+    if (next == UINT64_MAX) {
+        uv_timer_stop(&loop->timer);
+        return;
+    }
+    uv_update_time(&loop->uv);
+    uint64_t now = uv_hrtime();
+    uv_timer_start(&loop->timer, on_timer, next > now ? (next - now + 999999) / 1000000 : 0, 0);
+}
+
+static bool all_sent(struct loop *loop)
+{
+    for (uint32_t i = 0; i < loop->shards; i++)
+        if (loop->parked[i].msg != NULL || loop->parked[i].count > 0) return false;
+    return node_in_flight(loop->shard) == 0 && !shard_has_mail(loop->shard) &&
+           !loop->options.hooks.unsent(loop->options.hooks.context, loop);
+}
+
+/* Runs before each poll. */
+static void on_work(uv_prepare_t *prepare)
+{
+    struct loop *loop = prepare->data;
+    ship(loop);
+    bool busy = true;
+    for (int round = 0; round < ROUNDS_MAX && busy; round++) {
+        for (int turns = 0; turns < LOOP_TURNS_MAX; turns++) {
+            uint64_t now = uv_hrtime();
+            if (!has_work(loop, now)) break;
+            if (shard_turn(loop->shard, now, wall_ms()) != STATUS_OK) {
+                shard_restart(loop);
+                break;
+            }
+            ship(loop);
+        }
+        flush_begin(loop);
+        busy = has_work(loop, uv_hrtime());
+    }
+    if (busy)
+        uv_idle_start(&loop->more, on_more);
+    else
+        uv_idle_stop(&loop->more);
+    set_timer(loop);
+    if (loop->links_held && shard_mail_bytes(loop->shard) <= MAIL_BYTES_MAX / 2) {
+        loop->links_held = false;
+        poll_sender(loop, loop->shards);
+    }
+    if (loop->phase == PHASE_DRAIN) atomic_store(&loop->quiet, all_sent(loop));
+}
+
+/* --- members --- */
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct loop *loop = timer->data;
+    if (loop->links == NULL) return;
+    const struct turn *turn = shard_turn_context(loop->shard);
+    const struct cluster *cluster = turn->cluster;
+    uint64_t *nodes = malloc(cluster->member_count * sizeof(*nodes) + 1);
+    CHECK(nodes != NULL);
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        const struct member *member = &cluster->members[i];
+        nodes[i] = member->id;
+        if (member->id != loop->options.node.self.id)
+            links_set_peer(loop->links, member->id, member->name, member->peer_address);
+    }
+    if (loop->options.index == CLUSTER_OWNER_SHARD)
+        acceptor_set_members(loop->options.acceptor, nodes, cluster->member_count);
+    free(nodes);
+    uint64_t now = uv_hrtime();
+    for (uint32_t i = 0; i < turn->peers->count; i++) {
+        const struct peer *peer = &turn->peers->list[i];
+        if (peer->link && now > peer->heard_ns && now - peer->heard_ns > DEAD_LINK_MS * UINT64_C(1000000))
+            links_reset(loop->links, peer->node, "the peer is silent: dialled anew");
+    }
+}
+
+/* --- start and stop --- */
+
+static void close_handle(uv_handle_t *handle, void *context)
+{
+    (void)context;
+    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+static void stop_now(struct loop *loop)
+{
+    const struct loop_hooks *hooks = &loop->options.hooks;
+    hooks->stop(hooks->context, loop);
+    if (loop->links != NULL) links_stop(loop->links);
+    uv_handle_t *own[] = {(uv_handle_t *)&loop->work,  (uv_handle_t *)&loop->more,
+                          (uv_handle_t *)&loop->timer, (uv_handle_t *)&loop->retry,
+                          (uv_handle_t *)&loop->tick,  (uv_handle_t *)&loop->control};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) close_handle(own[i], NULL);
+    for (uint32_t i = 0; i <= loop->shards; i++) close_handle((uv_handle_t *)&loop->polls[i], NULL);
+}
+
+static void on_control(uv_async_t *async)
+{
+    struct loop *loop = async->data;
+    enum phase wanted = (enum phase)atomic_load(&loop->wanted);
+    const struct loop_hooks *hooks = &loop->options.hooks;
+    if (loop->phase == PHASE_RUN && wanted != PHASE_RUN) {
+        node_drain(loop->shard);
+        hooks->drain(hooks->context, loop);
+        loop->phase = PHASE_DRAIN;
+    }
+    if (loop->phase == PHASE_DRAIN && wanted == PHASE_STOP) {
+        loop->phase = PHASE_STOP;
+        stop_now(loop);
+    }
+}
+
+static void pin(const struct loop *loop)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)loop->options.cpu, &set);
+    if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
+        log_line(LOG_LEVEL_WARN, "shard %u: can't be pinned to core %d", loop->options.index,
+                 loop->options.cpu);
+}
+
+static void *run(void *argument)
+{
+    struct loop *loop = argument;
+    if (loop->options.cpu >= 0) pin(loop);
+    loop->options.hooks.start(loop->options.hooks.context, loop);
+    on_tick(&loop->tick);
+    while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) continue;
+    if (store_sync(loop->store) != STATUS_OK)
+        log_line(LOG_LEVEL_ERROR, "shard %u: the last sync failed: %s", loop->options.index,
+                 store_error(loop->store));
+    shard_free(loop->shard);
+    store_close(loop->store);
+    if (loop->links != NULL) links_free(loop->links);
+    CHECK(uv_loop_close(&loop->uv) == 0);
+    return NULL;
+}
+
+static void init_handles(struct loop *loop)
+{
+    uv_loop_t *uv = &loop->uv;
+    CHECK(uv_loop_init(uv) == 0);
+    CHECK(uv_prepare_init(uv, &loop->work) == 0);
+    CHECK(uv_idle_init(uv, &loop->more) == 0);
+    CHECK(uv_timer_init(uv, &loop->timer) == 0);
+    CHECK(uv_timer_init(uv, &loop->retry) == 0);
+    CHECK(uv_timer_init(uv, &loop->tick) == 0);
+    CHECK(uv_async_init(uv, &loop->control, on_control) == 0);
+    loop->work.data = loop->timer.data = loop->tick.data = loop->control.data = loop;
+    uv_prepare_start(&loop->work, on_work);
+    uv_timer_start(&loop->tick, on_tick, TICK_MS, TICK_MS);
+    loop->polls = calloc(loop->shards + 1, sizeof(*loop->polls));
+    CHECK(loop->polls != NULL);
+    for (uint32_t i = 0; i <= loop->shards; i++) {
+        loop->polls[i].data = loop;
+        CHECK(uv_poll_init(uv, &loop->polls[i], mailbox_descriptor(loop->mailbox, i)) == 0);
+        poll_sender(loop, i);
+    }
+}
+
+struct loop *loop_start(const struct loop_options *options)
+{
+    struct loop *loop = calloc(1, sizeof(*loop));
+    CHECK(loop != NULL);
+    loop->options = *options;
+    cluster_copy(&options->node.cluster, &loop->options.node.cluster);
+    loop->store_path = strdup(options->store_options.path);
+    CHECK(loop->store_path != NULL);
+    loop->options.store_options.path = loop->store_path;
+    loop->store = options->store;
+    loop->shards = options->node.self.shards;
+    loop->mailbox = options->mailboxes[options->index];
+    loop->timer_ns = UINT64_MAX;
+    loop->parked = calloc(loop->shards, sizeof(*loop->parked));
+    CHECK(loop->parked != NULL);
+    init_handles(loop);
+    if (options->acceptor != NULL) {
+        struct links_options links = {
+            .uv = &loop->uv,
+            .self = hello_of(options->node.cluster.id, options->node.cluster.vnodes, options->node.self.id,
+                             options->node.self.incarnation),
+            .seed = options->seed ^ 1,
+            .context = loop,
+            .changed = links_changed,
+            .take = links_take,
+        };
+        links.self.from_shard = options->index;
+        loop->links = links_start(&links);
+    }
+    shard_make(loop);
+    CHECK(pthread_create(&loop->thread, NULL, run, loop) == 0);
+    return loop;
+}
+
+static void want(struct loop *loop, enum phase phase)
+{
+    atomic_store(&loop->wanted, phase);
+    CHECK(uv_async_send(&loop->control) == 0);
+}
+
+void loop_drain(struct loop *loop)
+{
+    want(loop, PHASE_DRAIN);
+}
+
+bool loop_is_quiet(const struct loop *loop)
+{
+    return atomic_load(&loop->quiet);
+}
+
+void loop_stop(struct loop *loop)
+{
+    want(loop, PHASE_STOP);
+}
+
+void loop_join(struct loop *loop)
+{
+    CHECK(pthread_join(loop->thread, NULL) == 0);
+}
+
+static void free_unsent(nng_msg *msg)
+{
+    struct parcel parcel;
+    if (msg == NULL) return;
+    parcel_unpack(msg, &parcel);
+    if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
+    nng_msg_free(msg);
+}
+
+void loop_free(struct loop *loop)
+{
+    for (uint32_t i = 0; i < loop->shards; i++) {
+        struct parked *parked = &loop->parked[i];
+        free_unsent(parked->msg);
+        for (uint32_t d = 0; d < parked->count; d++) free_unsent(parked->descriptors[d]);
+        free(parked->descriptors);
+    }
+    free(loop->parked);
+    free(loop->polls);
+    cluster_fini(&loop->options.node.cluster);
+    buffer_fini(&loop->scratch);
+    free(loop->store_path);
+    free(loop);
+}

@@ -1,0 +1,345 @@
+#include "runtime/node_runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <nng/nng.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/prng.h"
+#include "runtime/loop_host.h"
+#include "runtime/node_record.h"
+
+enum { PATH_BYTES = 384, QUIET_LOOK_MS = 5 };
+
+#define SHARD_DIRECTORY "shard-%03u"
+
+struct slot {
+    char path[PATH_BYTES];
+    struct store *store; /* until the loop has it */
+    struct mailbox *mailbox;
+    struct loop *loop;
+    bool filled;
+};
+
+struct node_runtime {
+    struct node_runtime_options options;
+    struct cluster cluster;
+    uint32_t shards;
+    int lock;
+    struct node_record record;
+    struct slot *slots;
+    struct mailbox **mailboxes;
+    struct acceptor *acceptor;
+};
+
+uint32_t node_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : (uint32_t)count;
+}
+
+/* The @index-th core that this process may use. */
+static int core(uint32_t index)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) return -1;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET((size_t)cpu, &set) && index-- == 0) return cpu;
+    return -1;
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* --- the data directory --- */
+
+static enum status directory_lock(struct node_runtime *node, char why[NODE_WHY_BYTES])
+{
+    const char *data = node->options.data;
+    char path[PATH_BYTES];
+    if (mkdir(data, 0700) != 0 && errno != EEXIST) {
+        snprintf(why, NODE_WHY_BYTES, "data directory %s can't be made: %s", data, strerror(errno));
+        return STATUS_INVALID;
+    }
+    if (snprintf(path, sizeof(path), "%s/lock", data) + 64 >= (int)sizeof(path)) {
+        snprintf(why, NODE_WHY_BYTES, "the path of the data directory is too long");
+        return STATUS_INVALID;
+    }
+    node->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (node->lock < 0) {
+        snprintf(why, NODE_WHY_BYTES, "data directory %s can't be written: %s", data, strerror(errno));
+        return STATUS_INVALID;
+    }
+    if (flock(node->lock, LOCK_EX | LOCK_NB) != 0) {
+        snprintf(why, NODE_WHY_BYTES, "data directory %s is in use by another process", data);
+        return STATUS_IN_USE;
+    }
+    return STATUS_OK;
+}
+
+/* Is the directory this node's, or new? Then it is from now on. */
+static enum status directory_claim(struct node_runtime *node, char why[NODE_WHY_BYTES])
+{
+    const char *data = node->options.data;
+    enum status status = node_record_read(data, &node->record, why, NODE_WHY_BYTES);
+    const struct node_record want = {.cluster = node->cluster.id,
+                                     .node = node->options.self.id,
+                                     .shards = node->shards,
+                                     .vnodes = node->cluster.vnodes};
+    if (status == STATUS_NOT_FOUND) {
+        node->record = want;
+        return node_record_write(data, &want, why, NODE_WHY_BYTES);
+    }
+    if (status != STATUS_OK) return status;
+    const struct node_record *have = &node->record;
+    if (have->cluster != want.cluster || have->node != want.node)
+        snprintf(why, NODE_WHY_BYTES,
+                 "data directory %s is that of node %016" PRIx64 " in cluster %016" PRIx64
+                 ", not of node %016" PRIx64 " in cluster %016" PRIx64,
+                 data, have->node, have->cluster, want.node, want.cluster);
+    else if (have->shards != want.shards)
+        snprintf(why, NODE_WHY_BYTES,
+                 "data directory %s was made with shards: %u, not %u, and that can't be changed", data,
+                 have->shards, want.shards);
+    else if (have->vnodes != want.vnodes)
+        snprintf(why, NODE_WHY_BYTES,
+                 "data directory %s was made with vnodes: %u, not %u, and that can't be changed", data,
+                 have->vnodes, want.vnodes);
+    else
+        return STATUS_OK;
+    return STATUS_INVALID;
+}
+
+/* --- stores --- */
+
+/* Open one shard's store and see whose it is. One that is broken makes room for an empty one, @fresh then. */
+static enum status store_open(struct node_runtime *node, uint32_t index, bool fresh, char why[NODE_WHY_BYTES])
+{
+    struct slot *slot = &node->slots[index];
+    struct store_wt_options options = node->options.store;
+    options.path = slot->path;
+    struct identity have;
+    const struct identity want = {.cluster = node->cluster.id,
+                                  .node = node->options.self.id,
+                                  .shard = index,
+                                  .shards = node->shards,
+                                  .vnodes = node->cluster.vnodes,
+                                  .filled = !fresh};
+    enum status status = store_wt_open(&options, why, NODE_WHY_BYTES, &slot->store);
+    if (status == STATUS_OK) {
+        status = identity_claim(slot->store, &want, why, NODE_WHY_BYTES, &have);
+        if (status == STATUS_OK) {
+            slot->filled = have.filled;
+            return STATUS_OK;
+        }
+        store_close(slot->store);
+        slot->store = NULL;
+    }
+    if (fresh || (status != STATUS_STORE_BROKEN && status != STATUS_CORRUPT)) {
+        if (status == STATUS_IN_USE) return STATUS_IN_USE;
+        if (why[0] == 0) snprintf(why, NODE_WHY_BYTES, "%s: %s", slot->path, status_text(status));
+        return STATUS_INVALID;
+    }
+    char moved[PATH_BYTES + 64];
+    if (store_wt_set_aside(slot->path, moved, sizeof(moved)) != STATUS_OK) {
+        snprintf(why, NODE_WHY_BYTES, "%s is broken and can't be moved aside", slot->path);
+        return STATUS_INVALID;
+    }
+    log_line(LOG_LEVEL_ERROR,
+             "shard %u: its store is broken (%s) and now %s (an operator may salvage it); the shard starts "
+             "with an empty "
+             "one that counts for no read until it is filled",
+             index, why, moved);
+    return store_open(node, index, true, why);
+}
+
+static enum status stores_open(struct node_runtime *node, char why[NODE_WHY_BYTES])
+{
+    for (uint32_t i = 0; i < node->shards; i++) {
+        struct slot *slot = &node->slots[i];
+        snprintf(slot->path, sizeof(slot->path), "%s/" SHARD_DIRECTORY, node->options.data, i);
+        /* Missing after the first start: it was lost, and an empty one in its place must not count either. */
+        bool missing = node->record.complete && access(slot->path, F_OK) != 0;
+        if (missing)
+            log_line(LOG_LEVEL_ERROR, "shard %u: its store is gone; the shard starts with an empty one", i);
+        why[0] = 0;
+        enum status status = store_open(node, i, missing, why);
+        if (status != STATUS_OK) return status;
+    }
+    struct store *owner = node->slots[CLUSTER_OWNER_SHARD].store;
+    enum status status = cluster_load(owner, &node->cluster);
+    if (status == STATUS_OK) return STATUS_OK;
+    snprintf(why, NODE_WHY_BYTES, "the cluster state in %s can't be used: %s",
+             node->slots[CLUSTER_OWNER_SHARD].path, status_text(status));
+    return STATUS_INVALID;
+}
+
+/* --- mailboxes, peer port, threads --- */
+
+static enum status mailboxes_open(struct node_runtime *node, char why[NODE_WHY_BYTES])
+{
+    for (uint32_t i = 0; i < node->shards; i++) {
+        enum status status = mailbox_alloc(node->shards + 1, &node->slots[i].mailbox);
+        if (status != STATUS_OK) {
+            snprintf(why, NODE_WHY_BYTES,
+                     "the queues between %u shards can't be made: too few descriptors or memory",
+                     node->shards);
+            return STATUS_INVALID;
+        }
+        node->mailboxes[i] = node->slots[i].mailbox;
+    }
+    return STATUS_OK;
+}
+
+static struct hello self_hello(const struct node_runtime *node)
+{
+    return hello_of(node->cluster.id, node->cluster.vnodes, node->options.self.id,
+                    node->options.self.incarnation);
+}
+
+static enum status port_open(struct node_runtime *node, char why[NODE_WHY_BYTES])
+{
+    const char *address = node->options.peer_address;
+    if (address == NULL || address[0] == 0) return STATUS_OK;
+    const struct acceptor_options options = {
+        .address = address, .self = self_hello(node), .shards = node->shards, .mailboxes = node->mailboxes};
+    return acceptor_start(&options, why, NODE_WHY_BYTES, &node->acceptor);
+}
+
+static void threads_start(struct node_runtime *node)
+{
+    const struct node_runtime_options *options = &node->options;
+    bool pin = options->pin && node_cores() >= node->shards;
+    if (options->pin && !pin)
+        log_line(LOG_LEVEL_WARN, "shards are not pinned: there are %u, and %u cores to use", node->shards,
+                 node_cores());
+    int cpus[node->shards];
+    for (uint32_t i = 0; i < node->shards; i++) cpus[i] = pin ? core(i) : -1;
+    for (uint32_t i = 0; i < node->shards; i++) {
+        struct slot *slot = &node->slots[i];
+        struct loop_options loop = {
+            .index = i,
+            .node = {.cluster = node->cluster,
+                     .self = options->self,
+                     .secret = options->secret,
+                     .name = options->self.name,
+                     .software = options->software,
+                     .operations_max = options->operations_max,
+                     .connection_operations_max = options->connection_operations_max,
+                     .filled = slot->filled,
+                     .started_wall_ms = options->self.incarnation},
+            .store = slot->store,
+            .store_options = options->store,
+            .mailboxes = node->mailboxes,
+            .acceptor = node->acceptor,
+            .hooks = options->hooks,
+            .cpu = cpus[i],
+            .seed = prng_entropy(),
+        };
+        loop.node.name = node->options.self.name;
+        loop.store_options.path = slot->path;
+        slot->loop = loop_start(&loop);
+        slot->store = NULL;
+    }
+}
+
+static void node_free(struct node_runtime *node)
+{
+    for (uint32_t i = 0; i < node->shards; i++)
+        if (node->slots[i].loop != NULL) loop_join(node->slots[i].loop);
+    if (node->acceptor != NULL) acceptor_stop(node->acceptor);
+    for (uint32_t i = 0; i < node->shards; i++) {
+        struct slot *slot = &node->slots[i];
+        if (slot->loop != NULL) loop_free(slot->loop);
+        if (slot->store != NULL) store_close(slot->store);
+        if (slot->mailbox != NULL) mailbox_free(slot->mailbox);
+    }
+    if (node->lock >= 0) close(node->lock);
+    cluster_fini(&node->cluster);
+    free(node->mailboxes);
+    free(node->slots);
+    free(node);
+}
+
+enum status node_runtime_start(const struct node_runtime_options *options, char why[NODE_WHY_BYTES],
+                               struct node_runtime **out)
+{
+    struct node_runtime *node = calloc(1, sizeof(*node));
+    CHECK(node != NULL);
+    node->options = *options;
+    node->shards = options->self.shards;
+    CHECK(node->shards > 0);
+    node->lock = -1;
+    if (options->self.incarnation == 0) node->options.self.incarnation = wall_ms();
+    cluster_copy(options->cluster, &node->cluster);
+    node->slots = calloc(node->shards, sizeof(*node->slots));
+    node->mailboxes = calloc(node->shards, sizeof(*node->mailboxes));
+    CHECK(node->slots != NULL && node->mailboxes != NULL);
+    why[0] = 0;
+    enum status status = directory_lock(node, why);
+    if (status == STATUS_OK) status = directory_claim(node, why);
+    if (status == STATUS_OK) status = stores_open(node, why);
+    if (status == STATUS_OK) status = mailboxes_open(node, why);
+    if (status == STATUS_OK) status = port_open(node, why);
+    if (status != STATUS_OK) {
+        node_free(node);
+        return status;
+    }
+    cluster_merge_member(&node->cluster, &node->options.self);
+    threads_start(node);
+    *out = node;
+    return STATUS_OK;
+}
+
+uint16_t node_runtime_peer_port(const struct node_runtime *node)
+{
+    return node->acceptor == NULL ? 0 : acceptor_port(node->acceptor);
+}
+
+static bool all_quiet(const struct node_runtime *node)
+{
+    for (uint32_t i = 0; i < node->shards; i++)
+        if (!loop_is_quiet(node->slots[i].loop)) return false;
+    return true;
+}
+
+bool node_runtime_stop(struct node_runtime *node)
+{
+    for (uint32_t i = 0; i < node->shards; i++) loop_drain(node->slots[i].loop);
+    bool quiet = false;
+    for (int ms = 0; ms < NODE_STOP_DRAIN_MS && !quiet; ms += QUIET_LOOK_MS) {
+        usleep(QUIET_LOOK_MS * 1000);
+        quiet = all_quiet(node);
+    }
+    for (uint32_t i = 0; i < node->shards; i++) loop_stop(node->slots[i].loop);
+    node_free(node);
+    return quiet;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+void __lsan_do_leak_check(void);
+#endif
+
+void process_exit(int status)
+{
+    fflush(NULL);
+#if defined(__SANITIZE_ADDRESS__)
+    __lsan_do_leak_check();
+#endif
+    _exit(status);
+}
