@@ -9,7 +9,7 @@ static void finish(struct calls *calls, struct call *call, bool lost)
     call->done = true;
     call->lost = lost;
     call->returned_ns = world_now(calls->world);
-    if (call->on_done != NULL) call->on_done(call->context_of_done, call);
+    if (call->on_done != NULL) call->on_done(call->context, call);
 }
 
 static void add_values(struct call *call, const Dynode__Client__Result *result)
@@ -37,7 +37,7 @@ static void add_result(struct call *call, const Dynode__Client__Result *result)
     call->parts++;
     buffer_clear(&call->message);
     buffer_append(&call->message, result->message, strlen(result->message));
-    buffer_append(&call->context, result->context.data, result->context.len);
+    buffer_append(&call->sealed, result->context.data, result->context.len);
     add_values(call, result);
     for (size_t i = 0; i < result->n_replicas; i++) {
         CHECK(call->replica_count < CALL_REPLICAS_MAX);
@@ -84,7 +84,7 @@ void calls_fini(struct calls *calls)
     for (uint32_t i = 0; i < calls->count; i++) {
         struct call *call = calls->list[i];
         buffer_fini(&call->message);
-        buffer_fini(&call->context);
+        buffer_fini(&call->sealed);
         for (uint32_t v = 0; v < call->value_count; v++) buffer_fini(&call->values[v]);
         free(call->values);
         free(call->written_ms);
@@ -95,7 +95,7 @@ void calls_fini(struct calls *calls)
 }
 
 struct call *call_start(struct calls *calls, uint64_t connection, Dynode__Client__Operation *operation,
-                        uint32_t deadline_ms)
+                        uint32_t deadline_ms, call_done *on_done, void *context)
 {
     struct call *call = calloc(1, sizeof(*call));
     CHECK(call != NULL);
@@ -103,6 +103,8 @@ struct call *call_start(struct calls *calls, uint64_t connection, Dynode__Client
     CHECK(calls->list != NULL);
     calls->list[calls->count++] = call;
     call->connection = connection;
+    call->on_done = on_done;
+    call->context = context;
     call->invoked_ns = world_now(calls->world);
     call->deadline_ns = call->invoked_ns + (uint64_t)deadline_ms * 1000000;
     Dynode__Client__Request request = DYNODE__CLIENT__REQUEST__INIT;
@@ -110,10 +112,7 @@ struct call *call_start(struct calls *calls, uint64_t connection, Dynode__Client
     request.deadline_ms = deadline_ms;
     request.n_operations = 1;
     request.operations = &operation;
-    if (connection == 0)
-        finish(calls, call, true);
-    else
-        world_send(calls->world, connection, &request);
+    if (connection == 0 || !world_send(calls->world, connection, &request)) finish(calls, call, true);
     return call;
 }
 

@@ -9,6 +9,11 @@
 
 enum { CALL_REPLICAS_MAX = 16 };
 
+struct call;
+
+/* The call has ended; new ones may be started. */
+typedef void call_done(void *context, struct call *call);
+
 struct call {
     uint64_t connection, invoked_ns, returned_ns, deadline_ns;
     bool done; /* answered, or lost */
@@ -17,7 +22,7 @@ struct call {
     Dynode__Client__Applied applied;
     uint32_t got, needed;
     struct buffer message;
-    struct buffer context;
+    struct buffer sealed;  /* the context for the next write */
     struct buffer *values; /* of the siblings */
     uint64_t *written_ms;
     uint32_t value_count;
@@ -25,8 +30,8 @@ struct call {
     uint64_t replicas[CALL_REPLICAS_MAX];
     uint32_t replica_count;
     uint64_t scan_count; /* of a ScanPage */
-    void (*on_done)(void *context, struct call *call);
-    void *context_of_done;
+    call_done *on_done;
+    void *context;
 };
 
 /* All calls of one world: the watch of the world is this (calls_watch). */
@@ -42,9 +47,10 @@ struct calls {
 struct world_watch calls_watch(struct calls *calls);
 void calls_fini(struct calls *calls);
 
-/* Send @operation over @connection (0: it is lost at once). The call lives until calls_fini. */
+/* Send @operation over @connection (0 or one that is gone: it is lost at once). @on_done (NULL: none) is
+ * called when it ends, maybe within. The call lives until calls_fini. */
 struct call *call_start(struct calls *calls, uint64_t connection, Dynode__Client__Operation *operation,
-                        uint32_t deadline_ms);
+                        uint32_t deadline_ms, call_done *on_done, void *context);
 
 /* Was it certainly not applied? */
 bool call_not_applied(const struct call *call);

@@ -139,6 +139,11 @@ void world_reset(struct world *world, uint32_t a, uint32_t b)
     lose_all(world, b, a);
 }
 
+void world_set_resets(struct world *world, uint32_t per_million)
+{
+    world->options.resets_per_million = per_million;
+}
+
 void world_cut(struct world *world, uint32_t a, uint32_t b)
 {
     world->cut[a][b] = world->cut[b][a] = true;

@@ -132,10 +132,10 @@ static void stop_node(struct world *world, uint32_t number)
 static void post_closed(struct world *world, struct sim_connection *connection)
 {
     connection->open = false;
+    uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
+    if (at_ns < connection->answer_ns) at_ns = connection->answer_ns;
     events_post(&world->events,
-                (struct event){.at_ns = world->now_ns + world_draw(world, world->options.network),
-                               .kind = EVENT_CLOSED,
-                               .number = connection->id});
+                (struct event){.at_ns = at_ns, .kind = EVENT_CLOSED, .number = connection->id});
 }
 
 void world_crash(struct world *world, uint32_t node)
@@ -386,6 +386,11 @@ uint64_t world_connect(struct world *world, uint32_t node, uint32_t shard)
     return connection->id;
 }
 
+bool world_is_open(const struct world *world, uint64_t id)
+{
+    return world->connections[id - 1]->open;
+}
+
 void world_disconnect(struct world *world, uint64_t id)
 {
     struct sim_connection *connection = world->connections[id - 1];
@@ -395,10 +400,10 @@ void world_disconnect(struct world *world, uint64_t id)
     post_closed(world, connection);
 }
 
-void world_send(struct world *world, uint64_t id, const Dynode__Client__Request *request)
+bool world_send(struct world *world, uint64_t id, const Dynode__Client__Request *request)
 {
     struct sim_connection *connection = world->connections[id - 1];
-    if (!connection->open) return;
+    if (!connection->open) return false;
     uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
     if (at_ns < connection->request_ns) at_ns = connection->request_ns;
     connection->request_ns = at_ns;
@@ -406,6 +411,7 @@ void world_send(struct world *world, uint64_t id, const Dynode__Client__Request 
     size_t size = dynode__client__request__get_packed_size(request);
     event.bytes.size += dynode__client__request__pack(request, buffer_reserve(&event.bytes, size));
     events_post(&world->events, event);
+    return true;
 }
 
 static void request_arrival(struct world *world, const struct event *event)

@@ -85,6 +85,9 @@ bool world_is_paused(const struct world *world, uint32_t node);
 /* Lose all links between two nodes, once; they come back by themselves. */
 void world_reset(struct world *world, uint32_t a, uint32_t b);
 
+/* From now on so many of a million batches lose their link. */
+void world_set_resets(struct world *world, uint32_t per_million);
+
 /* Keep two nodes apart until they are mended. */
 void world_cut(struct world *world, uint32_t a, uint32_t b);
 void world_mend(struct world *world, uint32_t a, uint32_t b);
@@ -96,10 +99,11 @@ void world_hold_syncs(struct world *world, uint32_t node, bool hold);
 
 /* Connect to a node's shard; 0 if the node is down. Names are never used twice. */
 uint64_t world_connect(struct world *world, uint32_t node, uint32_t shard);
+bool world_is_open(const struct world *world, uint64_t connection);
 void world_disconnect(struct world *world, uint64_t connection);
 
-/* Send a request, packed. A connection that is gone swallows it. */
-void world_send(struct world *world, uint64_t connection, const Dynode__Client__Request *request);
+/* Send a request, packed. False: the connection is gone. */
+bool world_send(struct world *world, uint64_t connection, const Dynode__Client__Request *request);
 
 /* --- looking inside --- */
 

@@ -287,6 +287,12 @@ static void deliver_one(struct shard *shard)
     shard->mail_count--;
 }
 
+static bool has_link(const struct shard *shard, uint64_t node)
+{
+    const struct peer *peer = peers_find(&shard->peers, node);
+    return peer != NULL && peer->link;
+}
+
 /* What waited for a turn that is durable goes to the outbox, or, to this shard itself, into its mail. */
 void shard_durable(struct shard *shard, uint64_t turn)
 {
@@ -300,6 +306,8 @@ void shard_durable(struct shard *shard, uint64_t turn)
         if (held.node == self.node && held.shard == self.shard) {
             if (own.size == 0) batch_begin(&own, self.node, self.shard);
             batch_add_packed(&own, field);
+        } else if (held.node != self.node && !has_link(shard, held.node)) {
+            continue; /* silence, as in turn_send: it was for the link that is gone */
         } else if (!outbox_add(&shard->outbox, held.node, held.shard, field)) {
             shard->counters.dropped++;
         }

@@ -181,7 +181,7 @@ static void finish_get(struct coordinator *coordinator, struct turn *turn, struc
 static void step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
     uint64_t id = slot->id;
-    uint32_t missing;
+    uint32_t fetch;
     ask_wanting(turn, slot);
     switch (get_core_result(&slot->get)) {
     case GET_PENDING:
@@ -190,9 +190,9 @@ static void step_reading(struct coordinator *coordinator, struct turn *turn, str
         fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
         return;
     case GET_NEED_OBJECTS:
-        missing = get_core_missing(&slot->get);
+        fetch = get_core_fetch(&slot->get);
         for (uint32_t home = 0; home < slot->n; home++)
-            if (missing >> home & 1) ask(turn, slot, home, false);
+            if (fetch >> home & 1) ask(turn, slot, home, false);
         return;
     case GET_ENOUGH:
         if (slot->write)
@@ -297,6 +297,10 @@ static void read_others(struct coordinator *coordinator, struct turn *turn, stru
 static void receive_minted(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Minted *minted = mail->body;
+    if (!address_is(mail->from, turn->self)) {
+        turn->counters->invalid++; /* nobody mints for another shard */
+        return;
+    }
     struct slot *slot = slots_find(&coordinator->slots, mail->request);
     if (slot == NULL || slot->phase != SLOT_READING || !slot->write) return;
     struct bytes encoded = from_pb(minted->object);
@@ -559,21 +563,16 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
 
 /* --- what else happens --- */
 
-/* A home is silent: give it up for this read and ask the next. Without a next one it keeps its chance. */
+/* A home is silent, or its object does not come: ask one home more. Without one the silent keep their chance.
+ */
 static void hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
+    uint32_t home;
     slot->hedge_timer = 0;
-    if (slot->phase != SLOT_READING) return;
-    uint32_t home, missing = get_core_missing(&slot->get);
-    bool asked = get_core_ask(&slot->get, &home);
-    if (!asked && missing == 0) return;
+    if (slot->phase != SLOT_READING || !get_core_ask(&slot->get, &home)) return;
     slot->hedge_timer =
         turn_arm(turn, &coordinator->actor, turn->now_ns + COORDINATOR_HEDGE_NS, slot->id | hedge_bit);
-    if (asked) ask(turn, slot, home, false);
-    if (get_core_result(&slot->get) != GET_NEED_OBJECTS) return;
-    for (home = 0; home < slot->n; home++)
-        if (missing >> home & 1) get_core_fail(&slot->get, home);
-    step_reading(coordinator, turn, slot);
+    ask(turn, slot, home, false);
 }
 
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
@@ -662,5 +661,6 @@ void coordinator_add(struct shard *shard, const struct context_secret *secret)
                                         .check = check,
                                         .free = free_coordinator};
     coordinator->secret = *secret;
+    coordinator->slots.generation = request_id_draw(shard_turn_context(shard)->prng);
     shard_add_actor(shard, &coordinator->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
 }

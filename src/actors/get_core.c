@@ -10,6 +10,7 @@ void get_core_init(struct get_core *core, uint32_t n, uint32_t r)
     CHECK(n <= TABLE_N_MAX);
     core->n = n;
     core->r = r;
+    core->fetching = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct buffer kept = core->answers[i].object;
         if (kept.capacity > 16384) buffer_fini(&kept);
@@ -116,9 +117,18 @@ uint32_t get_core_missing(const struct get_core *core)
     return missing;
 }
 
+uint32_t get_core_fetch(struct get_core *core)
+{
+    uint32_t fetch = get_core_missing(core) & ~core->fetching;
+    core->fetching |= fetch;
+    return fetch;
+}
+
 enum get_result get_core_result(const struct get_core *core)
 {
-    if (get_core_got(core) >= core->r) return get_core_missing(core) == 0 ? GET_ENOUGH : GET_NEED_OBJECTS;
+    uint32_t got = get_core_got(core);
+    if (got - (uint32_t)__builtin_popcount(get_core_missing(core)) >= core->r) return GET_ENOUGH;
+    if (got >= core->r) return GET_NEED_OBJECTS;
     return core->n - count(core, has_failed) < core->r ? GET_FAILED : GET_PENDING;
 }
 

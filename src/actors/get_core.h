@@ -20,6 +20,7 @@ struct get_answer {
 
 struct get_core {
     uint32_t n, r;
+    uint32_t fetching; /* homes that were asked for their object after its digest, as bits */
     struct get_answer answers[TABLE_N_MAX];
 };
 
@@ -41,15 +42,18 @@ void get_core_fail(struct get_core *core, uint32_t home);
 
 enum get_result {
     GET_PENDING,
-    GET_ENOUGH,       /* r homes answered, and every differing object is here: get_core_merge */
-    GET_NEED_OBJECTS, /* r answered, but of some only the digest: ask those of get_core_missing for the object
+    GET_ENOUGH,       /* of r homes the object is known: get_core_merge */
+    GET_NEED_OBJECTS, /* r answered, but of some only the digest: ask those of get_core_fetch for the object
                        */
     GET_FAILED,       /* r can't be reached any more */
 };
 enum get_result get_core_result(const struct get_core *core);
 
-/* The homes whose object is needed, as bits. */
+/* The homes that answered with a digest other than that of the first whole answer, as bits. */
 uint32_t get_core_missing(const struct get_core *core);
+
+/* Those of them that were not asked for their object yet. Marks them asked. */
+uint32_t get_core_fetch(struct get_core *core);
 
 uint32_t get_core_got(const struct get_core *core);
 

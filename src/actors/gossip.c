@@ -68,7 +68,8 @@ static enum status publish(struct gossip *gossip, struct turn *turn, struct clus
         return status;
     }
     turn_adopt_cluster(turn, cluster);
-    gossip->round++;
+    /* Above all rounds before a restart: a late answer to one of those must not count. */
+    gossip->round = gossip->round >= turn->wall_ms ? gossip->round + 1 : turn->wall_ms;
     *told = ARENA_ARRAY(turn->arena, struct address, turn->shards + cluster->member_count);
     *told_count = audience(turn, *told);
     for (uint32_t i = 0; i < *told_count; i++) send_state(gossip, turn, (*told)[i]);

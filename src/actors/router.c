@@ -10,7 +10,10 @@
 
 /* The fields of client.proto's Response, as protobuf tags: results are packed as they come, and the rest
  * behind them. */
-enum { TAG_RESPONSE_RESULTS = 2 << 3 | 2 };
+enum {
+    TAG_RESPONSE_RESULTS = 2 << 3 | 2,
+    RESULT_BYTES_MAX = FRAME_CLIENT_BYTES_MAX - 64, /* the rest is room for what stands around it */
+};
 
 static struct bytes from_pb(ProtobufCBinaryData data)
 {
@@ -47,6 +50,12 @@ static void flush(struct turn *turn, struct request *request, bool last)
 static void append_result(struct turn *turn, struct request *request, const Dynode__Client__Result *result)
 {
     size_t length = dynode__client__result__get_packed_size(result);
+    if (length > RESULT_BYTES_MAX) { /* no coordinator of ours makes one */
+        Dynode__Client__Result *instead = result_new(turn->arena, STATUS_INTERNAL, NULL);
+        instead->operation = result->operation;
+        result = instead;
+        length = dynode__client__result__get_packed_size(result);
+    }
     if (request->results.size > 0 && request->results.size + length > ROUTER_FRAME_BYTES)
         flush(turn, request, false);
     uint8_t *to = buffer_reserve(&request->results, 1 + 5 + length);
@@ -442,6 +451,7 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
                                    .check = check,
                                    .free = free_router};
     router->options = *options;
+    router->tasks.generation = request_id_draw(shard_turn_context(shard)->prng);
     router->options.cluster = (struct cluster){0};
     shard_add_actor(shard, &router->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
     shard_set_client_actor(shard, &router->actor);

@@ -15,7 +15,7 @@ struct task *tasks_take(struct tasks *tasks)
         for (uint32_t i = tasks->count; i < count; i++) {
             tasks->pool[i] = calloc(1, sizeof(struct task));
             CHECK(tasks->pool[i] != NULL);
-            tasks->pool[i]->id = 1ULL << 32 | i;
+            tasks->pool[i]->id = request_id(tasks->generation, i);
             tasks->unused[count - 1 - i] = i;
         }
         tasks->count = count;
@@ -29,7 +29,7 @@ void tasks_give_back(struct tasks *tasks, struct task *task)
     task->kind = TASK_FREE;
     list_remove(&task->link);
     tasks->unused[tasks->count - tasks->in_use--] = (uint32_t)task->id;
-    task->id += 1ULL << 32;
+    task->id = request_id_next(task->id);
 }
 
 struct task *tasks_find(const struct tasks *tasks, uint64_t id)

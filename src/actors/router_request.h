@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actor/actor.h"
+#include "actors/request_id.h"
 #include "base/list.h"
 #include "base/map.h"
 
@@ -26,7 +27,7 @@ enum task_kind { TASK_FREE, TASK_READ, TASK_WRITE, TASK_LOCAL };
 
 /* One operation that waits for somebody's answer. Its id travels as the request number. */
 struct task {
-    uint64_t id; /* generation << 32 | place in the pool */
+    uint64_t id; /* request_id.h */
     enum task_kind kind;
     struct list link; /* of request->tasks */
     struct request *request;
@@ -39,6 +40,7 @@ struct tasks {
     struct task **pool;
     uint32_t count, in_use;
     uint32_t *unused;
+    uint32_t generation; /* that new ids begin with: request_id_draw */
 };
 
 struct task *tasks_take(struct tasks *tasks);

@@ -17,7 +17,7 @@ struct slot *slots_take(struct slots *slots)
         for (uint32_t i = count; i-- > slots->count;) {
             slots->pool[i] = calloc(1, sizeof(struct slot));
             CHECK(slots->pool[i] != NULL);
-            slots->pool[i]->id = 1ULL << 32 | i;
+            slots->pool[i]->id = request_id(slots->generation, i);
             slots->unused[slots->unused_count++] = i;
         }
         slots->count = count;
@@ -35,7 +35,7 @@ void slots_give_back(struct slots *slots, struct slot *slot)
 {
     CHECK(slot->phase != SLOT_FREE);
     slot->phase = SLOT_FREE;
-    slot->id += 1ULL << 32;
+    slot->id = request_id_next(slot->id);
     slot->deadline_timer = slot->hedge_timer = 0;
     slot->context_only = slot->alone = false;
     keep_small(&slot->key);

@@ -5,6 +5,7 @@
 #include "actor/actor.h"
 #include "actors/get_core.h"
 #include "actors/put_core.h"
+#include "actors/request_id.h"
 #include "wire/client_wire.h"
 
 enum slot_phase {
@@ -14,7 +15,7 @@ enum slot_phase {
 };
 
 struct slot {
-    uint64_t id; /* generation << 32 | place in the pool */
+    uint64_t id; /* request_id.h */
     enum slot_phase phase;
     bool write;
     struct address asker;
@@ -44,6 +45,7 @@ struct slots {
     uint32_t count;
     uint32_t *unused;
     uint32_t unused_count;
+    uint32_t generation; /* that new ids begin with: request_id_draw */
 };
 
 /* A slot in no phase yet; its buffers are empty. */

@@ -142,12 +142,10 @@ static struct call *start(struct story *story, uint32_t node, Dynode__Client__Op
                           uint32_t deadline_ms)
 {
     uint64_t *connection = &story->connections[node];
-    if (*connection == 0) *connection = world_connect(story->world, node, 0);
-    struct call *call =
-        call_start(&story->calls, *connection, operation, deadline_ms != 0 ? deadline_ms : 1000);
-    call->on_done = tell_answer;
-    call->context_of_done = story;
-    return call;
+    if (*connection == 0 || !world_is_open(story->world, *connection))
+        *connection = world_connect(story->world, node, 0);
+    return call_start(&story->calls, *connection, operation, deadline_ms != 0 ? deadline_ms : 1000,
+                      tell_answer, story);
 }
 
 static ProtobufCBinaryData pb(struct bytes bytes)
@@ -157,7 +155,7 @@ static ProtobufCBinaryData pb(struct bytes bytes)
 
 static ProtobufCBinaryData context_of(const struct extras *extras)
 {
-    return extras->after != NULL ? pb(buffer_bytes(&extras->after->context)) : (ProtobufCBinaryData){0};
+    return extras->after != NULL ? pb(buffer_bytes(&extras->after->sealed)) : (ProtobufCBinaryData){0};
 }
 
 struct call *story_put(struct story *story, uint32_t node, const char *value, struct extras extras)
