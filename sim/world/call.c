@@ -16,15 +16,27 @@ static void add_values(struct call *call, const Dynode__Client__Result *result)
 {
     size_t count = call->value_count + result->n_siblings;
     call->values = realloc(call->values, (count + 1) * sizeof(*call->values));
-    call->written_ms = realloc(call->written_ms, (count + 1) * sizeof(*call->written_ms));
     CHECK(call->values != NULL);
-    CHECK(call->written_ms != NULL);
     for (size_t i = 0; i < result->n_siblings; i++) {
         const Dynode__Client__Sibling *sibling = result->siblings[i];
         struct buffer *value = &call->values[call->value_count];
         *value = (struct buffer){0};
         buffer_append(value, sibling->value.data, sibling->value.len);
-        call->written_ms[call->value_count++] = sibling->written_ms;
+        call->value_count++;
+    }
+}
+
+/* In the order of the values: that of the node is by dots, which are drawn. */
+static void sort_values(struct call *call)
+{
+    for (uint32_t i = 1; i < call->value_count; i++) {
+        for (uint32_t at = i; at > 0; at--) {
+            struct buffer *a = &call->values[at - 1], *b = &call->values[at];
+            if (bytes_compare(buffer_bytes(a), buffer_bytes(b)) <= 0) break;
+            struct buffer value = *a;
+            *a = *b;
+            *b = value;
+        }
     }
 }
 
@@ -39,6 +51,7 @@ static void add_result(struct call *call, const Dynode__Client__Result *result)
     buffer_append(&call->message, result->message, strlen(result->message));
     buffer_append(&call->sealed, result->context.data, result->context.len);
     add_values(call, result);
+    sort_values(call);
     for (size_t i = 0; i < result->n_replicas; i++) {
         CHECK(call->replica_count < CALL_REPLICAS_MAX);
         call->replicas[call->replica_count++] = result->replicas[i];
@@ -87,7 +100,6 @@ void calls_fini(struct calls *calls)
         buffer_fini(&call->sealed);
         for (uint32_t v = 0; v < call->value_count; v++) buffer_fini(&call->values[v]);
         free(call->values);
-        free(call->written_ms);
         free(call);
     }
     free(calls->list);

@@ -23,8 +23,7 @@ struct call {
     uint32_t got, needed;
     struct buffer message;
     struct buffer sealed;  /* the context for the next write */
-    struct buffer *values; /* of the siblings */
-    uint64_t *written_ms;
+    struct buffer *values; /* of the siblings, in the order of their bytes */
     uint32_t value_count;
     uint32_t parts; /* results that made up the answer */
     uint64_t replicas[CALL_REPLICAS_MAX];

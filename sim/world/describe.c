@@ -1,5 +1,6 @@
 /* Describe: what travels in a world, as lines that read like a story. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "wire/batch.h"
 #include "wire/object_wire.h"
@@ -32,6 +33,13 @@ static void key_text(const Dynode__Peer__Place *place, char *out, size_t size)
         snprintf(out, size, "%.*s", (int)place->key.len, (const char *)place->key.data);
 }
 
+/* In the order of their values: that of their dots is drawn. */
+static int by_value(const void *a, const void *b)
+{
+    const struct sibling *x = a, *y = b;
+    return bytes_compare(x->value, y->value);
+}
+
 /* The siblings of an encoded object: their values, cut short. */
 static void object_text(struct world *world, ProtobufCBinaryData encoded, char *out, size_t size)
 {
@@ -42,6 +50,7 @@ static void object_text(struct world *world, ProtobufCBinaryData encoded, char *
         snprintf(out, size, "(unreadable)");
         return;
     }
+    qsort(object.siblings, object.count, sizeof(*object.siblings), by_value);
     for (uint32_t i = 0; i < object.count && at + 24 < size; i++) {
         const struct sibling *sibling = &object.siblings[i];
         int written = sibling->tombstone ? snprintf(out + at, size - at, "%s(deleted)", i > 0 ? " " : "")
