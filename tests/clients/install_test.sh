@@ -46,3 +46,9 @@ if [ -n "$hidden" ]; then
     echo "libdynode.so shows names that are not public: $hidden"
     exit 1
 fi
+# Nor does it need more than it says: protobuf-c, the C library, and what a sanitizer brings.
+needed=$(readelf -d "$lib/libdynode.so" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | grep -vE '^(libprotobuf-c|libc|libasan|libubsan|libtsan|libm|ld-linux.*)\.so' || true)
+if [ -n "$needed" ]; then
+    echo "libdynode.so needs $needed"
+    exit 1
+fi

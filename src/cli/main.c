@@ -1,0 +1,65 @@
+/* dynode: the one program. `dynode serve` is a node, everything else speaks to one. */
+#include <locale.h>
+#include <signal.h>
+
+#include "cli/cli.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"get", command_get, "read a key"},
+    {"put", command_put, "write a key"},
+    {"delete", command_delete, "delete a key"},
+    {"scan", command_scan, "list or count the keys of a table, node by node"},
+    {"table", command_table, "create, alter, drop and list tables"},
+    {"status", command_status, "members, shards, queues, sizes and rates"},
+    {"ring", command_ring, "where a key lives"},
+    {"bench", command_bench, "measure a cluster, or redis"},
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void help(FILE *to)
+{
+    fputs("dynode: a highly available, partitioned, replicated key-value store\n\n"
+          "usage: dynode COMMAND [OPTIONS] [ARGUMENTS]\n\n",
+          to);
+    for (size_t i = 0; i < COMMANDS; i++) fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n"
+          "A first walk, with a node listening on tcp://127.0.0.1:7400 (or export DYNODE_ADDRESS):\n\n"
+          "  dynode status                              who is there\n"
+          "  dynode table create users                  3 replicas of each key, concurrent writes are kept\n"
+          "  dynode put users ada \"Ada Lovelace\"        reads what is there first, and supersedes it\n"
+          "  dynode get users ada                       the value, and the context to write with\n"
+          "  dynode get users ada --raw                 exactly the bytes, for scripts\n"
+          "  dynode ring users ada                      which nodes hold it\n"
+          "  dynode delete users ada\n\n"
+          "Each command teaches itself: dynode COMMAND --help.\n\n"
+          "Exit status: 0 ok, 1 not found, 2 usage or configuration, 3 unavailable or timeout, 4 conflict.\n",
+          to);
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("dynode %s\n", DYNODE_VERSION);
+        return EXIT_OK;
+    }
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+    }
+    fprintf(stderr, "dynode: there is no command \"%s\". Try \"dynode --help\".\n", argv[1]);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,202 @@
+/* dynode status: members, shards, vnodes, queue depths, sizes and rates. Rates are the difference of two
+ * looks. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "cli/cli.h"
+
+enum { OPTION_INTERVAL = 1500 };
+
+static const char help[] =
+    "usage: dynode status [OPTIONS]\n\n"
+    "Ask every member how it is: who is there, how full its queues are, how much it stores and how busy it "
+    "was during\n"
+    "one interval. A member that does not answer is shown as such, and the exit status is 3.\n\n"
+    "  dynode status\n"
+    "  dynode status --interval 10s         rates over ten seconds\n"
+    "  dynode status --json                 every counter there is\n\n"
+    "      --interval TIME     between the two looks that rates are made from (default 1s; 0s: no "
+    "rates)\n" CLI_HELP;
+
+static struct dynode_reply *ask_all(const struct cli *cli, struct dynode_client *client,
+                                    const struct dynode_cluster *cluster)
+{
+    struct dynode_operation *operations = calloc(cluster->member_count, sizeof(*operations));
+    CHECK(operations != NULL);
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        operations[i] = (struct dynode_operation){.kind = DYNODE_NODE_STATUS, .node = cluster->members[i].id};
+    struct dynode_reply *reply = dynode_batch(client, operations, cluster->member_count, cli->deadline_ms);
+    free(operations);
+    return reply;
+}
+
+static const struct dynode_shard_report *same_shard(const struct dynode_node_report *node, uint32_t shard)
+{
+    for (uint32_t i = 0; node != NULL && i < node->shard_count; i++) {
+        if (node->shards[i].shard == shard) return &node->shards[i];
+    }
+    return NULL;
+}
+
+static void rate(char *text, size_t size, uint64_t now, uint64_t before, double seconds)
+{
+    if (seconds <= 0 || now < before)
+        snprintf(text, size, "-");
+    else
+        snprintf(text, size, "%.0f", (double)(now - before) / seconds);
+}
+
+static void print_shards(const struct dynode_node_report *node, const struct dynode_node_report *before,
+                         double seconds)
+{
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        const struct dynode_shard_report *s = &node->shards[i];
+        const struct dynode_shard_report *b = same_shard(before, s->shard);
+        char gets[16], puts_[16], reads[16], writes[16];
+        double over = b == NULL ? 0 : seconds;
+        rate(gets, sizeof(gets), s->gets, b == NULL ? 0 : b->gets, over);
+        rate(puts_, sizeof(puts_), s->puts, b == NULL ? 0 : b->puts, over);
+        rate(reads, sizeof(reads), s->replica_reads, b == NULL ? 0 : b->replica_reads, over);
+        rate(writes, sizeof(writes), s->replica_writes, b == NULL ? 0 : b->replica_writes, over);
+        printf("%-14s %5u %6u %6u %6u %8s %8s %8s %8s %9s %9s %9s %9s%s%s\n", node->name, s->shard, s->vnodes,
+               s->connections, s->requests_in_flight, gets, puts_, reads, writes, cli_bytes(s->inbox_bytes),
+               cli_bytes(s->outbox_bytes), cli_bytes(s->store_bytes), cli_bytes(s->cache_bytes),
+               s->filled ? "" : "  not filled", s->corrupt > 0 ? "  corrupt objects" : "");
+    }
+}
+
+static void print_status(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
+                         const struct dynode_reply *before, double seconds)
+{
+    printf("cluster %s, ring %s, %u vnodes, %u %s\n\n", cli_id(cluster->id), cli_id(cluster->ring_version),
+           cluster->vnodes, cluster->table_count, cluster->table_count == 1 ? "table" : "tables");
+    printf("%-14s %-16s %-8s %-28s %-10s %6s %10s %9s\n", "NODE", "ID", "STATE", "ADDRESS", "ZONE", "SHARDS",
+           "UP FOR", "MEMORY");
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        const struct dynode_member *member = &cluster->members[i];
+        const struct dynode_node_report *node = reply->results[i].node;
+        char up[32] = "-";
+        if (node != NULL) snprintf(up, sizeof(up), "%llu s", (unsigned long long)(node->uptime_ms / 1000));
+        printf("%-14s %-16s %-8s %-28s %-10s %6u %10s %9s\n", member->name, cli_id(member->id),
+               node != NULL        ? "up"
+               : member->reachable ? "silent"
+                                   : "down",
+               member->client_address, member->zone[0] == '\0' ? "-" : member->zone, member->shards, up,
+               node != NULL ? cli_bytes(node->resident_bytes) : "-");
+    }
+    printf("\n%-14s %5s %6s %6s %6s %8s %8s %8s %8s %9s %9s %9s %9s\n", "NODE", "SHARD", "VNODES", "CONNS",
+           "FLIGHT", "GET/S", "PUT/S", "READ/S", "WRITE/S", "INBOX", "OUTBOX", "STORE", "CACHE");
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        if (reply->results[i].node == NULL) continue;
+        print_shards(reply->results[i].node, before != NULL ? before->results[i].node : NULL, seconds);
+    }
+    puts("\nGET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.");
+}
+
+static json_t *json_shard(const struct dynode_shard_report *s, const struct dynode_shard_report *b,
+                          double seconds)
+{
+    json_t *object = json_object();
+#define NUMBER(field) json_object_set_new(object, #field, json_integer((json_int_t)s->field))
+    NUMBER(shard), NUMBER(vnodes), NUMBER(gets), NUMBER(puts), NUMBER(replica_reads), NUMBER(replica_writes);
+    NUMBER(repairs), NUMBER(errors), NUMBER(overloaded), NUMBER(connections), NUMBER(requests_in_flight);
+    NUMBER(coordinating), NUMBER(inbox_bytes), NUMBER(outbox_bytes), NUMBER(turns), NUMBER(syncs),
+        NUMBER(store_bytes);
+    NUMBER(store_log_bytes), NUMBER(cache_bytes), NUMBER(cache_bytes_max), NUMBER(dropped), NUMBER(corrupt);
+#undef NUMBER
+    json_object_set_new(object, "filled", json_boolean(s->filled));
+#define RATE(field)                                                                                          \
+    json_object_set_new(object, #field "_per_second", json_real((double)(s->field - b->field) / seconds))
+    if (b != NULL && seconds > 0)
+        RATE(gets), RATE(puts), RATE(replica_reads), RATE(replica_writes), RATE(syncs);
+#undef RATE
+    json_t *peers = json_array();
+    for (uint32_t i = 0; i < s->peer_count; i++)
+        json_array_append_new(peers,
+                              json_pack("{s:s, s:b, s:I, s:I}", "node", cli_id(s->peers[i].node), "up",
+                                        s->peers[i].up, "queued_bytes", (json_int_t)s->peers[i].queued_bytes,
+                                        "heard_ms_ago", (json_int_t)s->peers[i].heard_ms_ago));
+    json_object_set_new(object, "peers", peers);
+    return object;
+}
+
+static json_t *json_of(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
+                       const struct dynode_reply *before, double seconds)
+{
+    json_t *members = json_array();
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        const struct dynode_member *member = &cluster->members[i];
+        const struct dynode_node_report *node = reply->results[i].node;
+        json_t *object =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "id", cli_id(member->id), "name",
+                      member->name, "client_address", member->client_address, "peer_address",
+                      member->peer_address, "zone", member->zone, "weight", (int)member->weight, "shards",
+                      (int)member->shards, "reachable", member->reachable, "answered", node != NULL);
+        json_array_append_new(members, object);
+        if (node == NULL) {
+            json_object_set_new(object, "result", cli_json_result(&reply->results[i]));
+            continue;
+        }
+        json_object_set_new(object, "software", json_string(node->software));
+        json_object_set_new(object, "uptime_ms", json_integer((json_int_t)node->uptime_ms));
+        json_object_set_new(object, "resident_bytes", json_integer((json_int_t)node->resident_bytes));
+        json_t *shards = json_array();
+        for (uint32_t k = 0; k < node->shard_count; k++) {
+            const struct dynode_node_report *old = before != NULL ? before->results[i].node : NULL;
+            json_array_append_new(
+                shards, json_shard(&node->shards[k], same_shard(old, node->shards[k].shard), seconds));
+        }
+        json_object_set_new(object, "shard_reports", shards);
+    }
+    return json_pack("{s:s, s:s, s:i, s:i, s:o}", "cluster", cli_id(cluster->id), "ring_version",
+                     cli_id(cluster->ring_version), "vnodes", (int)cluster->vnodes, "tables",
+                     (int)cluster->table_count, "members", members);
+}
+
+int command_status(int argc, char **argv)
+{
+    static const struct option long_options[] = {
+        CLI_LONG, {"interval", required_argument, NULL, OPTION_INTERVAL}, {NULL, 0, NULL, 0}};
+    struct cli cli = {.command = "status", .help = help};
+    uint64_t interval_ms = 1000;
+    int option;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, CLI_SHORT, long_options, NULL)) != -1) {
+        if (option == OPTION_INTERVAL)
+            interval_ms = cli_time_ms(&cli, "--interval", optarg);
+        else
+            cli_option(&cli, option);
+    }
+    if (optind < argc) cli_usage(&cli, "\"%s\" is one argument too many", argv[optind]);
+    struct dynode_client *client = cli_open(&cli, false);
+    struct dynode_operation info = {.kind = DYNODE_CLUSTER_INFO};
+    struct dynode_reply *described = cli_call(&cli, client, &info);
+    const struct dynode_cluster *cluster = described->results[0].cluster;
+    int status = EXIT_OK;
+    if (described->status != DYNODE_OK || cluster == NULL) {
+        status = cli_report(&cli, &described->results[0]);
+    } else {
+        struct dynode_reply *before = NULL;
+        if (interval_ms > 0) {
+            before = ask_all(&cli, client, cluster);
+            struct timespec pause = {.tv_sec = (time_t)(interval_ms / 1000),
+                                     .tv_nsec = (long)(interval_ms % 1000) * 1000000};
+            nanosleep(&pause, NULL);
+        }
+        struct dynode_reply *reply = ask_all(&cli, client, cluster);
+        double seconds = (double)interval_ms / 1000;
+        if (cli.json)
+            cli_print_json(json_of(cluster, reply, before, seconds));
+        else
+            print_status(cluster, reply, before, seconds);
+        for (size_t i = 0; i < reply->count; i++) {
+            if (reply->results[i].node == NULL) status = EXIT_UNAVAILABLE;
+        }
+        dynode_reply_free(before);
+        dynode_reply_free(reply);
+    }
+    dynode_reply_free(described);
+    dynode_close(client);
+    return status;
+}
