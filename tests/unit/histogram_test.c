@@ -60,7 +60,7 @@ static void test_edges(void **state)
         for (int delta = -1; delta <= 1; delta++) {
             static struct histogram one;
             one = (struct histogram){0};
-            uint64_t value = (1ULL << log2) + (uint64_t)delta;
+            uint64_t value = ((uint64_t)1 << log2) + (uint64_t)(int64_t)delta;
             histogram_record(&one, value);
             assert_int_equal(histogram_percentile(&one, 0.5), value); /* its only value is its largest */
         }
