@@ -1,0 +1,141 @@
+"""Real nodes on this machine: configurations, processes, and how they are killed, stopped and started again.
+
+Each node has a loopback address of its own (all of 127.0.0.0/8 is there on Linux), so that every node can use the same
+ports. Only processes started here are ever signalled, and the kernel ends them if this one dies.
+"""
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+from client import Client, cluster_info
+
+CLIENT_PORT, PEER_PORT = 7400, 7500
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent():
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Node:
+    def __init__(self, program, folder, number, host, settings):
+        self.program, self.number, self.host = program, number, host
+        self.name, self.id = f"node{number}", 0xA0 + number
+        self.data = os.path.join(folder, self.name)
+        self.config, self.log = os.path.join(folder, f"{self.name}.yaml"), os.path.join(folder, f"{self.name}.log")
+        self.address = f"tcp://{host}:{CLIENT_PORT}"
+        self.peer_address = f"tcp://{host}:{PEER_PORT}"
+        self.settings, self.process, self.environment = settings, None, None
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_die_with_parent, env=self.environment)
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number):
+        if self.running():
+            self.process.send_signal(number)
+
+    def kill(self):
+        """As a power cut would, but for what the kernel still holds."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, seconds=20):
+        """SIGTERM, and SIGKILL if that was not enough. Returns the exit status."""
+        if self.process is None:
+            return 0
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        return self.process.returncode
+
+    def wait_ready(self, seconds=30):
+        """Until it answers a hello."""
+        until = time.monotonic() + seconds
+        while True:
+            if not self.running():
+                raise RuntimeError(f"{self.name} ended with status {self.process.returncode}; its log:\n{self.tail()}")
+            try:
+                Client(self.address, seconds=5).close()
+                return
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise RuntimeError(f"{self.name} does not answer ({error}); its log:\n{self.tail()}") from None
+                time.sleep(0.02)
+
+    def tail(self, lines=15):
+        with open(self.log, errors="replace") as log:
+            return "".join(log.readlines()[-lines:])
+
+    def disk_bytes(self):
+        total = 0
+        for folder, _, files in os.walk(self.data):
+            for file in files:
+                try:
+                    total += os.stat(os.path.join(folder, file)).st_blocks * 512
+                except FileNotFoundError:
+                    pass  # the engine removed it meanwhile
+        return total
+
+
+class Cluster:
+    """@hosts: one loopback address per node. @shards: for all nodes, or a list. @settings: more lines of configuration."""
+
+    def __init__(self, program, folder, hosts, shards=2, tables="", settings=""):
+        self.folder = folder
+        os.makedirs(folder, exist_ok=True)
+        self.nodes = []
+        for index, host in enumerate(hosts):
+            count = shards[index] if isinstance(shards, list) else shards
+            self.nodes.append(Node(program, folder, index + 1, host, f"shards: {count}\n{settings}"))
+        members = "".join(
+            f"  - {{ id: {node.id:016x}, name: {node.name}, peer: '{node.peer_address}', client: '{node.address}' }}\n"
+            for node in self.nodes)
+        for node in self.nodes:
+            with open(node.config, "w") as config:
+                config.write(f"data: {node.data}\ncluster:\n  id: 00000000d740de00\nnode:\n  id: {node.id:016x}\n"
+                             f"members:\n{members}{tables}{node.settings}")
+
+    def start(self, seconds=30):
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.wait_ready(seconds)
+        self.wait_linked(seconds)
+
+    def wait_linked(self, seconds=30):
+        """Until every running node has heard of every other running one."""
+        running = [node for node in self.nodes if node.running()]
+        until = time.monotonic() + seconds
+        for node in running:
+            with Client(node.address) as client:
+                while True:
+                    members = client.one(cluster_info()).cluster.members
+                    reachable = {member.id for member in members if member.reachable}
+                    missing = [other.name for other in running if other.id not in reachable]
+                    if not missing:
+                        break
+                    if time.monotonic() > until:
+                        raise RuntimeError(f"{node.name} does not reach {', '.join(missing)}; its log:\n{node.tail()}")
+                    time.sleep(0.05)
+
+    def stop(self):
+        for node in self.nodes:
+            node.signal(signal.SIGCONT)
+            node.signal(signal.SIGTERM)
+        return [node.stop() for node in self.nodes]
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
