@@ -107,7 +107,7 @@ static bool read_zone(struct reader *r, const char *text, const char **out)
 static bool read_path(struct reader *r, const char *key, const char *text, const char **out)
 {
     if (text == NULL || text[0] == '\0') return true;
-    if (strlen(text) > 1024) return wrong(r, key, "the path is above 1024 bytes");
+    if (strlen(text) > CONFIG_DATA_BYTES_MAX) return wrong(r, key, "the path is above 255 bytes");
     *out = keep(r, text);
     return true;
 }

@@ -17,6 +17,7 @@ enum {
     CONFIG_SHARDS_MAX = 256,
     CONFIG_WEIGHT_MAX = 1000,
     CONFIG_N_MAX = 15,
+    CONFIG_DATA_BYTES_MAX = 255, /* of the path */
     CONFIG_WHY_BYTES = 512,
 };
 

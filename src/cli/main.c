@@ -9,6 +9,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"serve", command_serve, "run a node"},
     {"get", command_get, "read a key"},
     {"put", command_put, "write a key"},
     {"delete", command_delete, "delete a key"},

@@ -2,25 +2,14 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/prng.h"
-
-enum { NODE_FILE_BYTES_MAX = 512 };
-
-#define NODE_FILE                                                                                            \
-    "# Who lives in this directory. Written once; a start whose configuration differs is refused.\n"         \
-    "dynode-data 1\ncluster %016" PRIx64 "\nnode %016" PRIx64 "\nvnodes %" PRIu32 "\nshards %" PRIu32 "\n"
-#define NODE_FILE_SCAN                                                                                       \
-    "# Who lives in this directory. Written once; a start whose configuration differs is refused.\n"         \
-    "dynode-data 1\ncluster %16" SCNx64 "\nnode %16" SCNx64 "\nvnodes %" SCNu32 "\nshards %" SCNu32
+#include "runtime/node_record.h"
 
 struct complaint {
     char *why;
@@ -37,7 +26,7 @@ __attribute__((format(printf, 2, 3))) static enum status refuse(const struct com
     return STATUS_INVALID;
 }
 
-/* Is there anything of a node's in it? Then a missing node file is no fresh start. */
+/* Is there anything of a node's in it? Then a missing record is no fresh start. */
 static bool holds_stores(const char *path)
 {
     DIR *at = opendir(path);
@@ -50,165 +39,85 @@ static bool holds_stores(const char *path)
     return found;
 }
 
-/* Read who lives here. Nobody: dir->fresh. */
-static enum status read_node(struct data_dir *dir, const struct complaint *to)
+/* Could a directory be made at @path? */
+static bool can_be_made(const char *path)
 {
-    char path[DATA_PATH_BYTES_MAX + 8], text[NODE_FILE_BYTES_MAX], again[NODE_FILE_BYTES_MAX];
-    snprintf(path, sizeof path, "%s/node", dir->path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT) {
-        if (holds_stores(dir->path))
-            return refuse(to, "%s: it is missing, but there are stores beside it", path);
-        dir->fresh = true;
-        return STATUS_OK;
-    }
-    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    int error = errno;
-    if (fd >= 0) close(fd);
-    if (size < 0) return refuse(to, "%s: cannot be read: %s", path, strerror(error));
-    text[size] = '\0';
-    /* What was read must be what would be written: anything else is damage. */
-    if (sscanf(text, NODE_FILE_SCAN, &dir->cluster, &dir->node, &dir->vnodes, &dir->shards) != 4 ||
-        snprintf(again, sizeof again, NODE_FILE, dir->cluster, dir->node, dir->vnodes, dir->shards) != size ||
-        strcmp(text, again) != 0 || dir->cluster == 0 || dir->node == 0 || dir->shards == 0) {
-        return refuse(to, "%s: it is damaged: not what a node has written", path);
-    }
-    return STATUS_OK;
+    char parent[CONFIG_DATA_BYTES_MAX + 1];
+    snprintf(parent, sizeof parent, "%s", path);
+    size_t size = strlen(parent);
+    while (size > 1 && parent[size - 1] == '/') parent[--size] = '\0';
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL) return access(".", W_OK | X_OK) == 0;
+    slash[slash == parent ? 1 : 0] = '\0';
+    return access(parent, W_OK | X_OK) == 0;
 }
 
-/* Does the configuration agree with who lives here? A fresh directory takes what it says. */
-static enum status agree(const struct config *config, struct data_dir *dir, const struct complaint *to)
-{
-    if (dir->fresh) {
-        dir->cluster = config->cluster_id;
-        dir->node = config->node_id;
-        dir->vnodes = config->vnodes;
-        dir->shards = config_shards(config);
-        return STATUS_OK;
-    }
-    const char *at = dir->path;
-    if (config->cluster_id != 0 && config->cluster_id != dir->cluster) {
-        return refuse(
-            to, "%s: its data belongs to cluster %016" PRIx64 ", not to %016" PRIx64 " as cluster.id says",
-            at, dir->cluster, config->cluster_id);
-    }
-    if (config->node_id != 0 && config->node_id != dir->node) {
-        return refuse(to,
-                      "%s: its data belongs to node %016" PRIx64 ", not to %016" PRIx64 " as node.id says",
-                      at, dir->node, config->node_id);
-    }
-    if (config->vnodes != dir->vnodes) {
-        return refuse(to,
-                      "%s: its data was made with %" PRIu32 " vnodes, not %" PRIu32 " as cluster.vnodes says",
-                      at, dir->vnodes, config->vnodes);
-    }
-    if (config->shards != 0 && config->shards != dir->shards) {
-        return refuse(
-            to, "%s: its data was made with %" PRIu32 " shards, not %" PRIu32 " as shards says: set it back",
-            at, dir->shards, config->shards);
-    }
-    return STATUS_OK;
-}
-
-static bool sync_directory(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0) close(fd);
-    return ok;
-}
-
-/* Whole or not at all. */
-static enum status write_node(const struct data_dir *dir, const struct complaint *to)
-{
-    char path[DATA_PATH_BYTES_MAX + 8], made[DATA_PATH_BYTES_MAX + 16], text[NODE_FILE_BYTES_MAX];
-    snprintf(path, sizeof path, "%s/node", dir->path);
-    snprintf(made, sizeof made, "%s/node.new", dir->path);
-    int size = snprintf(text, sizeof text, NODE_FILE, dir->cluster, dir->node, dir->vnodes, dir->shards);
-    int fd = open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write(fd, text, (size_t)size) == size && fsync(fd) == 0;
-    int error = errno;
-    if (fd >= 0) close(fd);
-    if (ok && rename(made, path) == 0 && sync_directory(dir->path)) return STATUS_OK;
-    if (ok) error = errno;
-    return refuse(to, "%s: cannot be written: %s", path, strerror(error));
-}
-
-static enum status lock(struct data_dir *dir, const struct complaint *to)
-{
-    char path[DATA_PATH_BYTES_MAX + 8], pid[32] = "";
-    snprintf(path, sizeof path, "%s/lock", dir->path);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return refuse(to, "%s: the data directory cannot be written: %s", dir->path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t size = pread(fd, pid, sizeof pid - 1, 0);
-        pid[size > 0 ? size : 0] = '\0';
-        refuse(to, "%s: the data directory is in use by another process (pid %u)", dir->path,
-               (unsigned)strtoul(pid, NULL, 10));
-        close(fd);
-        return STATUS_IN_USE;
-    }
-    int size = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)size, 0) != size) {
-        refuse(to, "%s: the data directory cannot be written: %s", dir->path, strerror(errno));
-        close(fd);
-        return STATUS_INVALID;
-    }
-    dir->lock_fd = fd;
-    return STATUS_OK;
-}
-
-static enum status begin(const struct config *config, bool make, struct data_dir *dir,
-                         const struct complaint *to)
+static enum status see(const char *path, const struct complaint *to)
 {
     struct stat st;
-    *dir = (struct data_dir){.lock_fd = -1};
-    snprintf(dir->path, sizeof dir->path, "%s", config->data);
-    if (make && mkdir(dir->path, 0700) != 0 && errno != EEXIST) {
-        return refuse(to, "%s: the data directory cannot be made: %s", dir->path, strerror(errno));
+    if (stat(path, &st) != 0) {
+        if (errno == ENOENT && can_be_made(path)) return STATUS_OK;
+        return refuse(to, "%s: the data directory cannot be made: %s", path, strerror(errno));
     }
-    if (stat(dir->path, &st) != 0) {
-        if (errno == ENOENT && !make) return STATUS_OK; /* it will be made */
-        return refuse(to, "%s: the data directory cannot be reached: %s", dir->path, strerror(errno));
-    }
-    if (!S_ISDIR(st.st_mode)) return refuse(to, "%s: data names a file; a directory is needed", dir->path);
-    if (access(dir->path, R_OK | W_OK | X_OK) != 0) {
-        return refuse(to, "%s: the data directory cannot be written: %s", dir->path, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) return refuse(to, "%s: data names a file; a directory is needed", path);
+    if (access(path, R_OK | W_OK | X_OK) != 0) {
+        return refuse(to, "%s: the data directory cannot be written: %s", path, strerror(errno));
     }
     return STATUS_OK;
 }
 
-enum status data_dir_check(const struct config *config, struct data_dir *out, char *why, size_t why_bytes)
+static enum status agree(const struct config *config, const struct node_record *have,
+                         const struct complaint *to)
 {
-    struct complaint to = {why, why_bytes};
-    enum status status = begin(config, false, out, &to);
-    if (status == STATUS_OK) status = read_node(out, &to);
-    return status == STATUS_OK ? agree(config, out, &to) : status;
-}
-
-enum status data_dir_open(const struct config *config, struct data_dir *out, char *why, size_t why_bytes)
-{
-    struct complaint to = {why, why_bytes};
-    enum status status = begin(config, true, out, &to);
-    if (status == STATUS_OK) status = lock(out, &to);
-    if (status == STATUS_OK) status = read_node(out, &to);
-    if (status == STATUS_OK) status = agree(config, out, &to);
-    if (status == STATUS_OK && out->fresh) {
-        while (out->cluster == 0) out->cluster = prng_entropy();
-        while (out->node == 0) out->node = prng_entropy();
-        status = write_node(out, &to);
+    const char *at = config->data;
+    if (config->cluster_id != 0 && config->cluster_id != have->cluster) {
+        return refuse(
+            to, "%s: its data belongs to cluster %016" PRIx64 ", not to %016" PRIx64 " as cluster.id says",
+            at, have->cluster, config->cluster_id);
     }
-    if (status != STATUS_OK) data_dir_close(out);
-    return status;
+    if (config->node_id != 0 && config->node_id != have->node) {
+        return refuse(to,
+                      "%s: its data belongs to node %016" PRIx64 ", not to %016" PRIx64 " as node.id says",
+                      at, have->node, config->node_id);
+    }
+    if (config->vnodes != have->vnodes) {
+        return refuse(to,
+                      "%s: its data was made with %" PRIu32 " vnodes, not %" PRIu32 " as cluster.vnodes says",
+                      at, have->vnodes, config->vnodes);
+    }
+    if (config->shards != 0 && config->shards != have->shards) {
+        return refuse(
+            to, "%s: its data was made with %" PRIu32 " shards, not %" PRIu32 " as shards says: set it back",
+            at, have->shards, config->shards);
+    }
+    return STATUS_OK;
 }
 
-void data_dir_shard_path(const struct data_dir *dir, uint32_t shard, char path[DATA_PATH_BYTES_MAX])
+enum status data_dir_read(const struct config *config, struct data_dir *out, char *why, size_t why_bytes)
 {
-    snprintf(path, DATA_PATH_BYTES_MAX, "%.*s/shard-%u", DATA_PATH_BYTES_MAX - 20, dir->path, shard);
-}
-
-void data_dir_close(struct data_dir *dir)
-{
-    if (dir->lock_fd >= 0) close(dir->lock_fd);
-    dir->lock_fd = -1;
+    struct complaint to = {why, why_bytes};
+    struct node_record have;
+    enum status status = see(config->data, &to);
+    if (status != STATUS_OK) return status;
+    status = node_record_read(config->data, &have, why, why_bytes);
+    if (status == STATUS_OK) {
+        if (agree(config, &have, &to) != STATUS_OK) return STATUS_INVALID;
+        *out = (struct data_dir){
+            .cluster = have.cluster, .node = have.node, .vnodes = have.vnodes, .shards = have.shards};
+        return STATUS_OK;
+    }
+    if (status != STATUS_NOT_FOUND) return STATUS_INVALID;
+    if (holds_stores(config->data)) {
+        return refuse(&to, "%s: there are stores, but the file `node` that says whose they are is gone",
+                      config->data);
+    }
+    struct data_dir dir = {.cluster = config->cluster_id,
+                           .node = config->node_id,
+                           .vnodes = config->vnodes,
+                           .shards = config_shards(config),
+                           .fresh = true};
+    while (dir.cluster == 0) dir.cluster = prng_entropy();
+    while (dir.node == 0) dir.node = prng_entropy();
+    *out = dir;
+    return STATUS_OK;
 }

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "runtime/node_record.h"
 #include "service/birth.h"
 
 static char root[64], data[96], why[512], expected[512];
@@ -44,14 +44,21 @@ static struct config *config_with(const char *more)
     return config;
 }
 
-static enum status open_with(const char *more, struct data_dir *dir)
+static enum status read_with(const char *more, struct data_dir *dir)
 {
     struct config *config = config_with(more);
-    enum status checked = data_dir_check(config, dir, why, sizeof why);
-    enum status status = data_dir_open(config, dir, why, sizeof why);
-    if (status != STATUS_IN_USE) assert_int_equal(checked, status); /* --check says what a start would say */
+    enum status status = data_dir_read(config, dir, why, sizeof why);
     config_free(config);
     return status;
+}
+
+/* As node_runtime_start does at the first start. */
+static void settle(const struct data_dir *dir)
+{
+    struct node_record record = {
+        .cluster = dir->cluster, .node = dir->node, .shards = dir->shards, .vnodes = dir->vnodes};
+    mkdir(data, 0700);
+    assert_int_equal(node_record_write(data, &record, why, sizeof why), STATUS_OK);
 }
 
 static void put_file(const char *name, const char *text)
@@ -68,57 +75,16 @@ static void ids_are_drawn_once_and_kept(void **state)
 {
     (void)state;
     struct data_dir first, second;
-    assert_int_equal(open_with("shards: 3", &first), STATUS_OK);
+    assert_int_equal(read_with("shards: 3", &first), STATUS_OK);
     assert_true(first.fresh);
-    assert_true(first.cluster != 0 && first.node != 0);
-    struct stat st;
-    assert_int_equal(stat(data, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0700);
-    data_dir_close(&first);
-    assert_int_equal(open_with("", &second),
+    assert_true(first.cluster != 0 && first.node != 0 && first.cluster != first.node);
+    assert_int_equal(access(data, F_OK), -1); /* looking makes nothing */
+    settle(&first);
+    assert_int_equal(read_with("", &second),
                      STATUS_OK); /* auto: as it was made, whatever the cores are now */
     assert_false(second.fresh);
     assert_true(first.cluster == second.cluster && first.node == second.node);
     assert_int_equal(second.shards, 3);
-    char path[DATA_PATH_BYTES_MAX];
-    data_dir_shard_path(&second, 2, path);
-    snprintf(expected, sizeof expected, "%s/shard-2", data);
-    assert_string_equal(path, expected);
-    data_dir_close(&second);
-}
-
-static void checking_makes_nothing(void **state)
-{
-    (void)state;
-    struct data_dir dir;
-    struct config *config = config_with("");
-    assert_int_equal(data_dir_check(config, &dir, why, sizeof why), STATUS_OK);
-    assert_true(dir.fresh);
-    assert_int_equal(access(data, F_OK), -1);
-    config_free(config);
-}
-
-static void a_second_process_is_refused(void **state)
-{
-    (void)state;
-    struct data_dir dir;
-    assert_int_equal(open_with("", &dir), STATUS_OK);
-    pid_t child = fork();
-    if (child == 0) {
-        struct data_dir mine;
-        _exit(open_with("", &mine) == STATUS_IN_USE ? 0 : 1);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    struct data_dir again;
-    assert_int_equal(open_with("", &again), STATUS_IN_USE);
-    snprintf(expected, sizeof expected, "%s: the data directory is in use by another process (pid %d)", data,
-             (int)getpid());
-    assert_string_equal(why, expected);
-    data_dir_close(&dir);
-    assert_int_equal(open_with("", &again), STATUS_OK);
-    data_dir_close(&again);
 }
 
 static void another_nodes_directory_is_refused(void **state)
@@ -138,37 +104,37 @@ static void another_nodes_directory_is_refused(void **state)
          "its data was made with 2 shards, not 4 as shards says: set it back"},
     };
     struct data_dir dir;
-    assert_int_equal(open_with(own, &dir), STATUS_OK);
-    data_dir_close(&dir);
+    assert_int_equal(read_with(own, &dir), STATUS_OK);
+    settle(&dir);
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        assert_int_equal(open_with(others[i].yaml, &dir), STATUS_INVALID);
+        assert_int_equal(read_with(others[i].yaml, &dir), STATUS_INVALID);
         snprintf(expected, sizeof expected, "%s: %s", data, others[i].why);
         assert_string_equal(why, expected);
     }
-    assert_int_equal(open_with(own, &dir), STATUS_OK); /* unharmed */
-    data_dir_close(&dir);
+    assert_int_equal(read_with(own, &dir), STATUS_OK); /* unharmed */
 }
 
 static void damage_is_not_taken_for_a_fresh_start(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"", "\n", "dynode-data 1\n",
-                                        "dynode-data 1\ncluster 1\nnode 1\nvnodes 1\nshards 1\n"};
+    static const char *const texts[] = {"", "\n", "dynode\n",
+                                        "cluster 1\nnode 1\nshards 0\nvnodes 1\ncomplete 1\n"};
     struct data_dir dir;
-    assert_int_equal(open_with("", &dir), STATUS_OK);
-    data_dir_close(&dir);
+    assert_int_equal(mkdir(data, 0700), 0);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         put_file("node", texts[i]);
-        assert_int_equal(open_with("", &dir), STATUS_INVALID);
-        snprintf(expected, sizeof expected, "%s/node: it is damaged: not what a node has written", data);
+        assert_int_equal(read_with("", &dir), STATUS_INVALID);
+        snprintf(expected, sizeof expected,
+                 "%s/node is damaged: it must say cluster, node, shards, vnodes and complete", data);
         assert_string_equal(why, expected);
     }
     char path[128];
     snprintf(path, sizeof path, "%s/node", data);
     assert_int_equal(unlink(path), 0);
     put_file("shard-0", "");
-    assert_int_equal(open_with("", &dir), STATUS_INVALID);
-    snprintf(expected, sizeof expected, "%s/node: it is missing, but there are stores beside it", data);
+    assert_int_equal(read_with("", &dir), STATUS_INVALID);
+    snprintf(expected, sizeof expected,
+             "%s: there are stores, but the file `node` that says whose they are is gone", data);
     assert_string_equal(why, expected);
 }
 
@@ -178,19 +144,22 @@ static void a_place_that_cannot_be_used_is_told(void **state)
     struct data_dir dir;
     int fd = open(data, O_CREAT | O_WRONLY, 0600);
     close(fd);
-    assert_int_equal(open_with("", &dir), STATUS_INVALID);
+    assert_int_equal(read_with("", &dir), STATUS_INVALID);
     snprintf(expected, sizeof expected, "%s: data names a file; a directory is needed", data);
     assert_string_equal(why, expected);
     snprintf(data, sizeof data, "%s/d/e", root);
-    struct config *config = config_with("");
-    assert_int_equal(data_dir_open(config, &dir, why, sizeof why), STATUS_INVALID);
+    assert_int_equal(read_with("", &dir), STATUS_INVALID);
     snprintf(expected, sizeof expected, "%s: the data directory cannot be made: Not a directory", data);
     assert_string_equal(why, expected);
-    config_free(config);
+    snprintf(data, sizeof data, "%s/none/e", root);
+    assert_int_equal(read_with("", &dir), STATUS_INVALID);
+    snprintf(expected, sizeof expected, "%s: the data directory cannot be made: No such file or directory",
+             data);
+    assert_string_equal(why, expected);
     if (geteuid() == 0) return; /* root may write anywhere */
     snprintf(data, sizeof data, "%s/ro", root);
     assert_int_equal(mkdir(data, 0500), 0);
-    assert_int_equal(open_with("", &dir), STATUS_INVALID);
+    assert_int_equal(read_with("", &dir), STATUS_INVALID);
     snprintf(expected, sizeof expected, "%s: the data directory cannot be written: Permission denied", data);
     assert_string_equal(why, expected);
 }
@@ -296,14 +265,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(ids_are_drawn_once_and_kept),
-        TEST(checking_makes_nothing),
-        TEST(a_second_process_is_refused),
-        TEST(another_nodes_directory_is_refused),
-        TEST(damage_is_not_taken_for_a_fresh_start),
-        TEST(a_place_that_cannot_be_used_is_told),
-        TEST(a_secret_must_be_secret),
-        TEST(all_nodes_are_born_with_equal_tables),
-        TEST(a_node_alone_says_where_it_listens),
+
+        TEST(another_nodes_directory_is_refused),   TEST(damage_is_not_taken_for_a_fresh_start),
+        TEST(a_place_that_cannot_be_used_is_told),  TEST(a_secret_must_be_secret),
+        TEST(all_nodes_are_born_with_equal_tables), TEST(a_node_alone_says_where_it_listens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
