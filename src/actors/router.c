@@ -88,7 +88,7 @@ static void append_split(struct turn *turn, struct request *request, Dynode__Cli
         }
         bytes += next;
     }
-    result->siblings += first;
+    if (first > 0) result->siblings += first;
     result->n_siblings -= first;
     append_result(turn, request, result);
 }

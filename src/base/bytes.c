@@ -35,7 +35,7 @@ uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
 {
     size_t need = buffer->size + size;
     CHECK(need >= size);
-    if (need > buffer->capacity) {
+    if (need > buffer->capacity || buffer->data == NULL) {
         size_t capacity = buffer->capacity < 256 ? 256 : buffer->capacity;
         while (capacity < need) capacity *= 2;
         uint8_t *data = realloc(buffer->data, capacity);
@@ -48,8 +48,8 @@ uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
 
 void buffer_append(struct buffer *buffer, const void *data, size_t size)
 {
-    uint8_t *to = buffer_reserve(buffer, size);
-    if (size > 0) memcpy(to, data, size);
+    if (size == 0) return;
+    memcpy(buffer_reserve(buffer, size), data, size);
     buffer->size += size;
 }
 
