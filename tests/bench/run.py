@@ -1,0 +1,269 @@
+"""Benchmarks: one dynode node beside redis, three nodes alone, and the space that records take.
+
+The same generator (`dynode bench`) drives both servers, with the same keys and values, on the same two cores as they run
+on; so a figure is a ratio taken within one run, and the machine's mood cancels out. Redis runs with `appendonly yes,
+appendfsync always`, dynode syncs before it answers. Each comparison is run --runs times, A B A B, and medians are shown
+with the least and the most.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DYNODE = os.path.join(ROOT, "build/release/src/cli/dynode")
+RECORDS, KEY_BYTES, VALUE_BYTES = 100_000, 20, 200
+CACHE_MB = 64
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Servers:
+    """Processes started here, and only those, ended by pid."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="dynode-bench-")
+        self.processes = []
+
+    def start(self, command, address, name):
+        log = open(os.path.join(self.folder, name + ".log"), "w")
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.processes.append(process)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                break
+            try:
+                socket.create_connection(address, 1).close()
+                return process.pid
+            except OSError:
+                time.sleep(0.05)
+        sys.exit(f"{name} does not start: " + open(log.name).read())
+
+    def stop(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.processes = []
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start_redis(servers, port):
+    folder = os.path.join(servers.folder, "redis")
+    os.makedirs(folder, exist_ok=True)
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+               "--appendonly", "yes", "--appendfsync", "always"]
+    return servers.start(command, ("127.0.0.1", port), "redis")
+
+
+def start_node(servers, index, count, table, shards=2):
+    """Node @index of @count, with one table, on ports of its own."""
+    node = {"name": f"n{index}", "data": os.path.join(servers.folder, f"n{index}")}
+    lines = [f"data: {node['data']}", f"shards: {shards}", "store:", f"  cache: {CACHE_MB}MB", "log:", "  level: warn"]
+    clients = f"tcp://127.0.0.{11 + index}:7400"
+    if count > 1:
+        lines += ["cluster:", "  id: 00000000000000c1", "node:", f"  id: {index + 1:016x}", "members:"]
+        for i in range(count):
+            lines += [f"  - id: {i + 1:016x}", f"    name: n{i}", f"    peer: tcp://127.0.0.{11 + i}:7500",
+                      f"    client: tcp://127.0.0.{11 + i}:7400"]
+    else:
+        lines += ["listen:", "  client:", f"    - {clients}"]
+    lines += ["tables:", "  - name: bench", "    rule: lww"] + [f"    {k}: {v}" for k, v in table.items()]
+    path = os.path.join(servers.folder, f"n{index}.yaml")
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    pid = servers.start([DYNODE, "serve", "--config", path], (f"127.0.0.{11 + index}", 7400), node["name"])
+    return clients, pid, node["data"]
+
+
+def bench(addresses, mixes, pids=(), **options):
+    """Run the generator; {phase: its figures}."""
+    command = [DYNODE, "bench", "--json", "-a", ",".join(addresses), "--records", str(RECORDS), "--key-bytes", str(KEY_BYTES),
+               "--value-bytes", str(VALUE_BYTES)]
+    for pid in pids:
+        command += ["--server-pid", str(pid)]
+    for name, value in options.items():
+        command += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
+    done = subprocess.run(command + mixes, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command + mixes)}: exit status {done.returncode}\n{done.stderr}{done.stdout}")
+    phases = {phase["phase"]: phase for phase in json.loads(done.stdout)["phases"]}
+    for name, phase in phases.items():
+        if phase["errors"]:
+            sys.exit(f"{name}: {phase['errors']} errors: {phase['statuses']}")
+    return phases
+
+
+def middle(values):
+    return statistics.median(values)
+
+
+def spread(values, form="{:,.0f}"):
+    return f"{form.format(middle(values)):>9} ({form.format(min(values))} to {form.format(max(values))})"
+
+
+def latency(phase, name):
+    return next(iter(phase["latency"].values()))[name]
+
+
+CASES = [
+    # name, options, figure, better, target as a ratio dynode / redis
+    ("put, 64 connections, 16 in flight", "put", dict(connections=64, in_flight=16), "rate", 0.4),
+    ("get, 64 connections, 16 in flight", "get", dict(connections=64, in_flight=16), "rate", 0.3),
+    ("put, 64 connections, 1 in flight", "put", dict(connections=64, in_flight=1), "rate", 0.6),
+    ("get, 64 connections, 1 in flight", "get", dict(connections=64, in_flight=1), "rate", 0.6),
+    ("get, 1 connection, round trip in us", "get", dict(connections=1, in_flight=1), "round trip", 1.4),
+]
+
+
+def figure_of(phase, kind):
+    if kind == "rate":
+        return phase["rate"]
+    return next(iter(phase["latency"].values()))["mean_ms"] * 1000
+
+
+def one(options):
+    """One node beside redis."""
+    say("\n== one node (2 shards, N=1, synced before it answers) beside redis (appendfsync always)")
+    servers = Servers()
+    try:
+        redis = dict(addresses=["tcp://127.0.0.1:7379"], pids=[start_redis(servers, 7379)], protocol="resp")
+        address, pid, _ = start_node(servers, 0, 1, dict(n=1, r=1, w=1))
+        dynode = dict(addresses=[address], pids=[pid])
+        for server in (redis, dynode):
+            bench(mixes=["get"], duration="1s", **server)
+        rows = []
+        for name, mix, load, kind, target in CASES:
+            ours, theirs, ratios, our_cpu, their_cpu = [], [], [], [], []
+            for _ in range(options.runs):
+                a = bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, **load, **dynode)[mix]
+                b = bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, **load, **redis)[mix]
+                ours.append(figure_of(a, kind))
+                theirs.append(figure_of(b, kind))
+                ratios.append(ours[-1] / theirs[-1])
+                our_cpu.append(a["server_cpu_us_per_operation"])
+                their_cpu.append(b["server_cpu_us_per_operation"])
+            met = middle(ratios) >= target if kind == "rate" else middle(ratios) <= target
+            sign = "at least" if kind == "rate" else "at most"
+            say(f"{name:38} dynode {spread(ours)}  redis {spread(theirs)}")
+            say(f"{'':38} ratio {spread(ratios, '{:.2f}')}  wanted: {sign} {target}: {'met' if met else 'NOT MET'};"
+                f"  server CPU us/op: {middle(our_cpu):.1f} and {middle(their_cpu):.1f}")
+            rows.append(dict(case=name, dynode=ours, redis=theirs, ratio=ratios, target=target, met=met,
+                             dynode_cpu_us=our_cpu, redis_cpu_us=their_cpu))
+        return rows
+    finally:
+        servers.close()
+
+
+def three(options):
+    """Three nodes, N=3, R=W=2."""
+    say("\n== three nodes (2 shards each, N=3, R=W=2, synced on every replica before it counts)")
+    servers = Servers()
+    try:
+        nodes = [start_node(servers, i, 3, dict(n=3, r=2, w=2)) for i in range(3)]
+        target = dict(addresses=[node[0] for node in nodes], pids=[node[1] for node in nodes])
+        time.sleep(1)
+        bench(mixes=["get"], duration="1s", **target)
+        rows = []
+        for mix, wanted in (("put", 25_000), ("get", 45_000)):
+            runs = [bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=16, **target)[mix]
+                    for _ in range(options.runs)]
+            rates, cpu = [run["rate"] for run in runs], [run["server_cpu_us_per_operation"] for run in runs]
+            met = middle(rates) >= wanted
+            say(f"{mix}, 64 connections, 16 in flight: {spread(rates)} op/s, wanted {wanted:,}: {'met' if met else 'NOT MET'};"
+                f" server CPU {middle(cpu):.1f} us/op; p99 {middle([latency(run, 'p99_ms') for run in runs]):.1f} ms")
+            rows.append(dict(case=f"3 nodes, {mix}", rate=rates, target=wanted, met=met, cpu_us=cpu))
+        for mix in ("put", "get"):
+            runs = [bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=1, **target)[mix]
+                    for _ in range(max(options.runs, 5))]
+            p99 = [latency(run, "p99_ms") for run in runs]
+            met = middle(p99) < 10
+            say(f"{mix}, 64 connections, 1 in flight: p99 {spread(p99, '{:.1f}')} ms, wanted under 10: {'met' if met else 'NOT MET'};"
+                f" {middle([run['rate'] for run in runs]):,.0f} op/s, p50 {middle([latency(run, 'p50_ms') for run in runs]):.1f} ms")
+            rows.append(dict(case=f"3 nodes, {mix}, p99 ms", p99=p99, target=10, met=met))
+        return rows
+    finally:
+        servers.close()
+
+
+def resident_mb(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
+
+
+def disk_bytes(folder):
+    """(data, log) in bytes that the files take on disk."""
+    data = log = 0
+    for path, _, files in os.walk(folder):
+        for name in files:
+            size = os.stat(os.path.join(path, name)).st_blocks * 512
+            if name.startswith(("WiredTigerLog.", "WiredTigerPreplog.", "WiredTigerTmplog.")):
+                log += size
+            else:
+                data += size
+    return data, log
+
+
+def space(options):
+    """What 100,000 records take, in memory and on disk."""
+    say("\n== space: 100,000 records of 200 bytes, one node of 2 shards")
+    servers = Servers()
+    try:
+        address, pid, folder = start_node(servers, 0, 1, dict(n=1, r=1, w=1))
+        bench([address], ["put", "get"], duration="3s")
+        resident = resident_mb(pid)
+        running = disk_bytes(folder)
+        servers.stop()  # a clean stop is a checkpoint
+        data, log = disk_bytes(folder)
+        raw = RECORDS * (KEY_BYTES + VALUE_BYTES)
+        above = resident - CACHE_MB
+        say(f"resident memory: {resident:.0f} MB, {above:.0f} MB above the cache of {CACHE_MB} MB; wanted at most 50:"
+            f" {'met' if above <= 50 else 'NOT MET'}")
+        say(f"on disk after a checkpoint: {data / 1e6:.1f} MB for {raw / 1e6:.1f} MB of keys and values, {data / raw:.2f} times;"
+            f" wanted at most 3: {'met' if data <= 3 * raw else 'NOT MET'}; and {log / 1e6:.1f} MB of log"
+            f" ({running[1] / 1e6:.1f} MB while it ran)")
+        return [dict(case="memory above the cache, MB", value=above, target=50, met=above <= 50),
+                dict(case="disk over raw", value=data / raw, target=3, met=data <= 3 * raw, log_bytes=log)]
+    finally:
+        servers.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", choices=[[], "one", "three", "space"], help="which parts; all without")
+    parser.add_argument("--runs", type=int, default=5, help="of each case (default 5); medians are shown")
+    parser.add_argument("--seconds", type=int, default=5, help="of each run (default 5)")
+    parser.add_argument("--json", help="write all figures to this file")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parts = dict(one=one, three=three, space=space)
+    results = {name: parts[name](options) for name in options.parts or parts}
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(results, file, indent=1)
+    missed = [row["case"] for rows in results.values() for row in rows if not row["met"]]
+    say(f"\nnot met: {', '.join(missed)}" if missed else "\nall met")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
