@@ -90,6 +90,11 @@ void story_end(struct story *story)
         record(story);
     else
         compare(story);
+    story_discard(story);
+}
+
+void story_discard(struct story *story)
+{
     world_free(story->world);
     calls_fini(&story->calls);
     buffer_fini(&story->trace);
@@ -262,6 +267,25 @@ void story_until(struct story *story, const char *text)
         world_step(story->world);
     }
     fail_msg("nothing like '%s' happened", text);
+}
+
+uint32_t story_count(const struct story *story, const char *text)
+{
+    uint32_t count = 0;
+    const uint8_t *at = story->trace.data, *end = at + story->trace.size;
+    for (; (at = memmem(at, (size_t)(end - at), text, strlen(text))) != NULL; at += strlen(text)) count++;
+    return count;
+}
+
+void story_isolate(struct story *story, uint32_t node, bool cut)
+{
+    for (uint32_t other = 0; other < world_nodes(story->world); other++) {
+        if (other == node) continue;
+        if (cut)
+            world_cut(story->world, node, other);
+        else
+            world_mend(story->world, node, other);
+    }
 }
 
 void story_expect(const struct call *call, enum status status, const char *const *values)

@@ -19,6 +19,8 @@
 
 #include "world/call.h"
 
+#define VALUES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
 struct story {
     const char *name;
     struct world *world;
@@ -34,6 +36,9 @@ void story_begin(struct story *story, const char *name);
 
 /* Compare the trace with the golden text, and let the world end. */
 void story_end(struct story *story);
+
+/* Let the world end without a look at its trace. */
+void story_discard(struct story *story);
 
 /* The key that what follows is about; tells its homes and sets story->homes. */
 void story_key(struct story *story, const char *key);
@@ -65,6 +70,12 @@ void story_pass_ms(struct story *story, uint64_t ms);
 
 /* Run until the next message or answer of which the trace has @text. */
 void story_until(struct story *story, const char *text);
+
+/* How often the trace has @text. */
+uint32_t story_count(const struct story *story, const char *text);
+
+/* Cut a node off from all others, or mend that. */
+void story_isolate(struct story *story, uint32_t node, bool cut);
 
 /* The values that an answer holds are exactly these (any order). */
 void story_expect(const struct call *call, enum status status, const char *const *values);

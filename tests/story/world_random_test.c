@@ -18,7 +18,7 @@
 #include "world/call.h"
 #include "world/history.h"
 
-enum { KEYS = 8, SESSIONS = 8, VALUE_HEAD_BYTES = 16, FIXED_SEEDS = 60, FRESH_SEEDS = 10 };
+enum { KEYS = 8, SESSIONS = 8, VALUE_HEAD_BYTES = 16, FIXED_SEEDS = 250, FRESH_SEEDS = 50 };
 
 static const uint64_t ms = 1000000;
 
@@ -125,7 +125,8 @@ static void learn(struct session *session, const struct call *call, const struct
 
 static void judge_time(struct run *run, const struct session *session, const struct call *call)
 {
-    /* The time counts from when the node reads the request; one that stands still reads it when it goes on. */
+    /* The time counts from when the node reads the request; one that stands still reads it when it goes on.
+     */
     uint64_t until = call->deadline_ns, resumed_ns = run->resumed_ns[session->node];
     if (resumed_ns > call->invoked_ns) until += resumed_ns - call->invoked_ns;
     if (call->returned_ns > until + 2 * run->network_ns + 5 * ms)
