@@ -24,8 +24,9 @@ struct gossip {
     struct actor actor;
     bool owner;
     struct hlc hlc;
-    uint64_t round; /* of sending the state: its Message's request number, so that an answer names what it
-                       answers */
+    uint64_t pinged_ns; /* the last time */
+    uint64_t round;     /* of sending the state: its Message's request number, so that an answer names what it
+                           answers */
     uint64_t rounds[GOSSIP_CHANGES_MAX]; /* the round in which a change was sent */
     struct change changes[GOSSIP_CHANGES_MAX];
 };
@@ -264,7 +265,9 @@ static void ping(struct gossip *gossip, struct turn *turn)
         struct address to = {.node = node, .shard = turn->self.shard};
         turn_send(turn, to, 0, DYNODE__PEER__MESSAGE__BODY_PING, message);
     }
-    turn_judge_peers(turn);
+    /* A shard that stood still itself can't tell who was silent: what they said lies in its mail. */
+    if (turn->now_ns < gossip->pinged_ns + PEER_SILENCE_NS / 2) turn_judge_peers(turn);
+    gossip->pinged_ns = turn->now_ns;
     turn_arm(turn, &gossip->actor, turn->now_ns + PEER_PING_NS, TIMER_PING);
 }
 
