@@ -215,6 +215,7 @@ static bool read_result(struct bytes packed, struct bench_answer *answer, bool *
     return true;
 }
 
+/* The id may stand behind the results: protobuf fields come in any order, and the server packs results first. */
 static bool take_response(struct bytes payload, bench_answer_handler handle, bench_last_handler last_handle,
                           void *data)
 {
@@ -224,19 +225,20 @@ static bool take_response(struct bytes payload, bench_answer_handler handle, ben
     bool last = false;
     while (at < end) {
         if (!read_field(&at, end, &field)) return false;
-        if (field.number == 1) {
-            id = field.value;
-        } else if (field.number == 3) {
-            last = field.value != 0;
-        } else if (field.number == 2) {
-            struct bench_answer answer = {.id = id};
-            bool more;
-            if (id == 0 || !read_result(field.bytes, &answer, &more)) return false;
-            if (!more) handle(data, &answer);
-        }
+        if (field.number == 1) id = field.value;
+        if (field.number == 3) last = field.value != 0;
+    }
+    if (id == 0) return false;
+    for (at = payload.data; at < end;) {
+        if (!read_field(&at, end, &field)) return false;
+        if (field.number != 2) continue;
+        struct bench_answer answer = {.id = id};
+        bool more;
+        if (!read_result(field.bytes, &answer, &more)) return false;
+        if (!more) handle(data, &answer);
     }
     if (last) last_handle(data, id);
-    return id != 0;
+    return true;
 }
 
 /* A line of RESP, without its end. False: it is not all there. */
