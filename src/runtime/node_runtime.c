@@ -174,19 +174,22 @@ static enum status stores_open(struct node_runtime *node, char why[NODE_WHY_BYTE
         struct slot *slot = &node->slots[i];
         snprintf(slot->path, sizeof(slot->path), "%s/" SHARD_DIRECTORY, node->options.data, i);
         /* Missing after the first start: it was lost, and an empty one in its place must not count either. */
-        bool missing = node->record.complete && access(slot->path, F_OK) != 0;
-        if (missing)
+        bool lost = node->record.complete && access(slot->path, F_OK) != 0;
+        if (lost)
             log_line(LOG_LEVEL_ERROR, "shard %u: its store is gone; the shard starts with an empty one", i);
         why[0] = 0;
-        enum status status = store_open(node, i, missing, why);
+        enum status status = store_open(node, i, lost, why);
         if (status != STATUS_OK) return status;
     }
-    struct store *owner = node->slots[CLUSTER_OWNER_SHARD].store;
-    enum status status = cluster_load(owner, &node->cluster);
-    if (status == STATUS_OK) return STATUS_OK;
-    snprintf(why, NODE_WHY_BYTES, "the cluster state in %s can't be used: %s",
-             node->slots[CLUSTER_OWNER_SHARD].path, status_text(status));
-    return STATUS_INVALID;
+    enum status status = cluster_load(node->slots[CLUSTER_OWNER_SHARD].store, &node->cluster);
+    if (status != STATUS_OK) {
+        snprintf(why, NODE_WHY_BYTES, "the cluster state in %s can't be used: %s",
+                 node->slots[CLUSTER_OWNER_SHARD].path, status_text(status));
+        return STATUS_INVALID;
+    }
+    if (node->record.complete) return STATUS_OK;
+    node->record.complete = true;
+    return node_record_write(node->options.data, &node->record, why, NODE_WHY_BYTES);
 }
 
 /* --- mailboxes, peer port, threads --- */

@@ -7,8 +7,8 @@
  * Start:  lock, stores, whose they are (identity), the cluster state, mailboxes, peer port, threads.
  * Stop:   accept no more, finish what is in flight (to a bound), end the threads, close the stores.
  *
- * A store that does not open, or is unreadable, is moved aside and replaced by an empty one, which counts for
- * no read: the other shards, and the node, go on. */
+ * A store that does not open, is unreadable or has gone is moved aside and replaced by an empty one, which
+ * counts for no read: the other shards, and the node, go on. */
 #pragma once
 
 #include "actors/node.h"
