@@ -223,7 +223,7 @@ static bool take_response(struct bytes payload, bench_answer_handler handle, ben
     struct field field;
     uint64_t id = 0;
     bool last = false;
-    while (at < end) {
+    while (at < end) { /* fields come in any order: a node writes the id behind the results */
         if (!read_field(&at, end, &field)) return false;
         if (field.number == 1) id = field.value;
         if (field.number == 3) last = field.value != 0;
