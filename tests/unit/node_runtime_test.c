@@ -86,12 +86,11 @@ static void two_shards_and_a_restart(void **state)
     fixture_fini(&fixture);
 }
 
-static void expect_start(struct fixture *fixture, enum status status, const char *text)
+static void expect_start(const struct fixture *fixture, enum status status, const char *text)
 {
     char why[NODE_WHY_BYTES];
     struct node_runtime *node;
-    struct fixture second = *fixture;
-    assert_int_equal(node_runtime_start(&second.options, why, &node), status);
+    assert_int_equal(node_runtime_start(&fixture->options, why, &node), status);
     if (strstr(why, text) == NULL) fail_msg("\"%s\" does not say \"%s\"", why, text);
     assert_null(strchr(why, '\n'));
 }
