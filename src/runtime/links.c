@@ -172,6 +172,9 @@ static void link_dial(struct link *link)
         link_lost(link, nng_strerror(error));
         return;
     }
+    /* nng 1.5.2 dials streams with NODELAY off, whatever its manual says: an answer that is shorter than a segment
+     * then waits 40 ms for the other side's delayed acknowledgement. Streams of ipc know no such option. */
+    nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_NODELAY, true);
     link->state = LINK_DIALLING;
     nng_aio_set_timeout(link->dial_aio, LINK_HELLO_MS);
     nng_stream_dialer_dial(link->dialer, link->dial_aio);
