@@ -16,8 +16,7 @@ enum {
     KEY_SHOWN_BYTES = 40
 };
 
-/* --- the schema
- * ------------------------------------------------------------------------------------------------ */
+/* --- the schema --- */
 
 #define TEXT(key, structure, member)                                                                         \
     CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, member, 0,              \
@@ -111,8 +110,7 @@ static const cyaml_schema_field_t *fields_under(const char *path)
     return NULL;
 }
 
-/* --- lines
- * ----------------------------------------------------------------------------------------------------- */
+/* --- lines --- */
 
 struct yaml_lines {
     struct {
@@ -294,8 +292,7 @@ static bool lines_read(struct bytes yaml, const char *file_name, struct yaml_lin
     return ok;
 }
 
-/* --- libcyaml's complaint, in one line
- * --------------------------------------------------------------------------- */
+/* --- libcyaml's complaint, in one line --- */
 
 struct complaint {
     char first[256];           /* its message */
