@@ -107,7 +107,8 @@ def wanted(names, presets):
             chosen = []
             for test in tests:
                 for name in names:
-                    if name in (suite, test, test.split("/")[-1], test.split("/")[-1].removesuffix("_test")):
+                    short = test.split("/")[-1]
+                    if name == suite or name not in BUDGETS and name in (test, short, short.removesuffix("_test")):
                         chosen.append(test)
                         unknown.discard(name)
                         break

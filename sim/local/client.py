@@ -169,6 +169,7 @@ class Connection:
             for answered, _ in self.waiting.values():
                 if not answered.done():
                     answered.set_exception(why)
+                    answered.exception()  # nobody may be waiting any more, and then it is no news
 
 
 class Client:
@@ -178,12 +179,13 @@ class Client:
         host, port = _split(address)
         if host is None:
             self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(seconds)
-            self.socket.connect(port)
         else:
-            self.socket = socket.create_connection((host, port), seconds)
+            self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.last_id, self.early = 0, {}
         try:
+            self.socket.settimeout(seconds)
+            self.socket.connect(port if host is None else (host, port))
             self.socket.sendall(hello(shard))
             self.welcome = _welcome(self._frame())
         except BaseException:

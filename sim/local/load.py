@@ -19,7 +19,8 @@ class Progress:
     """A line that says how far it is: rewritten on a terminal, one every few seconds elsewhere."""
 
     def __init__(self, what, total):
-        self.what, self.total, self.done, self.begun, self.said = what, total, 0, time.monotonic(), 0
+        self.what, self.total, self.done = what, total, 0
+        self.begun = self.said = time.monotonic()
 
     def add(self, count):
         self.done += count
@@ -61,14 +62,15 @@ class Fleet:
     """A connection to each shard of each node; a lost one is opened again when it is next needed."""
 
     def __init__(self, nodes, shards):
-        self.nodes, self.shards, self.connections = nodes, shards, {}
+        self.nodes, self.shards, self.connections, self.opening = nodes, shards, {}, {}
 
     async def connection(self, node, shard):
         key = node, shard
-        connection = self.connections.get(key)
-        if connection is None or connection.task.done():
-            connection = self.connections[key] = await Connection.open(self.nodes[node].address, shard + 1, 2)
-        return connection
+        async with self.opening.setdefault(key, asyncio.Lock()):  # by one of those that want it
+            connection = self.connections.get(key)
+            if connection is None or connection.task.done():
+                connection = self.connections[key] = await Connection.open(self.nodes[node].address, shard + 1, 2)
+            return connection
 
     async def close(self):
         for connection in self.connections.values():

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from client import Client, cluster_info
+from client import Client, node_status
 
 CLIENT_PORT, PEER_PORT = 7400, 7500
 _PR_SET_PDEATHSIG = 1
@@ -49,12 +49,18 @@ class Node:
         self.signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, seconds=20):
-        """SIGTERM, and SIGKILL if that was not enough. Returns the exit status."""
-        if self.process is None:
-            return 0
+    def terminate(self):
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
+
+    def stop(self, seconds=20):
+        """SIGTERM, and SIGKILL if that was not enough. Returns the exit status."""
+        self.terminate()
+        return self.wait(seconds)
+
+    def wait(self, seconds=20):
+        if self.process is None:
+            return 0
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -116,26 +122,26 @@ class Cluster:
         self.wait_linked(seconds)
 
     def wait_linked(self, seconds=30):
-        """Until every running node has heard of every other running one."""
+        """Until every shard of every running node hears every other running node, and no other."""
         running = [node for node in self.nodes if node.running()]
+        expected = {node.id for node in running}
         until = time.monotonic() + seconds
         for node in running:
             with Client(node.address) as client:
                 while True:
-                    members = client.one(cluster_info()).cluster.members
-                    reachable = {member.id for member in members if member.reachable}
-                    missing = [other.name for other in running if other.id not in reachable]
-                    if not missing:
+                    shards = client.one(node_status()).node.shards
+                    heard = [{peer.node for peer in shard.peers if peer.up} | {node.id} for shard in shards]
+                    if all(shard == expected for shard in heard):
                         break
                     if time.monotonic() > until:
-                        raise RuntimeError(f"{node.name} does not reach {', '.join(missing)}; its log:\n{node.tail()}")
+                        wrong = {f"{other:x}" for shard in heard for other in shard ^ expected}
+                        raise RuntimeError(f"{node.name} is wrong about {', '.join(sorted(wrong))}; its log:\n{node.tail()}")
                     time.sleep(0.05)
 
     def stop(self):
         for node in self.nodes:
-            node.signal(signal.SIGCONT)
-            node.signal(signal.SIGTERM)
-        return [node.stop() for node in self.nodes]
+            node.terminate()
+        return [node.wait() for node in self.nodes]
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""Flipped bits on a disk: that store is moved aside, the node and its other shards live, and the others serve its keys."""
+import glob
+import os
+import unittest
+
+from fixture import Client, ClusterCase, eventually, main
+from client import ROOT, get, node_status, pb, put  # fixture says where it is
+
+SUPPRESSIONS = os.path.join(ROOT, "tests", "wiredtiger_panic.supp")
+
+
+class Damage(ClusterCase):
+    NODES, SHARDS = 3, 2
+
+    def damage(self, node, shard):
+        """Flip a bit in every page of the shard's table of objects."""
+        files = [path for path in glob.glob(f"{node.data}/**/objects.wt", recursive=True) if ".broken-" not in path]
+        self.assertEqual(len(files), self.SHARDS, files)
+        path = sorted(files)[shard]
+        with open(path, "r+b") as file:
+            size = os.path.getsize(path)
+            self.assertGreater(size, 65536, "there is something to damage")
+            for offset in range(8192, size, 4096):
+                file.seek(offset + self.random.randrange(4096))
+                byte = file.read(1)
+                if byte:
+                    file.seek(-1, os.SEEK_CUR)
+                    file.write(bytes([byte[0] ^ 1 << self.random.randrange(8)]))
+
+    def test_a_damaged_store_is_moved_aside(self):
+        records = {b"damage/%d" % number: b"value %d" % number * 50 for number in range(1500)}
+        self.load(self.connect(), "last", records, level=pb.ALL)
+        victim = self.nodes[1]
+        self.assertEqual(victim.stop(), 0)
+        self.damage(victim, 0)
+        victim.environment = dict(os.environ, LSAN_OPTIONS=f"suppressions={SUPPRESSIONS}")
+        victim.start()
+        victim.wait_ready()
+        self.cluster.wait_linked()
+        for node in range(3):
+            keys = list(records)
+            for start in range(0, len(keys), 500):
+                part = keys[start:start + 500]
+                for key, answer in zip(part, self.connect(node).call(*(get("last", key) for key in part))):
+                    self.assertEqual(self.values(self.ok(answer)), [records[key]])
+        eventually(lambda: glob.glob(f"{victim.data}/*.broken-*"), "the store is moved aside")
+        self.assertTrue(victim.running(), "the node lives")
+        eventually(lambda: self.filled(victim) == [False, True], "the new store says that it counts for no read")
+        # It takes writes again, and after a restart it still knows that it does not count.
+        for key in list(records)[:200]:
+            self.ok(self.connect(1).one(put("last", key, b"after")))
+        self.assertEqual(victim.stop(), 0)
+        victim.start()
+        victim.wait_ready()
+        self.cluster.wait_linked()
+        self.assertEqual(self.filled(victim), [False, True])
+        for key in list(records)[:200]:
+            self.assertEqual(self.values(self.ok(self.connect(1).one(get("last", key)))), [b"after"])
+
+    def filled(self, node):
+        with Client(node.address) as connection:
+            return [shard.filled for shard in connection.one(node_status()).node.shards]
+
+
+if __name__ == "__main__":
+    main()
