@@ -7,9 +7,9 @@
 #include "base/status.h"
 
 struct listener {
-    int fd;                                    /* non-blocking; the sockets it accepts inherit TCP_NODELAY */
+    int fd;                                   /* non-blocking; the sockets it accepts inherit TCP_NODELAY */
     char address[ADDRESS_TEXT_BYTES_MAX + 1]; /* with the port that was found, if 0 was asked for */
-    char path[ADDRESS_PATH_BYTES_MAX + 1];     /* of a unix socket: removed by listener_close; else empty */
+    char path[ADDRESS_PATH_BYTES_MAX + 1];    /* of a unix socket: removed by listener_close; else empty */
 };
 
 /* Bind and listen at tcp://HOST:PORT or unix:///PATH. The file of a unix socket that nobody serves is
