@@ -550,7 +550,8 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     slot->write = false;
     buffer_append(&slot->key, wish.key.data, wish.key.size);
     set_homes(slot, turn);
-    uint64_t left_ns = (uint64_t)message->deadline_ms * 1000000;
+    uint32_t left_ms = message->deadline_ms < DEADLINE_MS_MAX ? message->deadline_ms : DEADLINE_MS_MAX;
+    uint64_t left_ns = (uint64_t)left_ms * 1000000;
     uint64_t margin = left_ns / 10 < COORDINATOR_MARGIN_NS ? left_ns / 10 : COORDINATOR_MARGIN_NS;
     slot->deadline_timer = turn_arm(turn, &coordinator->actor, turn->now_ns + left_ns - margin, slot->id);
     if (write) {

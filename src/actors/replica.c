@@ -100,6 +100,7 @@ static enum status load(struct replica *replica, struct turn *turn, const Dynode
 
 static enum status save(struct turn *turn, const struct held_object *held, struct bytes encoded)
 {
+    if (encoded.size > OBJECT_BYTES_MAX) return STATUS_TOO_LARGE;
     turn->counters->replica_writes++;
     return store_put(turn->store, STORE_OBJECTS, held->store_key,
                      object_seal(held->store_key, encoded, turn->arena));
@@ -146,7 +147,7 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
         enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
         struct object merged = object_merge(&held.object, &incoming, rule, turn->arena);
         if (object_equal(&merged, &held.object)) return STATUS_OK;
-        if (merged.context.count > VV_ENTRIES_MAX) return STATUS_TOO_LARGE;
+        if (!object_fits(&merged)) return STATUS_TOO_LARGE;
         if (!object_equal(&merged, &incoming)) encoded = object_encode(&merged, turn->arena);
     }
     return save(turn, &held, encoded);
@@ -209,7 +210,7 @@ static enum status gather(struct replica *replica, struct turn *turn, const Dyno
         if (status != STATUS_OK) return status;
         *current = object_merge(current, &other, mint->rule, turn->arena);
     }
-    if (current->context.count > VV_ENTRIES_MAX) return STATUS_TOO_LARGE;
+    if (!object_fits(current)) return STATUS_TOO_LARGE;
     judge_context(replica, mint->place->vnode, &current->context);
     return STATUS_OK;
 }

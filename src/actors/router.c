@@ -53,6 +53,8 @@ static void append_result(struct turn *turn, struct request *request, const Dyno
     if (length > RESULT_BYTES_MAX) { /* no coordinator of ours makes one */
         Dynode__Client__Result *instead = result_new(turn->arena, STATUS_INTERNAL, NULL);
         instead->operation = result->operation;
+        instead->applied = result->applied;
+        instead->more = result->more;
         result = instead;
         length = dynode__client__result__get_packed_size(result);
     }

@@ -14,6 +14,7 @@
 bool object_valid(const struct object *object)
 {
     if (!vv_valid(&object->context)) return false;
+    if (object->count > OBJECT_SIBLINGS_HELD_MAX) return false;
     for (uint32_t i = 0; i < object->count; i++) {
         const struct sibling *sibling = &object->siblings[i];
         if (sibling->dot.clock == 0 || sibling->dot.counter == 0) return false;

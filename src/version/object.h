@@ -45,12 +45,22 @@ enum {
     OBJECT_VALUE_BYTES_MAX = 2 * 1048576, /* ... or this, for the values together. Merging has no such limit. */
 };
 
-/* True when the rules above hold. What a peer or a disk sends is checked once, when it is decoded. */
+/* What a peer or a disk sends may hold at most this many siblings: a read compares each with each. */
+enum { OBJECT_SIBLINGS_HELD_MAX = 4096 };
+
+/* True when the rules above hold and there are at most OBJECT_SIBLINGS_HELD_MAX siblings. What a peer or a disk sends is checked once, when it is decoded. */
 bool object_valid(const struct object *object);
 
 /* The join of @a and @b under @rule. It shares what it can with them and is otherwise in @arena. Its context may have
- * more than VV_ENTRIES_MAX entries (up to the sum of both): then it must not be stored, for it would not decode. */
+ * more than VV_ENTRIES_MAX entries, and it may have more siblings than OBJECT_SIBLINGS_HELD_MAX (up to the sums of both):
+ * then it must not be stored, for it would not decode (object_fits). */
 struct object object_merge(const struct object *a, const struct object *b, enum table_rule rule, struct arena *arena);
+
+/* Is the object, merged from valid ones, within the bounds of a valid one? */
+static inline bool object_fits(const struct object *object)
+{
+    return object->context.count <= VV_ENTRIES_MAX && object->count <= OBJECT_SIBLINGS_HELD_MAX;
+}
 
 /* A new write on top of @current: what @context covers is superseded, the rest stays beside it.
  *

@@ -14,6 +14,9 @@
 #include "base/status.h"
 #include "version/object.h"
 
+/* An encoded object travels in one frame, with room for what goes around it. */
+enum { OBJECT_BYTES_MAX = 15 * 1024 * 1024 };
+
 /* Read an object that a disk or a peer gave. All the rules of version/object.h hold afterwards. No bytes: the object
  * that was never written.
  *

@@ -169,6 +169,8 @@ static void check_result(struct world *world, struct asked *asked, const Dynode_
         buffer_clear(&world->context);
         buffer_append(&world->context, result->context.data, result->context.len);
     }
+    world->results++;
+    world->last_status = result->status;
     if (world->trusting) return;
     CHECK(result->status <= DYNODE__CLIENT__STATUS__STOPPING ||
           result->status == DYNODE__CLIENT__STATUS__INTERNAL);

@@ -39,6 +39,7 @@ struct world {
     struct asked asked[WORLD_ASKED_MAX];
     uint32_t asked_count;
     struct buffer context;         /* the last that a client got */
+    uint32_t results, last_status; /* that clients got; of the last of them */
     uint64_t sent[WORLD_SENT_MAX]; /* the requests that peers were last sent, which only they can answer */
     uint32_t sent_count;
 };

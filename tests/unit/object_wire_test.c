@@ -316,14 +316,18 @@ static void a_wide_context_is_refused(void **state)
 static void many_siblings_read_back(void **state)
 {
     (void)state;
-    enum { COUNT = 100000 };
+    enum { COUNT = 100000, HELD = OBJECT_SIBLINGS_HELD_MAX };
     arena_reset(&arena);
     struct dot entry = {.clock = 1, .counter = COUNT};
-    struct object back, object = {{&entry, 1}, ARENA_ARRAY(&arena, struct sibling, COUNT), COUNT};
+    struct object back, object = {{&entry, 1}, ARENA_ARRAY(&arena, struct sibling, COUNT), HELD};
     for (uint64_t i = 0; i < COUNT; i++)
         object.siblings[i] = (struct sibling){.dot = {1, i + 1}, .stamp = i + 1, .value = bytes_str("v")};
     assert_int_equal(decode(object_encode(&object, &arena), &back), STATUS_OK);
     assert_same(&object, &back);
+    object.count = HELD + 1;
+    assert_int_equal(decode(object_encode(&object, &arena), &back), STATUS_CORRUPT);
+    object.count = COUNT;
+    assert_int_equal(decode(object_encode(&object, &arena), &back), STATUS_CORRUPT);
 
     /* As many that are empty take 2 bytes each and would unpack to fifty times as much. */
     uint8_t *empty = arena_alloc(&arena, 2 * (size_t)COUNT);
