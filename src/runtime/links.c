@@ -172,9 +172,6 @@ static void link_dial(struct link *link)
         link_lost(link, nng_strerror(error));
         return;
     }
-    /* nng 1.5.2 dials streams with NODELAY off, whatever its manual says: an answer that is shorter than a segment
-     * then waits 40 ms for the other side's delayed acknowledgement. Streams of ipc know no such option. */
-    nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_NODELAY, true);
     link->state = LINK_DIALLING;
     nng_aio_set_timeout(link->dial_aio, LINK_HELLO_MS);
     nng_stream_dialer_dial(link->dialer, link->dial_aio);
@@ -210,8 +207,9 @@ static void link_dialled(struct link *link)
         return;
     }
     link->stream = nng_aio_get_output(link->dial_aio, 0);
-    /* A dialled TCP stream of nng waits for the last write's acknowledgement (Nagle) unless told not to: 40
-     * ms for every batch that follows another. Not an option of ipc. */
+    /* nng 1.5.2 turns NODELAY off on streams that it dials, whatever its manual says: each batch that follows
+     * another would wait 40 ms for the other side's delayed acknowledgement. Streams of ipc know no such
+     * option. */
     nng_stream_set_bool(link->stream, NNG_OPT_TCP_NODELAY, true);
     link->state = LINK_HELLO;
     link->answer_ms = now_ms(link->links) + LINK_HELLO_MS;
