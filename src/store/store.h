@@ -90,6 +90,9 @@ struct store *store_mem_open(void);
 /* A crash: what was committed since the last sync is forgotten, and the write set with it. */
 void store_mem_crash(struct store *store);
 
+/* A full disk: every store_put is refused until it is not full any more. */
+void store_mem_set_full(struct store *store, bool full);
+
 /* From now on every call answers STATUS_STORE_BROKEN, as WiredTiger does after a panic. */
 void store_mem_break(struct store *store);
 

@@ -42,6 +42,7 @@ struct store_mem {
     size_t undo_count, undo_capacity;
     uint64_t bytes;
     struct prng prng;
+    bool full;
 };
 
 static struct blob *blob_alloc(struct bytes from)
@@ -190,8 +191,8 @@ static void mem_stats(struct store *store, struct store_stats *stats)
 
 static enum status mem_room(struct store *store, size_t bytes)
 {
-    (void)store, (void)bytes;
-    return STATUS_OK;
+    (void)bytes;
+    return mem_of(store)->full ? STATUS_NO_SPACE : STATUS_OK;
 }
 
 static void mem_close(struct store *store)
@@ -239,6 +240,12 @@ void store_mem_crash(struct store *store)
         free(mem_exchange(mem, undo->table, blob_bytes(undo->key), undo->value));
         free(undo->key);
     }
+}
+
+void store_mem_set_full(struct store *store, bool full)
+{
+    CHECK(store->engine == &mem_engine);
+    mem_of(store)->full = full;
 }
 
 void store_mem_break(struct store *store)

@@ -18,7 +18,7 @@
 #include "world/call.h"
 #include "world/history.h"
 
-enum { KEYS = 8, SESSIONS = 8, VALUE_HEAD_BYTES = 16, FIXED_SEEDS = 250, FRESH_SEEDS = 50 };
+enum { KEYS = 8, SESSIONS = 8, VALUE_HEAD_BYTES = 16, FIXED_SEEDS = 150, FRESH_SEEDS = 50 };
 
 static const uint64_t ms = 1000000;
 

@@ -1,0 +1,319 @@
+/* The coordinator on the bench: quorums met and missed, hedges, repairs, damaged copies, strangers' answers.
+ */
+#include "one_shard.h"
+
+static ProtobufCBinaryData pb(struct bytes bytes)
+{
+    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
+}
+
+static void ask_get(struct one_shard *one, const char *key, uint32_t r)
+{
+    Dynode__Client__Operation *operation = one_shard_get(one, "t", key, r);
+    one_shard_ask(one, 1, 1, 1000, &operation, 1);
+}
+
+static void ask_put(struct one_shard *one, const char *key, const char *value)
+{
+    Dynode__Client__Operation *operation = one_shard_put(one, "t", key, bytes_str(value), (struct bytes){0});
+    one_shard_ask(one, 1, 1, 1000, &operation, 1);
+}
+
+static void answer_read(struct one_shard *one, uint64_t from, uint64_t request, enum status status,
+                        struct bytes object, bool digest_only)
+{
+    Dynode__Peer__ReadAnswer answer = DYNODE__PEER__READ_ANSWER__INIT;
+    answer.status = status;
+    if (status == STATUS_OK) {
+        answer.digest = object_digest(object);
+        if (!digest_only) answer.object = pb(object);
+    }
+    one_shard_receive(one, from, request, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, &answer);
+}
+
+static void answer_merge(struct one_shard *one, uint64_t from, uint64_t request, enum status status)
+{
+    Dynode__Peer__Merged merged = DYNODE__PEER__MERGED__INIT;
+    merged.status = status;
+    one_shard_receive(one, from, request, DYNODE__PEER__MESSAGE__BODY_MERGED, &merged);
+}
+
+static const Dynode__Peer__Message *read_of(const struct one_shard *one, uint64_t node)
+{
+    return one_shard_find(one, node, DYNODE__PEER__MESSAGE__BODY_READ, 0);
+}
+
+/* The homes after A, in the order in which A asks them. */
+static void others_of(struct one_shard *one, const char *key, uint64_t others[2])
+{
+    const uint64_t *list =
+        ring_preference_list(shard_turn_context(one->shard)->ring, one_shard_place(one, "t", key)->vnode);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        if (list[i] != NODE_A) others[count++] = list[i];
+}
+
+static void votes(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    ask_put(&one, "k", "x");
+    const Dynode__Peer__Message *merge = one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0);
+    assert_non_null(merge);
+    assert_non_null(one_shard_find(&one, NODE_C, DYNODE__PEER__MESSAGE__BODY_MERGE, 0));
+    /* One home's vote counts once, however often it comes; a stranger's, or one to another question, never.
+     */
+    answer_merge(&one, NODE_B, merge->request, STATUS_OK);
+    answer_merge(&one, NODE_B, merge->request, STATUS_OK);
+    answer_merge(&one, 0xdead, merge->request, STATUS_OK);
+    answer_merge(&one, NODE_C, merge->request + (1ULL << 32), STATUS_OK);
+    answer_merge(&one, NODE_C, merge->request + 1, STATUS_OK);
+    assert_int_equal(one.answer_count, 0);
+    one_shard_sync(&one); /* the own vote is the second */
+    const Dynode__Client__Result *result = one_shard_result(&one);
+    assert_int_equal(result->status, STATUS_OK);
+    assert_int_equal(result->n_replicas, 2);
+    /* The third comes late and finds nobody. */
+    answer_merge(&one, NODE_C, merge->request, STATUS_OK);
+    assert_int_equal(one.answer_count, 1);
+    one_shard_end(&one);
+}
+
+static void too_many_refusals(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    ask_put(&one, "k", "x");
+    uint64_t request = one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0)->request;
+    answer_merge(&one, NODE_B, request, STATUS_NO_SPACE);
+    assert_int_equal(one.answer_count, 0);
+    answer_merge(&one, NODE_C, request, STATUS_NOT_HOME);
+    const Dynode__Client__Result *result = one_shard_result(&one);
+    assert_int_equal(result->status, STATUS_UNAVAILABLE);
+    assert_int_equal(result->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+    assert_int_equal(result->needed, 2);
+    one_shard_end(&one);
+}
+
+static void silence_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    ask_put(&one, "k", "x");
+    one_shard_sync(&one);
+    one_shard_pass_ms(&one, 900);
+    assert_int_equal(one.answer_count, 0);
+    one_shard_pass_ms(&one, 100);
+    const Dynode__Client__Result *result = one_shard_result(&one);
+    assert_int_equal(result->status, STATUS_TIMEOUT);
+    assert_int_equal(result->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+    assert_int_equal(result->got, 1);
+    one_shard_end(&one);
+}
+
+/* Ids of another life: a vote for a write before a restart must not count for one after it. */
+static void ids_begin_at_random(void **state)
+{
+    (void)state;
+    uint64_t requests[2];
+    for (uint64_t life = 0; life < 2; life++) {
+        struct one_shard one;
+        one_shard_begin(&one, (struct one_shard_options){.seed = life});
+        ask_put(&one, "k", "x");
+        requests[life] = one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0)->request;
+        one_shard_end(&one);
+    }
+    assert_true(requests[0] != requests[1]);
+    assert_true(requests[0] >> 63 == 0);
+}
+
+/* A large object travels once; the others send its digest, and the object only if that differs. */
+static void digests(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    static uint8_t large[3000];
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    struct bytes a = one_shard_object(&one, 1, 1, bytes_of(large, sizeof(large)));
+    struct bytes b = one_shard_object(&one, 2, 1, bytes_of(large, 2000));
+    others_of(&one, "k", others);
+    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
+    merge.place = one_shard_place(&one, "t", "k");
+    merge.object = pb(a);
+    merge.n = 3;
+    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+
+    ask_get(&one, "k", 0); /* the digest agrees */
+    assert_true(read_of(&one, others[0])->read->digest);
+    assert_null(read_of(&one, others[1]));
+    answer_read(&one, others[0], read_of(&one, others[0])->request, STATUS_OK, a, true);
+    assert_int_equal(one_shard_result(&one)->n_siblings, 1);
+    assert_null(one_shard_find(&one, others[0], DYNODE__PEER__MESSAGE__BODY_MERGE, 0));
+
+    one_shard_forget(&one); /* it differs: the object is asked for, merged, and repaired at both */
+    ask_get(&one, "k", 0);
+    uint64_t request = read_of(&one, others[0])->request;
+    answer_read(&one, others[0], request, STATUS_OK, b, true);
+    assert_int_equal(one.answer_count, 0);
+    const Dynode__Peer__Message *again = one_shard_find(&one, others[0], DYNODE__PEER__MESSAGE__BODY_READ, 1);
+    assert_non_null(again);
+    assert_false(again->read->digest);
+    answer_read(&one, others[0], request, STATUS_OK, b, false);
+    assert_int_equal(one_shard_result(&one)->n_siblings, 2);
+    assert_non_null(one_shard_find(&one, others[0], DYNODE__PEER__MESSAGE__BODY_MERGE, 0));
+    struct object stored;
+    assert_int_equal(one_shard_stored(&one, "t", "k", &stored), STATUS_OK);
+    assert_int_equal(stored.count, 2);
+    one_shard_end(&one);
+}
+
+/* World seed 10: the hedge came while the differing object was under way, and gave its home up. */
+static void hedge_gives_nobody_up(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    static uint8_t large[3000];
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    struct bytes object = one_shard_object(&one, 1, 1, bytes_of(large, sizeof(large)));
+    others_of(&one, "k", others);
+    ask_get(&one, "k", 0);
+    uint64_t request = read_of(&one, others[0])->request;
+    one_shard_pass_ms(&one, 49);
+    assert_null(read_of(&one, others[1]));
+    answer_read(&one, others[0], request, STATUS_OK, object, true);
+    one_shard_pass_ms(&one, 2);
+    assert_non_null(read_of(&one, others[1])); /* one more is asked */
+    answer_read(&one, others[1], request, STATUS_CORRUPT, (struct bytes){0}, false);
+    assert_int_equal(one.answer_count, 0);
+    one_shard_pass_ms(&one, 200);
+    answer_read(&one, others[0], request, STATUS_OK, object, false);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    one_shard_end(&one);
+}
+
+/* A copy that is unreadable, not filled, or not a home's: the others serve the read; the damaged one is
+ * mended. */
+static void damaged_copies(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    struct bytes object = one_shard_object(&one, 1, 1, bytes_str("x"));
+    others_of(&one, "k", others);
+    one_shard_damage(&one, "t", "k");
+    ask_get(&one, "k", 0);
+    uint64_t request = read_of(&one, others[0])->request;
+    assert_non_null(read_of(&one, others[1]));
+    answer_read(&one, others[0], request, STATUS_OK, object, false);
+    answer_read(&one, others[1], request, STATUS_OK, object, false);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    /* A second unreadable copy: too few are left, and that is known at once. */
+    one_shard_forget(&one);
+    one_shard_damage(&one, "t", "k");
+    ask_get(&one, "k", 0);
+    request = read_of(&one, others[0])->request;
+    answer_read(&one, others[0], request, STATUS_NOT_FILLED, (struct bytes){0}, false);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    one_shard_end(&one);
+}
+
+/* A put on a damaged copy: what it held is fetched from the others before anything is minted. */
+static void put_on_a_damaged_copy(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    struct bytes object = one_shard_object(&one, 1, 1, bytes_str("old"));
+    others_of(&one, "k", others);
+    one_shard_damage(&one, "t", "k");
+    ask_put(&one, "k", "new");
+    assert_null(one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0));
+    uint64_t request = read_of(&one, others[0])->request;
+    answer_read(&one, others[0], request, STATUS_OK, object, false);
+    answer_read(&one, others[1], request, STATUS_OK, object, false);
+    const Dynode__Peer__Message *merge = one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0);
+    assert_non_null(merge);
+    struct object merged;
+    assert_int_equal(
+        object_decode(bytes_of(merge->merge->object.data, merge->merge->object.len), &one.arena, &merged),
+        STATUS_OK);
+    assert_int_equal(merged.count, 2);
+    answer_merge(&one, NODE_B, merge->request, STATUS_OK);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    one_shard_end(&one);
+}
+
+/* A peer that claims to have minted is no reason to end. */
+static void minted_by_a_peer(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    Dynode__Client__Operation *operation = one_shard_put(&one, "t", "k", bytes_str("x"), (struct bytes){0});
+    operation->put->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
+    one_shard_ask(&one, 1, 1, 1000, &operation, 1);
+    uint64_t others[2];
+    others_of(&one, "k", others);
+    const Dynode__Peer__Message *read = read_of(&one, others[0]);
+    assert_non_null(read);
+    Dynode__Peer__Minted minted = DYNODE__PEER__MINTED__INIT;
+    for (uint32_t status = 0; status < 80; status++) {
+        minted.status = status;
+        minted.object = pb(bytes_str("no object"));
+        one_shard_receive(&one, NODE_B, read->request, DYNODE__PEER__MESSAGE__BODY_MINTED, &minted);
+    }
+    assert_int_equal(one.answer_count, 0);
+    assert_true(shard_counters(one.shard)->invalid >= 80);
+    answer_read(&one, others[0], read->request, STATUS_NOT_FOUND, (struct bytes){0}, false);
+    answer_merge(&one, NODE_B, read->request, STATUS_OK);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    one_shard_end(&one);
+}
+
+static void unreachable_is_known_at_once(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    ask_put(&one, "k", "x"); /* under way when the links go */
+    ask_get(&one, "other", 0);
+    shard_link_changed(one.shard, NODE_B, false);
+    one_shard_turn(&one);
+    assert_int_equal(one.answer_count, 0);
+    shard_link_changed(one.shard, NODE_C, false);
+    one_shard_turn(&one);
+    assert_int_equal(one.answer_count, 2);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(one.answers[i].response->results[0]->status, STATUS_UNAVAILABLE);
+    one_shard_forget(&one);
+    ask_put(&one, "k", "y"); /* and new ones are not even begun */
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    one_shard_end(&one);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(votes),
+        cmocka_unit_test(too_many_refusals),
+        cmocka_unit_test(silence_ends_at_the_deadline),
+        cmocka_unit_test(ids_begin_at_random),
+        cmocka_unit_test(digests),
+        cmocka_unit_test(hedge_gives_nobody_up),
+        cmocka_unit_test(damaged_copies),
+        cmocka_unit_test(put_on_a_damaged_copy),
+        cmocka_unit_test(minted_by_a_peer),
+        cmocka_unit_test(unreachable_is_known_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
