@@ -68,6 +68,17 @@ static uint64_t wall_ms(void)
 
 /* --- the data directory --- */
 
+/* Memory of this process; 0 if the system does not say. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long pages = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL) return 0;
+    if (fscanf(file, "%lu %lu", &pages, &resident) != 2) resident = 0;
+    fclose(file);
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static enum status directory_lock(struct node_runtime *node, char why[NODE_WHY_BYTES])
 {
     const char *data = node->options.data;
@@ -244,6 +255,7 @@ static void threads_start(struct node_runtime *node)
                      .software = options->software,
                      .operations_max = options->operations_max,
                      .connection_operations_max = options->connection_operations_max,
+                     .resident_bytes = resident_bytes,
                      .filled = slot->filled,
                      .started_wall_ms = options->self.incarnation},
             .store = slot->store,
