@@ -20,7 +20,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DYNODE = os.path.join(ROOT, "build/release/src/cli/dynode")
 RECORDS, KEY_BYTES, VALUE_BYTES = 100_000, 20, 200
-CACHE_MB = 64
+CACHE_MB = 64  # of the part about space; the others keep the default
 
 
 def say(text):
@@ -73,10 +73,10 @@ def start_redis(servers, port):
     return servers.start(command, ("127.0.0.1", port), "redis")
 
 
-def start_node(servers, index, count, table, shards=2):
+def start_node(servers, index, count, table, cache_mb=256):
     """Node @index of @count, with one table, on ports of its own."""
     node = {"name": f"n{index}", "data": os.path.join(servers.folder, f"n{index}")}
-    lines = [f"data: {node['data']}", f"shards: {shards}", "store:", f"  cache: {CACHE_MB}MB", "log:", "  level: warn"]
+    lines = [f"data: {node['data']}", "shards: 2", "store:", f"  cache: {cache_mb}MB", "log:", "  level: warn"]
     clients = f"tcp://127.0.0.{11 + index}:7400"
     if count > 1:
         lines += ["cluster:", "  id: 00000000000000c1", "node:", f"  id: {index + 1:016x}", "members:"]
@@ -226,7 +226,7 @@ def space(options):
     say("\n== space: 100,000 records of 200 bytes, one node of 2 shards")
     servers = Servers()
     try:
-        address, pid, folder = start_node(servers, 0, 1, dict(n=1, r=1, w=1))
+        address, pid, folder = start_node(servers, 0, 1, dict(n=1, r=1, w=1), CACHE_MB)
         bench([address], ["put", "get"], duration="3s")
         resident = resident_mb(pid)
         running = disk_bytes(folder)
