@@ -86,7 +86,7 @@ static uint8_t *filler;
 
 void bench_value_init(uint64_t seed)
 {
-    filler = malloc(FILLER_BYTES);
+    if (filler == NULL) filler = malloc(FILLER_BYTES);
     CHECK(filler != NULL);
     struct prng prng;
     prng_init(&prng, seed);

@@ -416,6 +416,16 @@ static void on_last(void *data, uint64_t id)
     slot_free(state->reading, slot);
 }
 
+/* The home's connections may all be broken: then any node takes its keys. */
+static struct group *alive_group(struct state *state, uint32_t first)
+{
+    for (uint32_t i = 0; i < state->group_count; i++) {
+        struct group *group = &state->groups[(first + i) % state->group_count];
+        if (group->alive > 0) return group;
+    }
+    return &state->groups[first];
+}
+
 static void connection_lost(struct state *state, struct connection *connection)
 {
     if (connection->fd < 0) return;
@@ -432,6 +442,10 @@ static void connection_lost(struct state *state, struct connection *connection)
         }
         slot->count = 0;
     }
+    struct group *lost = connection->group, *other = alive_group(state, (uint32_t)(lost - state->groups));
+    if (lost->alive > 0 || other == lost) return;
+    while (lost->queue.count > 0) queue_push(&other->queue, queue_pop(&lost->queue));
+    while (lost->second.count > 0) queue_push(&other->second, queue_pop(&lost->second));
 }
 
 static void connection_read(struct state *state, struct connection *connection)
@@ -524,12 +538,7 @@ static struct group *group_of(struct state *state, uint64_t record)
     bench_key_write(key, state->worker->options->key_bytes, record);
     uint64_t hash = hash64(bytes_of(key, state->worker->options->key_bytes), ring->tag);
     uint32_t vnode = (uint32_t)(((unsigned __int128)hash * ring->vnodes) >> 64);
-    uint32_t first = ring->group_of_vnode[vnode] % state->group_count;
-    for (uint32_t i = 0; i < state->group_count; i++) { /* the home's connections may all be broken */
-        struct group *group = &state->groups[(first + i) % state->group_count];
-        if (group->alive > 0) return group;
-    }
-    return &state->groups[first];
+    return alive_group(state, ring->group_of_vnode[vnode] % state->group_count);
 }
 
 static struct group *draw(struct state *state, uint64_t began_ns)
@@ -630,8 +639,7 @@ static void abandon(struct state *state)
         for (int k = 0; k < 2; k++) {
             while (queues[k]->count > 0) {
                 struct entry entry = queue_pop(queues[k]);
-                state->queued--;
-                entry_failed(state, &entry, BENCH_LOST);
+                free(entry.context); /* it was never sent: neither an operation nor an error */
             }
         }
     }

@@ -4,7 +4,17 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/check.h"
+
+/* What arguments become: lives as long as the process, which makes one request and goes. */
+static struct arena arguments_arena;
+
+static void *keep(size_t size)
+{
+    if (arguments_arena.allocator.alloc == NULL) arena_init(&arguments_arena, 0);
+    return arena_alloc(&arguments_arena, size);
+}
 
 static void complain(const struct cli *cli, const char *format, va_list arguments)
 {
@@ -36,10 +46,8 @@ void cli_usage(const struct cli *cli, const char *format, ...)
 static void add_address(struct cli *cli, const char *address)
 {
     size_t before = cli->addresses == NULL ? 0 : strlen(cli->addresses) + 1;
-    char *joined = realloc(cli->addresses, before + strlen(address) + 1);
-    CHECK(joined != NULL);
-    if (before > 0) joined[before - 1] = ',';
-    strcpy(joined + before, address);
+    char *joined = keep(before + strlen(address) + 1);
+    sprintf(joined, "%s%s%s", before == 0 ? "" : cli->addresses, before == 0 ? "" : ",", address);
     cli->addresses = joined;
 }
 
@@ -113,10 +121,12 @@ int cli_report(const struct cli *cli, const struct dynode_result *result)
         return (int)cli_exit_of(result->status);
     }
     fflush(stdout);
-    fprintf(stderr, "dynode %s: %s", cli->command, dynode_status_text(result->status));
+    /* Where no node could be asked at all, what the status says of replicas would mislead. */
+    bool alone = result->status == DYNODE_UNAVAILABLE && result->needed == 0 && result->message[0] != '\0';
+    fprintf(stderr, "dynode %s: %s", cli->command, alone ? "" : dynode_status_text(result->status));
     if (result->needed > 0) fprintf(stderr, " (%u of %u replicas)", result->got, result->needed);
     if (result->message[0] != '\0') {
-        fputs(": ", stderr);
+        if (!alone) fputs(": ", stderr);
         cli_print_text(stderr, dynode_string(result->message));
     }
     if (result->applied == DYNODE_APPLIED_NO) fputs("; nothing was written", stderr);
@@ -284,8 +294,7 @@ struct dynode_bytes cli_hex(const struct cli *cli, const char *option, const cha
     size_t size = strlen(text);
     if (size % 2 != 0)
         cli_usage(cli, "%s must be hexadecimal digits in pairs; there are %zu of them", option, size);
-    uint8_t *bytes = malloc(size / 2 + 1);
-    CHECK(bytes != NULL);
+    uint8_t *bytes = keep(size / 2 + 1);
     for (size_t i = 0; i < size; i += 2) {
         int high = digit(text[i]), low = digit(text[i + 1]);
         if (high < 0 || low < 0)
@@ -306,8 +315,7 @@ struct dynode_bytes cli_read_file(const struct cli *cli, const char *path, size_
     const char *name = standard ? "standard input" : path;
     FILE *file = standard ? stdin : fopen(path, "rb");
     if (file == NULL) cli_fail(cli, EXIT_USAGE, "cannot read %s: %s", name, strerror(errno));
-    uint8_t *bytes = malloc(bytes_max + 1);
-    CHECK(bytes != NULL);
+    uint8_t *bytes = keep(bytes_max + 1);
     size_t size = fread(bytes, 1, bytes_max + 1, file);
     if (ferror(file)) cli_fail(cli, EXIT_USAGE, "cannot read %s: %s", name, strerror(errno));
     if (size > bytes_max)

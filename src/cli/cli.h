@@ -36,7 +36,7 @@ int command_bench(int argc, char **argv);
 struct cli {
     const char *command;
     const char *help;
-    char *addresses; /* joined with commas; NULL: the environment's, or the default */
+    const char *addresses; /* joined with commas; NULL: the environment's, or the default */
     uint32_t deadline_ms;
     bool json;
 };
@@ -105,10 +105,11 @@ const char *cli_bytes(uint64_t bytes);
 uint32_t cli_number(const struct cli *cli, const char *option, const char *text, uint32_t least,
                     uint32_t most);
 uint64_t cli_time_ms(const struct cli *cli, const char *option, const char *text); /* 500ms, 5s, 3m, 2h, 7d */
-struct dynode_bytes cli_hex(const struct cli *cli, const char *option, const char *text); /* heap */
+struct dynode_bytes cli_hex(const struct cli *cli, const char *option, const char *text); /* lives on */
 
 /* A key from the command line: the argument's bytes, or with @hex what they stand for. */
 struct dynode_bytes cli_key(const struct cli *cli, const char *text, bool hex);
 
-/* All of a file, or of stdin for "-". Heap. Ends the process if it cannot be read or is above @bytes_max. */
+/* All of a file, or of stdin for "-". Lives on. Ends the process if it cannot be read or is above @bytes_max.
+ */
 struct dynode_bytes cli_read_file(const struct cli *cli, const char *path, size_t bytes_max);

@@ -59,7 +59,11 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     for (size_t i = 0; i < COMMANDS; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
+        static char name[32]; /* what getopt calls us when it complains */
+        snprintf(name, sizeof(name), "dynode %s", commands[i].name);
+        argv[1] = name;
+        return commands[i].run(argc - 1, argv + 1);
     }
     fprintf(stderr, "dynode: there is no command \"%s\". Try \"dynode --help\".\n", argv[1]);
     return EXIT_USAGE;

@@ -251,7 +251,11 @@ static int print_written(const struct record_options *o, const struct dynode_res
             if (result->context.size > 0) print_hex("context", result->context);
         }
     } else {
-        printf("ok, on %zu %s\n", result->replica_count, result->replica_count == 1 ? "replica" : "replicas");
+        if (result->replica_count == 0)
+            puts("ok");
+        else
+            printf("ok, on %zu %s\n", result->replica_count,
+                   result->replica_count == 1 ? "replica" : "replicas");
         if (result->sibling_count > 1) print_siblings(result);
         if (result->context.size > 0) print_hex("context", result->context);
     }

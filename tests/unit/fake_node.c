@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,6 +161,7 @@ static void answer_info(struct server *server, struct connection *connection, ui
         members[i].name = "fake";
         members[i].client_address = cluster->nodes[i]->address;
         members[i].shards = FAKE_SHARDS;
+        members[i].reachable = true;
         member_list[i] = &members[i];
     }
     for (uint32_t v = 0; v < FAKE_VNODES; v++) {
@@ -167,6 +169,7 @@ static void answer_info(struct server *server, struct connection *connection, ui
             lists[v * cluster->count + i] = (v + turn + i) % cluster->count;
     }
     table.name = "t";
+    table.rule = DYNODE__CLIENT__RULE__LWW;
     table.n = table.r = table.w = 1;
     table.tag = fake_tag;
     description.id = 7;
@@ -187,6 +190,36 @@ static void answer_info(struct server *server, struct connection *connection, ui
     response.ring_version = 100 + turn;
     hold(server, connection, &response.base, 0);
     server->node->infos++;
+}
+
+/* Pages of two keys; the cursor is the number of records seen. Every node claims the records whose number is
+ * its own. */
+static void answer_scan(struct server *server, struct connection *connection, uint64_t id, uint32_t index,
+                        const Dynode__Client__Scan *scan)
+{
+    struct fake_cluster *cluster = server->node->cluster;
+    Dynode__Client__Response response = DYNODE__CLIENT__RESPONSE__INIT;
+    Dynode__Client__Result result = DYNODE__CLIENT__RESULT__INIT, *results = &result;
+    Dynode__Client__ScanPage page = DYNODE__CLIENT__SCAN_PAGE__INIT;
+    ProtobufCBinaryData keys[2];
+    uint32_t at = 0;
+    if (scan->cursor.len == sizeof(at)) memcpy(&at, scan->cursor.data, sizeof(at));
+    for (; at < cluster->record_count && page.count < 2; at++) {
+        struct fake_record *record = &cluster->records[at];
+        if (!record->live || (scan->primary_only && at % cluster->count != server->node->index)) continue;
+        keys[page.count++] = (ProtobufCBinaryData){.len = record->key_size, .data = record->key};
+    }
+    page.keys = keys;
+    page.n_keys = scan->count_only ? 0 : page.count;
+    if (at < cluster->record_count)
+        page.cursor = (ProtobufCBinaryData){.len = sizeof(at), .data = (uint8_t *)&at};
+    result.operation = index;
+    result.answer_case = DYNODE__CLIENT__RESULT__ANSWER_SCAN;
+    result.scan = &page;
+    response.id = id;
+    response.results = &results;
+    response.n_results = 1;
+    hold(server, connection, &response.base, 0);
 }
 
 /* False: the connection has ended, or the request goes without its answer. */
@@ -213,6 +246,30 @@ static bool answer(struct server *server, struct connection *connection, uint64_
         result.answer_case = DYNODE__CLIENT__RESULT__ANSWER_TABLES;
         result.tables = &list;
         hold(server, connection, &response.base, 0);
+        return true;
+    }
+    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_CREATE_TABLE) {
+        bool exists = strcmp(operation->create_table->table->name, "t") == 0;
+        result.status = exists ? DYNODE__CLIENT__STATUS__TABLE_EXISTS : DYNODE__CLIENT__STATUS__OK;
+        hold(server, connection, &response.base, 0);
+        return true;
+    }
+    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_NODE_STATUS) {
+        Dynode__Client__NodeReport report = DYNODE__CLIENT__NODE_REPORT__INIT;
+        Dynode__Client__ShardReport shard = DYNODE__CLIENT__SHARD_REPORT__INIT, *shards = &shard;
+        report.node = node->id;
+        report.name = "fake";
+        shard.shard = 1;
+        shard.gets = node->operations;
+        report.shards = &shards;
+        report.n_shards = 1;
+        result.answer_case = DYNODE__CLIENT__RESULT__ANSWER_NODE;
+        result.node = &report;
+        hold(server, connection, &response.base, 0);
+        return true;
+    }
+    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_SCAN) {
+        answer_scan(server, connection, id, index, operation->scan);
         return true;
     }
     bool put = operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_PUT;
@@ -247,6 +304,8 @@ static bool answer(struct server *server, struct connection *connection, uint64_
         hold(server, connection, &response.base, 0);
         return false;
     }
+    Dynode__Client__Precondition precondition =
+        put ? operation->put->precondition : DYNODE__CLIENT__PRECONDITION__NONE;
     bool no = begins(record, "no", &number) && record->tries <= number;
     bool busy = !no && begins(record, "busy", &number) && record->tries <= number;
     if (no || begins(record, "maybe", NULL)) {
@@ -256,7 +315,10 @@ static bool answer(struct server *server, struct connection *connection, uint64_
         result.needed = 2;
     } else if (busy) {
         result.status = DYNODE__CLIENT__STATUS__OVERLOADED;
+    } else if (precondition == DYNODE__CLIENT__PRECONDITION__IF_ABSENT && record->live) {
+        result.status = DYNODE__CLIENT__STATUS__CONFLICT;
     } else if (put) {
+        if (operation->put->context.len > 0) node->with_context++;
         free(record->value);
         record->value = malloc(operation->put->value.len + 1);
         CHECK(record->value != NULL);
@@ -289,7 +351,7 @@ static void take_request(struct server *server, struct connection *connection, s
 {
     Dynode__Client__Request *request = dynode__client__request__unpack(NULL, payload.size, payload.data);
     CHECK(request != NULL);
-    CHECK(request->id != 0 && request->deadline_ms > 0);
+    CHECK(request->id != 0 && request->deadline_ms <= 60000);
     CHECK(request->n_operations >= 1 && request->n_operations <= 1024);
     server->node->requests++;
     connection->in_flight += (uint32_t)request->n_operations;
@@ -305,8 +367,8 @@ static void take_request(struct server *server, struct connection *connection, s
         last.id = request->id;
         last.last = true;
         last.ring_version = ring_version(server->node->cluster);
-        if (!server->node->reverse)
-            hold(server, connection, &last.base, 400); /* and so late that all is answered */
+        /* Usually so late that all is answered before it; a benchmark reuses an id only after it. */
+        if (!server->node->reverse) hold(server, connection, &last.base, server->node->prompt ? 0 : 400);
     }
     dynode__client__request__free_unpacked(request, NULL);
 }
@@ -374,6 +436,7 @@ static void *run(void *argument)
             fds[i] = (struct pollfd){.fd = server->connections[i].fd, .events = POLLIN};
         fds[CONNECTIONS_MAX] = (struct pollfd){.fd = node->listener, .events = POLLIN};
         poll(fds, CONNECTIONS_MAX + 1, 2);
+        bool dropping = node->drop_all;
         for (int i = 0; i < CONNECTIONS_MAX; i++) {
             struct connection *connection = &server->connections[i];
             if (connection->fd < 0) continue;
@@ -383,10 +446,12 @@ static void *run(void *argument)
                 serve(server, connection);
             if (connection->fd >= 0) flush_due(server, connection);
         }
-        node->drop_all = false;
+        if (dropping) node->drop_all = false;
         if (fds[CONNECTIONS_MAX].revents == 0) continue;
         int fd = accept(node->listener, NULL, NULL);
         if (fd < 0) continue;
+        int one = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         node->connections++;
         struct connection *free_ = server->connections;
         while (free_->fd >= 0) free_++;

@@ -56,10 +56,11 @@ struct fake_node {
     atomic_bool drop_all; /* close every connection now, as a restart does */
     enum fake_hello hello;
     bool reverse;  /* keep answers until nothing comes for 5 ms, then send them last first */
+    bool prompt;   /* the end of a response at once */
     bool dribble;  /* write a few bytes at a time */
     uint32_t flip; /* flip bits in one of so many answers; 0: never */
     uint64_t seed;
-    atomic_uint connections, requests, operations, misrouted, in_flight_most, infos, tries;
+    atomic_uint connections, requests, operations, misrouted, in_flight_most, infos, tries, with_context;
 };
 
 void fake_start(struct fake_node *node, struct fake_cluster *cluster, uint64_t seed);
