@@ -44,15 +44,25 @@ static void port_ready(uv_poll_t *poll, int status, int events)
     }
 }
 
+static void port_open(struct fixture *fixture, struct loop *loop, int fd)
+{
+    struct port *port = &fixture->ports[loop_index(loop)];
+    port->loop = loop;
+    port->fd = fd;
+    port->poll.data = port;
+    assert_int_equal(uv_poll_init(loop_uv(loop), &port->poll, fd), 0);
+    assert_int_equal(uv_poll_start(&port->poll, UV_READABLE, port_ready), 0);
+    port->open = true;
+}
+
+/* Shard 0 has all sockets at first, as a listening loop has, and hands the others theirs. */
 static void on_start(void *context, struct loop *loop)
 {
     struct fixture *fixture = context;
-    struct port *port = &fixture->ports[loop_index(loop)];
-    port->loop = loop;
-    port->poll.data = port;
-    assert_int_equal(uv_poll_init(loop_uv(loop), &port->poll, port->fd), 0);
-    assert_int_equal(uv_poll_start(&port->poll, UV_READABLE, port_ready), 0);
-    port->open = true;
+    if (loop_index(loop) != 0) return;
+    port_open(fixture, loop, fixture->servers[0]);
+    for (uint32_t to = 1; to < loop_shards(loop); to++)
+        loop_pass_descriptor(loop, to, fixture->servers[to], bytes_str("facts"));
 }
 
 static void on_answers(void *context, struct loop *loop, const struct answer *answers, uint32_t count,
@@ -74,8 +84,10 @@ static void on_answers(void *context, struct loop *loop, const struct answer *an
 
 static void on_descriptor(void *context, struct loop *loop, int fd, struct bytes facts)
 {
-    (void)context, (void)loop, (void)facts;
-    close(fd);
+    struct fixture *fixture = context;
+    assert_int_equal(fd, fixture->servers[loop_index(loop)]);
+    assert_true(bytes_equal(facts, bytes_str("facts")));
+    port_open(fixture, loop, fd);
 }
 
 static void on_restarted(void *context, struct loop *loop)
@@ -153,7 +165,8 @@ void fixture_start(struct fixture *fixture)
         struct timeval wait = {.tv_sec = CLIENT_WAIT_SECONDS};
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
         setsockopt(pair[1], SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-        fixture->ports[i] = (struct port){.fd = pair[0]};
+        fixture->ports[i] = (struct port){0};
+        fixture->servers[i] = pair[0];
         fixture->clients[i] = pair[1];
     }
     if (node_runtime_start(&fixture->options, why, &fixture->node) != STATUS_OK) fail_msg("%s", why);

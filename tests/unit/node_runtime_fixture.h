@@ -24,6 +24,7 @@ struct fixture {
     struct node_runtime_options options;
     struct node_runtime *node;
     struct port ports[FIXTURE_SHARDS_MAX];
+    int servers[FIXTURE_SHARDS_MAX]; /* the node's ends */
     int clients[FIXTURE_SHARDS_MAX]; /* the client's ends */
     atomic_uint restarts, drained;
     uint64_t next_request;
