@@ -215,7 +215,8 @@ static bool read_result(struct bytes packed, struct bench_answer *answer, bool *
     return true;
 }
 
-/* The id may stand behind the results: protobuf fields come in any order, and the server packs results first. */
+/* The id may stand behind the results: protobuf fields come in any order, and the server packs results first.
+ */
 static bool take_response(struct bytes payload, bench_answer_handler handle, bench_last_handler last_handle,
                           void *data)
 {

@@ -125,7 +125,7 @@ int cli_report(const struct cli *cli, const struct dynode_result *result)
     bool alone = result->status == DYNODE_UNAVAILABLE && result->needed == 0 && result->message[0] != '\0';
     fprintf(stderr, "dynode %s: %s", cli->command, alone ? "" : dynode_status_text(result->status));
     if (result->needed > 0) fprintf(stderr, " (%u of %u replicas)", result->got, result->needed);
-    if (result->message[0] != '\0') {
+    if (result->message[0] != '\0' && strcmp(result->message, dynode_status_text(result->status)) != 0) {
         if (!alone) fputs(": ", stderr);
         cli_print_text(stderr, dynode_string(result->message));
     }
