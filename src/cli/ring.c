@@ -19,7 +19,7 @@ static void print_place(const struct dynode_cluster *cluster, const struct dynod
     for (uint32_t i = 0; i < place->count; i++) {
         const struct dynode_member *node = place->nodes[i];
         char shard[12] = "?";
-        if (place->shards[i] != 0) snprintf(shard, sizeof(shard), "%u", place->shards[i]);
+        if (place->shards[i] != 0) snprintf(shard, sizeof(shard), "%u", place->shards[i] - 1);
         printf("%-2u %-9s %-16s %-16s %-12s %5s  %s%s\n", i + 1, i < place->table->n ? "home" : "fallback",
                node->name, cli_id(node->id), node->zone[0] == '\0' ? "-" : node->zone, shard,
                node->client_address, node->reachable ? "" : "  (unreachable)");
@@ -33,8 +33,8 @@ static json_t *json_of(const struct dynode_cluster *cluster, const struct dynode
         const struct dynode_member *node = place->nodes[i];
         json_array_append_new(nodes, json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b}", "id", cli_id(node->id),
                                                "name", node->name, "zone", node->zone, "address",
-                                               node->client_address, "shard", (int)place->shards[i], "home",
-                                               i < place->table->n, "reachable", node->reachable));
+                                               node->client_address, "shard", (int)place->shards[i] - 1,
+                                               "home", i < place->table->n, "reachable", node->reachable));
     }
     return json_pack("{s:s, s:s, s:i, s:i, s:s, s:i, s:o}", "status", "OK", "hash", cli_id(place->hash),
                      "vnode", (int)place->vnode, "vnodes", (int)cluster->vnodes, "ring_version",
