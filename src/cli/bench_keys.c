@@ -14,7 +14,7 @@ static const struct bench_mix mixes[] = {
     {"b", "YCSB B: 95 % reads, 5 % writes", 5, 0, true, false, false},
     {"c", "YCSB C: reads only", 0, 0, true, false, false},
     {"f", "YCSB F: half reads, half read-modify-writes", 0, 50, true, false, false},
-    {"siblings", "each write carries the context of a read, on a `siblings` table", 0, 100, true, true,
+    {"siblings", "each write carries the context of a read, on a `siblings` table", 0, 100, false, true,
      false},
 };
 

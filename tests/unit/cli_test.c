@@ -165,7 +165,10 @@ static void test_json(void **state)
     json_decref(document);
     assert_int_equal(dynode("ring t ada --json"), 0);
     document = json();
-    assert_int_equal(json_array_size(json_object_get(document, "preference_list")), 2);
+    json_t *list = json_object_get(document, "preference_list");
+    assert_int_equal(json_array_size(list), 2);
+    json_int_t vnode = json_integer_value(json_object_get(document, "vnode"));
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "shard")), vnode % FAKE_SHARDS);
     json_decref(document);
     assert_int_equal(dynode("status --interval 100ms --json"), 0);
     document = json();
