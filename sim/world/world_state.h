@@ -13,11 +13,11 @@ struct sim_link {
 };
 
 struct sim_shard {
-    struct store *store; /* outlives crashes */
-    struct shard *shard; /* NULL while the node is down */
-    uint64_t turn_ns;    /* when its next turn is due; UINT64_MAX: none */
-    uint64_t busy_ns;    /* the last turn takes until then */
-    bool syncing;
+    struct store *store;  /* outlives crashes */
+    struct shard *shard;  /* NULL while the node is down */
+    uint64_t turn_ns;     /* when its next turn is due; UINT64_MAX: none */
+    uint64_t busy_ns;     /* the last turn takes until then */
+    bool syncing, early;  /* early: what the sync under way covers is on the disk already */
     uint64_t synced_turn; /* covered by a sync that ended while it was held up */
     struct sim_link links[WORLD_NODES_MAX];
 };

@@ -257,6 +257,26 @@ static void heal_node(void *context, uint64_t node)
     }
 }
 
+static void heal_disks(void *context, uint64_t node)
+{
+    struct run *run = context;
+    world_hold_syncs(run->world, (uint32_t)node, false);
+}
+
+static void crash(struct run *run, uint32_t node, uint64_t until_ns)
+{
+    if (!world_is_up(run->world, node) || world_is_paused(run->world, node)) return;
+    world_crash(run->world, node);
+    world_at(run->world, until_ns, heal_node, run, node);
+}
+
+/* The power fails: what no disk has is gone. */
+static void cut_power(struct run *run)
+{
+    for (uint32_t node = 0; node < world_nodes(run->world); node++)
+        crash(run, node, world_now(run->world) + 5 * ms + below(run, 300 * ms));
+}
+
 static void heal_link(void *context, uint64_t pair)
 {
     struct run *run = context;
@@ -272,12 +292,17 @@ static void break_something(void *context, uint64_t argument)
     world_at(world, world_now(world) + below(run, 600 * ms), break_something, run, 0);
     uint32_t a = (uint32_t)below(run, world_nodes(world)), b = (uint32_t)below(run, world_nodes(world));
     uint64_t until = world_now(world) + 5 * ms + below(run, 1500 * ms);
-    switch (below(run, 5)) {
+    switch (below(run, 8)) {
     case 0:
     case 1:
-        if (!world_is_up(world, a) || world_is_paused(world, a)) return;
-        world_crash(world, a);
-        world_at(world, until, heal_node, run, a);
+        crash(run, a, until);
+        return;
+    case 5:
+        cut_power(run);
+        return;
+    case 6: /* a disk that stands still, maybe until its node dies */
+        world_hold_syncs(world, a, true);
+        world_at(world, until, heal_disks, run, a);
         return;
     case 2:
         if (!world_is_up(world, a) || world_is_paused(world, a)) return;
@@ -384,7 +409,7 @@ static struct world_options options_of(uint64_t seed)
     for (uint32_t i = 0; i < options.nodes; i++) options.shards_of[i] = 1 + (uint32_t)prng_below(&prng, 3);
     if (prng_chance(&prng, 1, 2)) options.resets_per_million = (uint32_t)prng_below(&prng, 2000);
     if (prng_chance(&prng, 1, 3)) options.network.max_ns = 30 * ms;
-    if (prng_chance(&prng, 1, 3)) options.sync.max_ns = 50 * ms;
+    if (prng_chance(&prng, 1, 3)) options.sync.max_ns = 100 * ms;
     return options;
 }
 
