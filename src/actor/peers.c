@@ -53,7 +53,7 @@ bool peers_reachable(const struct peers *peers, uint64_t node)
 
 bool peer_judge(struct peer *peer, uint64_t now_ns)
 {
-    bool reachable = peer->link && now_ns < peer->heard_ns + PEER_SILENCE_NS;
+    bool reachable = peer->link && peer->heard_ns != 0 && now_ns < peer->heard_ns + PEER_SILENCE_NS;
     bool changed = reachable != peer->reachable;
     peer->reachable = reachable;
     return changed;

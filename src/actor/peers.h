@@ -1,8 +1,8 @@
 /* Peers: which nodes this shard can reach, in its own opinion.
  *
  * A peer is reachable while the link that we dialled is up and something was heard from it within
- * PEER_SILENCE_NS. Links ping every PEER_PING_NS. Phi accrual replaces the fixed limit later, behind
- * peers_reachable. */
+ * PEER_SILENCE_NS. Our link alone is not enough: its answers come over the link that it dialled. Links ping
+ * every PEER_PING_NS. Phi accrual replaces the fixed limit later, behind peers_reachable. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@ struct peer {
     uint64_t node;
     bool link;         /* the link that we dialled is up */
     bool reachable;    /* as last judged */
-    uint64_t heard_ns; /* when something last came from it, or the link came up */
+    uint64_t heard_ns; /* when something last came from it; 0: nothing since our link to it went down */
 };
 
 struct peers {

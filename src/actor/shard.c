@@ -182,7 +182,9 @@ static uint32_t run_local(struct shard *shard)
 static void heard_from(struct shard *shard, uint64_t node)
 {
     struct peer *peer = (struct peer *)(uintptr_t)peers_find(&shard->peers, node);
-    if (peer != NULL) peer->heard_ns = shard->turn.now_ns;
+    if (peer == NULL) return;
+    peer->heard_ns = shard->turn.now_ns;
+    if (peer->link && !peer->reachable) turn_judge_peers(&shard->turn);
 }
 
 /* A message that is another shard's goes on to it within the node, with the name of its sender. */
@@ -255,7 +257,7 @@ static void link_changed(struct shard *shard, uint64_t node, bool up)
     struct peer *peer = peers_find_or_add(&shard->peers, node);
     if (peer == NULL) return;
     peer->link = up;
-    if (up) peer->heard_ns = shard->turn.now_ns;
+    if (!up) peer->heard_ns = 0;
     turn_judge_peers(&shard->turn);
 }
 

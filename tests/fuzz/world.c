@@ -63,6 +63,21 @@ static void start_node(struct world *world, uint32_t node, const struct cluster 
                                      .filled = true});
 }
 
+/* A shard's link to @node is up, and @node has said something. */
+static void peer_comes(struct shard *shard, uint64_t node)
+{
+    Dynode__Peer__Ping ping = DYNODE__PEER__PING__INIT;
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_PING;
+    message.ping = &ping;
+    struct buffer batch = {0};
+    batch_begin(&batch, node, 0);
+    batch_add(&batch, &message);
+    shard_link_changed(shard, node, true);
+    shard_deliver(shard, node, buffer_bytes(&batch), NULL, NULL);
+    buffer_fini(&batch);
+}
+
 void world_init(struct world *world, uint32_t members, uint32_t real, bool trusting)
 {
     CHECK(members <= WORLD_NODES && real <= members);
@@ -82,7 +97,7 @@ void world_init(struct world *world, uint32_t members, uint32_t real, bool trust
     cluster_fini(&cluster);
     for (uint32_t i = 0; i < real; i++)
         for (uint32_t j = 0; j < members; j++)
-            if (i != j) shard_link_changed(world->shards[i], world_node_id(j), true);
+            if (i != j) peer_comes(world->shards[i], world_node_id(j));
     world_run(world, 0);
 }
 

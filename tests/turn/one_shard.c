@@ -22,6 +22,27 @@ static void add_table(struct cluster *cluster, const char *name, enum table_rule
     assert_int_equal(cluster_create_table(cluster, &table, &why), STATUS_OK);
 }
 
+static void deliver(struct one_shard *one, uint64_t from, const Dynode__Peer__Message *message)
+{
+    struct buffer batch = {0};
+    batch_begin(&batch, from, 0);
+    batch_add(&batch, message);
+    shard_deliver(one->shard, from, buffer_bytes(&batch), NULL, NULL);
+    buffer_fini(&batch);
+}
+
+/* Our link to it is up, and it has said something. */
+static void peer_comes(struct one_shard *one, uint64_t node)
+{
+    Dynode__Peer__Ping ping = DYNODE__PEER__PING__INIT;
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_PING;
+    message.ping = &ping;
+    shard_link_changed(one->shard, node, true);
+    deliver(one, node, &message);
+    one_shard_turn(one);
+}
+
 void one_shard_begin(struct one_shard *one, struct one_shard_options options)
 {
     uint32_t shards = options.shards != 0 ? options.shards : 1;
@@ -53,9 +74,8 @@ void one_shard_begin(struct one_shard *one, struct one_shard_options options)
         .started_wall_ms = one->wall_ms,
     };
     node_init(one->shard, &node_options);
-    shard_link_changed(one->shard, NODE_B, true);
-    shard_link_changed(one->shard, NODE_C, true);
-    one_shard_turn(one);
+    peer_comes(one, NODE_B);
+    peer_comes(one, NODE_C);
     one_shard_forget(one);
 }
 
@@ -149,15 +169,6 @@ void one_shard_pass_ms(struct one_shard *one, uint64_t pass)
         one->wall_ms++;
         if (shard_next_timer_ns(one->shard) <= one->now_ns) one_shard_turn(one);
     }
-}
-
-static void deliver(struct one_shard *one, uint64_t from, const Dynode__Peer__Message *message)
-{
-    struct buffer batch = {0};
-    batch_begin(&batch, from, 0);
-    batch_add(&batch, message);
-    shard_deliver(one->shard, from, buffer_bytes(&batch), NULL, NULL);
-    buffer_fini(&batch);
 }
 
 void one_shard_receive(struct one_shard *one, uint64_t from, uint64_t request,
