@@ -440,9 +440,12 @@ static void *run(void *argument)
         for (int i = 0; i < CONNECTIONS_MAX; i++) {
             struct connection *connection = &server->connections[i];
             if (connection->fd < 0) continue;
-            if (node->drop_all)
+            if (dropping) {
+                /* What it still has to say comes right before the end, so that both arrive together. */
+                for (uint32_t k = 0; k < connection->held_count; k++) connection->held[k].due_ms = 0;
+                flush_due(server, connection);
                 drop(connection);
-            else if (fds[i].revents != 0)
+            } else if (fds[i].revents != 0)
                 serve(server, connection);
             if (connection->fd >= 0) flush_due(server, connection);
         }
