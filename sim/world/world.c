@@ -508,8 +508,7 @@ uint64_t world_now(const struct world *world)
 
 uint64_t world_wall_ms(const struct world *world, uint32_t node)
 {
-    (void)node;
-    return wall_start_ms + world->now_ns / ms;
+    return wall_start_ms + world->now_ns / ms + world->options.skew_ms[node];
 }
 
 uint64_t world_hash(const struct world *world)

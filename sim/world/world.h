@@ -30,6 +30,7 @@ struct world_options {
     uint32_t shards;                     /* of every node ... */
     uint32_t shards_of[WORLD_NODES_MAX]; /* ... or of this one, where it is not 0 */
     uint32_t vnodes;
+    uint32_t skew_ms[WORLD_NODES_MAX];              /* how far each node's clock is ahead */
     struct span network, local, sync, turn, redial; /* how long each takes */
     uint32_t resets_per_million;                    /* how many of a million batches lose their link */
     uint32_t operations_max;                        /* node_options; 0: the default */

@@ -41,6 +41,7 @@ struct run {
     struct history history;
     struct session sessions[SESSIONS];
     uint64_t network_ns; /* the longest way */
+    uint32_t n, r, w;    /* the table\'s */
     uint32_t quorum;     /* of every request; 0: the table's */
     bool quiet;          /* no new operations */
     uint64_t resumed_ns[WORLD_NODES_MAX];
@@ -338,7 +339,9 @@ static void create_table(struct run *run)
     operation.create_table = &create;
     create.table = &info;
     info.name = "t";
-    info.n = 3;
+    info.n = run->n;
+    info.r = run->r;
+    info.w = run->w;
     info.rule = run->history.lww ? DYNODE__CLIENT__RULE__LWW : DYNODE__CLIENT__RULE__SIBLINGS;
     struct call *call =
         settle(run, call_start(&run->calls, world_connect(run->world, 0, 0), &operation, 5000, NULL, NULL));
@@ -375,7 +378,7 @@ static bool same_tokens(const struct tokens *a, const struct tokens *b)
 static void sweep(struct run *run)
 {
     char why[200];
-    for (uint32_t key = 0; key < KEYS; key++) read_key(run, 0, key, 3);
+    for (uint32_t key = 0; key < KEYS; key++) read_key(run, 0, key, run->n);
     world_run(run->world, world_now(run->world) + 100 * ms);
     for (uint32_t key = 0; key < KEYS; key++) {
         struct tokens first = {0};
@@ -407,16 +410,33 @@ static struct world_options options_of(uint64_t seed)
     options.nodes = 3 + (uint32_t)prng_below(&prng, 3);
     options.vnodes = 16U << prng_below(&prng, 3);
     for (uint32_t i = 0; i < options.nodes; i++) options.shards_of[i] = 1 + (uint32_t)prng_below(&prng, 3);
+    for (uint32_t i = 0; i < options.nodes; i++)
+        if (prng_chance(&prng, 1, 4)) options.skew_ms[i] = (uint32_t)prng_below(&prng, 5000);
     if (prng_chance(&prng, 1, 2)) options.resets_per_million = (uint32_t)prng_below(&prng, 2000);
     if (prng_chance(&prng, 1, 3)) options.network.max_ns = 30 * ms;
     if (prng_chance(&prng, 1, 3)) options.sync.max_ns = 100 * ms;
     return options;
 }
 
+/* Half of the tables are the usual ones, the others anything whose quorums overlap. */
+static void draw_quorums(struct run *run, uint32_t nodes)
+{
+    struct prng prng;
+    prng_init(&prng, run->seed ^ 0x9a9a);
+    run->n = 3;
+    run->r = run->w = 2;
+    if (run->quorum != 0 || prng_chance(&prng, 1, 2)) return;
+    run->n = 1 + (uint32_t)prng_below(&prng, nodes);
+    run->w = 1 + (uint32_t)prng_below(&prng, run->n);
+    run->r = run->n + 1 - run->w;
+}
+
 static void run_begin(struct run *run, uint64_t seed, uint32_t quorum, bool lww)
 {
     *run = (struct run){.seed = seed, .quorum = quorum, .history.lww = lww};
     struct world_options options = options_of(seed);
+    if (lww) memset(options.skew_ms, 0, sizeof(options.skew_ms)); /* its checker goes by one clock */
+    draw_quorums(run, options.nodes);
     run->network_ns = options.network.max_ns;
     if (getenv("DYNODE_TRACE") != NULL) run->calls.line = trace_line;
     struct world_watch watch = calls_watch(&run->calls);
@@ -477,8 +497,10 @@ static bool run_seed(uint64_t seed)
     run_all(&run, 3000);
     bool good = run.fault[0] == 0;
     if (!good)
-        printf("seed %" PRIu64 ": %s\nrepeat it: build/asan/tests/story/world_random_test %" PRIu64 "\n",
-               seed, run.fault, seed);
+        printf("seed %" PRIu64 " (%u nodes, N=%u R=%u W=%u%s): %s\n"
+               "repeat it: build/asan/tests/story/world_random_test %" PRIu64 "\n",
+               seed, world_nodes(run.world), run.n, run.r, run.w, run.history.lww ? ", lww" : "", run.fault,
+               seed);
     count_up(&run);
     run_end(&run);
     return good;
