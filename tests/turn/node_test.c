@@ -1,0 +1,163 @@
+/* What a node does for itself: scans, page by page; whose store a store is; changes of tables. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "one_shard.h"
+
+enum { KEYS = 50 };
+
+static const Dynode__Client__Result *scan(struct one_shard *one, struct bytes cursor, uint32_t limit,
+                                          bool count_only, bool primary_only)
+{
+    Dynode__Client__Operation operation = DYNODE__CLIENT__OPERATION__INIT, *operations[] = {&operation};
+    Dynode__Client__Scan message = DYNODE__CLIENT__SCAN__INIT;
+    operation.kind_case = DYNODE__CLIENT__OPERATION__KIND_SCAN;
+    operation.scan = &message;
+    message.table = "t";
+    message.cursor = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)cursor.data, .len = cursor.size};
+    message.limit = limit;
+    message.count_only = count_only;
+    message.primary_only = primary_only;
+    one_shard_forget(one);
+    one_shard_ask(one, 1, 1, 1000, operations, 1);
+    return one_shard_result(one);
+}
+
+static void put(struct one_shard *one, const char *table, const char *key)
+{
+    Dynode__Client__Operation *operation = one_shard_put(one, table, key, bytes_str("x"), (struct bytes){0});
+    operation->put->w = 1;
+    one_shard_ask(one, 1, 1, 1000, &operation, 1);
+    one_shard_sync(one);
+}
+
+static void pages(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    uint32_t primary = 0;
+    for (int i = 0; i < KEYS; i++) {
+        char *key = arena_alloc(&one.arena, 16);
+        snprintf(key, 16, "key%d", i);
+        put(&one, "t", key);
+        put(&one, "last", key); /* another table's are not listed */
+        const struct ring *ring = shard_turn_context(one.shard)->ring;
+        primary += ring_preference_list(ring, one_shard_place(&one, "t", key)->vnode)[0] == NODE_A;
+    }
+    one_shard_damage(&one, "t", "damaged"); /* nor what can't be read */
+    for (uint32_t limit = 1; limit <= KEYS + 1; limit += 7) {
+        bool seen[KEYS] = {false};
+        uint32_t count = 0, pages_seen = 0;
+        struct bytes cursor = {0};
+        do {
+            const Dynode__Client__Result *result = scan(&one, cursor, limit, false, false);
+            assert_int_equal(result->status, STATUS_OK);
+            assert_true(result->scan->n_keys <= limit);
+            assert_int_equal(result->scan->count, result->scan->n_keys);
+            for (size_t k = 0; k < result->scan->n_keys; k++) {
+                char text[16] = {0};
+                memcpy(text, result->scan->keys[k].data, result->scan->keys[k].len);
+                int number = atoi(text + 3);
+                assert_false(seen[number]);
+                seen[number] = true;
+                count++;
+            }
+            cursor = bytes_of(result->scan->cursor.data, result->scan->cursor.len);
+            assert_true(++pages_seen <= 3 * KEYS);
+        } while (cursor.size > 0);
+        assert_int_equal(count, KEYS);
+    }
+    assert_int_equal(scan(&one, (struct bytes){0}, 1000, true, false)->scan->count, KEYS);
+    assert_int_equal(scan(&one, (struct bytes){0}, 1000, true, false)->scan->n_keys, 0);
+    assert_int_equal(scan(&one, (struct bytes){0}, 1000, true, true)->scan->count, primary);
+    /* Cursors of somebody's own making. */
+    assert_int_equal(scan(&one, bytes_str("x"), 10, false, false)->status, STATUS_INVALID);
+    assert_int_equal(scan(&one, bytes_str("\xff\xff"), 10, false, false)->status, STATUS_INVALID);
+    assert_int_equal(scan(&one, bytes_of("\0\0\xff\xff\xff", 5), 10, false, false)->scan->n_keys, 0);
+    one_shard_end(&one);
+}
+
+static void identity(void **state)
+{
+    (void)state;
+    struct store *store = store_mem_open();
+    char why[200];
+    const struct identity mine = {
+        .cluster = 1, .node = 2, .shard = 3, .shards = 4, .vnodes = 64, .filled = true};
+    struct identity out;
+    assert_int_equal(identity_read(store, &out), STATUS_NOT_FOUND);
+    assert_int_equal(identity_claim(store, &mine, why, sizeof(why), &out), STATUS_OK);
+    store_mem_crash(store); /* it was synced */
+    assert_int_equal(identity_claim(store, &mine, why, sizeof(why), &out), STATUS_OK);
+    assert_true(out.node == 2);
+    assert_true(out.filled);
+    struct identity others[] = {mine, mine, mine, mine, mine};
+    others[0].cluster = 9;
+    others[1].node = 9;
+    others[2].shard = 2;
+    others[3].shards = 9;
+    others[4].vnodes = 128;
+    static const char *const words[] = {"cluster", "node", "of shard 3", "shards: 4", "vnodes: 64"};
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(identity_claim(store, &others[i], why, sizeof(why), &out), STATUS_INVALID);
+        assert_non_null(strstr(why, words[i]));
+    }
+    assert_int_equal(store_put(store, STORE_META, bytes_str("identity"), bytes_str("short")), STATUS_OK);
+    assert_int_equal(identity_claim(store, &mine, why, sizeof(why), &out), STATUS_CORRUPT);
+    store_close(store);
+}
+
+/* A change of a table is told to all that can be reached, and answered when they have it, or are gone. */
+static void change_of_tables(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    Dynode__Client__Operation operation = DYNODE__CLIENT__OPERATION__INIT, *operations[] = {&operation};
+    Dynode__Client__DropTable drop = DYNODE__CLIENT__DROP_TABLE__INIT;
+    operation.kind_case = DYNODE__CLIENT__OPERATION__KIND_DROP_TABLE;
+    operation.drop_table = &drop;
+    drop.name = "last";
+    one_shard_ask(&one, 1, 1, 1000, operations, 1);
+    one_shard_sync(&one);
+    assert_int_equal(one.answer_count, 0);
+    Dynode__Peer__ClusterStateAck ack = DYNODE__PEER__CLUSTER_STATE_ACK__INIT;
+    const uint64_t kind = DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK;
+    one_shard_receive(&one, NODE_B, one.wall_ms - 1, (Dynode__Peer__Message__BodyCase)kind, &ack);
+    one_shard_receive(&one, NODE_B, 3, (Dynode__Peer__Message__BodyCase)kind, &ack); /* of earlier states */
+    shard_link_changed(one.shard, NODE_C, false);
+    one_shard_turn(&one);
+    one_shard_sync(&one);
+    assert_int_equal(one.answer_count, 0);
+    one_shard_receive(&one, NODE_B, one.wall_ms, (Dynode__Peer__Message__BodyCase)kind, &ack);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+
+    one_shard_forget(&one); /* silence does not hold it up for ever */
+    drop.name = "solo";
+    one_shard_ask(&one, 1, 2, 1000, operations, 1);
+    one_shard_sync(&one);
+    one_shard_pass_ms(&one, 810);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 3, 1000, operations, 1);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_NO_SUCH_TABLE);
+    /* It is in the store: a shard that starts anew knows it. */
+    struct cluster loaded;
+    cluster_copy(&one.cluster, &loaded);
+    assert_non_null(cluster_find_table(&loaded, bytes_str("solo")));
+    assert_int_equal(cluster_load(one.store, &loaded), STATUS_OK);
+    assert_null(cluster_find_table(&loaded, bytes_str("solo")));
+    cluster_fini(&loaded);
+    one_shard_end(&one);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(pages), cmocka_unit_test(identity),
+                                       cmocka_unit_test(change_of_tables)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
