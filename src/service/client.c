@@ -81,13 +81,14 @@ static void client_remove(struct client *client)
     struct port_shard *s = client->shard;
     uint32_t slot = (uint32_t)(client->id & (CLIENT_SLOTS_MAX - 1));
     CHECK(s->slots[slot] == client);
-    uv_poll_stop(&client->poll);
+    /* Before the descriptor is closed: libuv takes it out of its epoll set once more here, and another thread may have
+     * the number by then. */
+    uv_close((uv_handle_t *)&client->poll, client_freed);
     s->held_bytes -= client->held_bytes;
     connection_fini(&client->connection);
     s->slots[slot] = NULL;
     s->free_slots[s->free_count++] = slot;
     s->slots_used--;
-    uv_close((uv_handle_t *)&client->poll, client_freed);
 }
 
 void client_close(struct client *client)
