@@ -1,7 +1,9 @@
 """The local cluster: real nodes as processes on this machine, a real data set, one node killed, and everything counted."""
 import argparse
 import asyncio
+import ipaddress
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,7 +13,7 @@ import time
 
 sys.dont_write_bytecode = True
 HELP = """\
-usage: sim/run [local] [--nodes N] [--shards S] [--data DIR] [--stop]
+usage: sim/run [local] [--nodes N] [--shards S] [--data DIR] [--host ADDRESS] [--stop]
 
 Builds dynode, starts N nodes as processes on loopback addresses of their own, loads the machine's Debian package index,
 reads it back through other nodes, kills a node in the middle of a load, starts it again, and sums up. Then the cluster
@@ -21,6 +23,7 @@ stays up, for you to try, until Ctrl-C.
   --shards S   shards of each node, 1 to 256 (default 2)
   --data DIR   keep the nodes' data in DIR; a later run with the same DIR finds it again. Default: a temporary directory,
                removed at the end
+  --host A     the first node's loopback address (default 127.0.0.11); the others follow, so that clusters can be side by side
   --stop       end after the summary"""
 TABLE = "packages"
 
@@ -32,6 +35,7 @@ def options():
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--data")
+    parser.add_argument("--host", default="127.0.0.11")
     parser.add_argument("--stop", action="store_true")
     chosen = parser.parse_args()
     if chosen.help:
@@ -39,6 +43,8 @@ def options():
         sys.exit(0)
     if not 1 <= chosen.nodes <= 50 or not 1 <= chosen.shards <= 256:
         parser.error("--nodes must be 1 to 50, --shards 1 to 256")
+    if not re.fullmatch(r"127(\.\d{1,3}){3}", chosen.host):
+        parser.error("--host must be an address of the loopback interface: 127.x.y.z")
     return chosen
 
 
@@ -200,7 +206,8 @@ def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     data = os.path.abspath(chosen.data) if chosen.data else tempfile.mkdtemp(prefix="dynode-")
-    hosts = [f"127.0.0.{11 + index}" for index in range(chosen.nodes)]
+    first = ipaddress.IPv4Address(chosen.host)
+    hosts = [str(first + index) for index in range(chosen.nodes)]
     cluster, status = None, 1
     try:
         say(f"1. Start {chosen.nodes} nodes of {chosen.shards} shard{'s' * (chosen.shards > 1)}")
@@ -223,7 +230,7 @@ def main():
         say("\nstopping")
         status = 130 if cluster is None or not status == 0 else 0
     except (RuntimeError, OSError) as error:
-        say(f"\nsim/run: {error}")
+        print(f"\nsim/run: {error}", file=sys.stderr, flush=True)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the rest is short and must be done

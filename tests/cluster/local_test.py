@@ -1,0 +1,106 @@
+"""sim/run's local cluster, in small: its story with a part of the data set, and what an interruption leaves behind: nothing."""
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from fixture import PROGRAM, eventually, hosts, main
+from client import ROOT  # fixture says where it is
+
+RECORDS = 4000
+# The story as it is, but for the size of its data set.
+STORY = f"""
+import sys
+sys.path.insert(0, "{ROOT}/sim/local")
+import itertools, packages
+whole = packages.read
+packages.read = lambda: (dict(itertools.islice(whole()[0].items(), {RECORDS})), "a part")
+sys.argv[0] = "sim/run"
+exec(compile(open("{ROOT}/sim/local/main.py").read(), "main.py", "exec"))
+"""
+
+
+class Local(unittest.TestCase):
+    def start(self, *arguments, nodes=5):
+        temporary = tempfile.TemporaryDirectory(prefix="dynode-test-")
+        self.addCleanup(temporary.cleanup)
+        self.folder = temporary.name
+        story = subprocess.Popen(
+            ["/usr/bin/python3", "-c", STORY, "--program", PROGRAM, "--nodes", str(nodes), "--host", hosts(nodes)[0], *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=dict(os.environ, TMPDIR=self.folder))
+        self.addCleanup(story.stdout.close)
+        self.addCleanup(story.kill)
+        return story
+
+    def nothing_is_left(self, text):
+        pids = re.findall(r"process (\d+), clients", text)
+        self.assertTrue(pids)
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the nodes are gone", 30)
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_the_story(self):
+        story = self.start("--stop")
+        text, _ = story.communicate(timeout=120)
+        self.assertEqual(story.returncode, 0, text)
+        for line in (r"records +[\d,]+, ", r"load +[\d,]+/s .*p50 .*p99", "read back .*; 0 differ", "one at a time .*p50",
+                     "killed +node3 with SIGKILL after", "meanwhile +0 writes and 0 of .* reads failed", "with a node dead .*; 0 differ",
+                     "restarted +node3 back .*, 0 differ", "on disk +node1", "lost +nothing"):
+            self.assertRegex(text, line)
+        self.nothing_is_left(text)
+
+    def read_until(self, story, what):
+        text = ""
+        while what not in text:
+            line = story.stdout.readline()
+            self.assertTrue(line, text)
+            text += line
+        return text
+
+    def test_interrupted(self):
+        for stage, number in (("2. Load", signal.SIGINT), ("4. Load everything again", signal.SIGTERM)):
+            with self.subTest(stage):
+                story = self.start("--stop")
+                text = self.read_until(story, stage)
+                time.sleep(0.3)
+                story.send_signal(number)
+                text += story.communicate(timeout=60)[0]
+                self.assertNotEqual(story.returncode, 0)
+                self.assertNotIn("Traceback", text)
+                self.nothing_is_left(text)
+
+    def test_even_sigkill_takes_the_nodes_along(self):
+        story = self.start(nodes=2)
+        text = self.read_until(story, "2. Load")
+        story.kill()
+        story.wait()
+        pids = re.findall(r"process (\d+), clients", text)
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the nodes are gone", 30)
+
+    def test_it_stays_up_and_keeps_its_data(self):
+        temporary = tempfile.TemporaryDirectory(prefix="dynode-test-")
+        self.addCleanup(temporary.cleanup)
+        story = self.start("--data", temporary.name, "--shards", "1", nodes=3)
+        text = self.read_until(story, "stays up")
+        command = self.read_until(story, "Configurations")
+        address = re.search(r"DYNODE_ADDRESS=(\S+)", command)[1]
+        key = re.search(r"dynode get packages (\S+) --raw", command)[1]
+        done = subprocess.run([PROGRAM, "get", "packages", key, "--raw", "-a", address], capture_output=True,
+                              env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"Package: ", done.stdout)
+        story.send_signal(signal.SIGINT)
+        text += story.communicate(timeout=60)[0]
+        self.assertEqual(story.returncode, 0, text)
+        self.nothing_is_left(text)
+        self.assertTrue(os.path.isdir(os.path.join(temporary.name, "node3")), "--data keeps")
+        other = self.start("--data", temporary.name, "--shards", "2", nodes=3)
+        self.assertIn("was made with", other.communicate(timeout=60)[0])
+        self.assertNotEqual(other.returncode, 0)
+
+
+if __name__ == "__main__":
+    main()
