@@ -51,6 +51,8 @@ static const char help[] =
     "      --threads NUMBER          of the generator (default 1)\n"
     "      --any-node                spread requests without regard to where keys live; only the given "
     "addresses\n"
+    "      --own-keys                with fewer connections than shards: only keys whose home a connection\n"
+    "                                leads to, so that no request hops within the cluster\n"
     "Where:\n"
     "      --protocol NAME           dynode (default) or resp, redis' protocol\n"
     "      --table NAME              (default bench, or bench-siblings); made if it is not there\n"
@@ -72,6 +74,7 @@ enum {
     OPTION_RATE,
     OPTION_THREADS,
     OPTION_ANY_NODE,
+    OPTION_OWN_KEYS,
     OPTION_PROTOCOL,
     OPTION_TABLE,
     OPTION_N,
@@ -97,6 +100,7 @@ static const struct option long_options[] = {
     {"rate", required_argument, NULL, OPTION_RATE},
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"any-node", no_argument, NULL, OPTION_ANY_NODE},
+    {"own-keys", no_argument, NULL, OPTION_OWN_KEYS},
     {"protocol", required_argument, NULL, OPTION_PROTOCOL},
     {"table", required_argument, NULL, OPTION_TABLE},
     {"n", required_argument, NULL, OPTION_N},
@@ -159,6 +163,9 @@ static void take(struct bench_options *o, int option)
         break;
     case OPTION_ANY_NODE:
         o->any_node = true;
+        break;
+    case OPTION_OWN_KEYS:
+        o->own_keys = true;
         break;
     case OPTION_PROTOCOL:
         if (strcmp(optarg, "resp") == 0)

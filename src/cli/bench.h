@@ -48,7 +48,7 @@ struct bench_options {
     uint32_t connections, in_flight, operations_per_request, threads;
     double rate; /* operations a second in all; 0: closed loop */
     uint64_t duration_ms, operations;
-    bool any_node, check, no_load;
+    bool any_node, own_keys, check, no_load;
     int pids[BENCH_PIDS_MAX];
     uint32_t pid_count;
     uint64_t seed;

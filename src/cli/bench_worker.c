@@ -22,6 +22,7 @@ enum {
     BACKLOG_MAX =
         1 << 20, /* open loop: due and waiting, per group; beyond it the schedule waits, and is kept */
     CONNECT_MS = 5000,
+    OWN_KEY_TRIES_MAX = 100000, /* a table of few records may have none */
 };
 static const uint64_t stall_ns = 15ULL * 1000 * 1000 * 1000;
 
@@ -530,15 +531,35 @@ static void send_request(struct state *state, struct group *group)
     }
 }
 
-static struct group *group_of(struct state *state, uint64_t record)
+/* The target that is a record's home. */
+static uint32_t target_of(const struct state *state, uint64_t record)
 {
     const struct bench_ring *ring = state->worker->ring;
-    if (state->group_count == 1) return &state->groups[0];
     uint8_t key[1024];
     bench_key_write(key, state->worker->options->key_bytes, record);
     uint64_t hash = hash64(bytes_of(key, state->worker->options->key_bytes), ring->tag);
-    uint32_t vnode = (uint32_t)(((unsigned __int128)hash * ring->vnodes) >> 64);
-    return alive_group(state, ring->group_of_vnode[vnode] % state->group_count);
+    return ring->group_of_vnode[((unsigned __int128)hash * ring->vnodes) >> 64];
+}
+
+static struct group *group_of(struct state *state, uint64_t record)
+{
+    if (state->group_count == 1) return &state->groups[0];
+    return alive_group(state, target_of(state, record) % state->group_count);
+}
+
+/* A record for a read or write. With --own-keys one whose home a connection of this worker leads to. */
+static uint64_t draw_record(struct state *state)
+{
+    const struct bench_worker *worker = state->worker;
+    uint64_t record = bench_keys_next(&state->keys);
+    uint32_t targets = worker->ring->target_count;
+    if (!worker->options->own_keys || state->connection_count >= targets) return record;
+    for (int tries = 0; tries < OWN_KEY_TRIES_MAX; tries++) {
+        uint32_t distance = (target_of(state, record) + targets - worker->index % targets) % targets;
+        if (distance < state->connection_count) break;
+        record = bench_keys_next(&state->keys);
+    }
+    return record;
 }
 
 static struct group *draw(struct state *state, uint64_t began_ns)
@@ -549,7 +570,7 @@ static struct group *draw(struct state *state, uint64_t began_ns)
     if (mix->load) {
         entry.record = worker->first + state->drawn;
     } else {
-        entry.record = bench_keys_next(&state->keys);
+        entry.record = draw_record(state);
         uint64_t percent = prng_below(&state->keys.prng, 100);
         entry.kind = percent < mix->puts ? PUT : percent < mix->puts + mix->rmws ? RMW_READ : READ;
     }
