@@ -136,6 +136,15 @@ class Cli(ClusterCase):
         self.run_("table", "drop", "pages", address=self.nodes[2].address)
         self.run_("get", "pages", "home", expect=USAGE)
 
+    def test_bench(self):
+        report = self.json("bench", "--records", "500", "--duration", "1s", "--connections", "6", "--in-flight", "4", "--check",
+                           "put", "get", "a", "siblings", seconds=60)
+        phases = {phase["phase"]: phase for phase in report["phases"]}
+        self.assertEqual(set(phases), {"load", "put", "get", "a", "siblings"})
+        for phase in phases.values():
+            self.assertGreater(phase["operations"], 0)
+            self.assertEqual((phase["errors"], phase["wrong"]), (0, 0))
+
     def test_scan_status_ring(self):
         self.run_("table", "create", "scanned", "--rule", "lww")
         keys = sorted(f"key {number}" for number in range(50))
