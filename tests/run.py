@@ -106,12 +106,12 @@ def wanted(names, presets):
             tests = preset.tests(suite)
             chosen = []
             for test in tests:
-                for name in names:
-                    short = test.split("/")[-1]
-                    if name == suite or name not in BUDGETS and name in (test, short, short.removesuffix("_test")):
-                        chosen.append(test)
-                        unknown.discard(name)
-                        break
+                short = test.split("/")[-1]
+                matched = {name for name in names if name == suite or
+                           name not in BUDGETS and name in (test, short, short.removesuffix("_test"))}
+                unknown -= matched
+                if matched:
+                    chosen.append(test)
             if not names:
                 chosen = tests
             if chosen:

@@ -26,6 +26,7 @@ stays up, for you to try, until Ctrl-C.
   --host A     the first node's loopback address (default 127.0.0.11); the others follow, so that clusters can be side by side
   --stop       end after the summary"""
 TABLE = "packages"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def options():
@@ -194,21 +195,29 @@ def goodbye(cluster, program, data):
     say(f"\nConfigurations, logs and data: {data}")
 
 
+def interruptible():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    for number in ENDINGS:
+        signal.signal(number, interrupt)
+
+
+async def until_interrupted(story):
+    """An exception out of a signal handler would hit the event loop anywhere: here a signal cancels the task instead."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    for number in ENDINGS:
+        loop.add_signal_handler(number, task.cancel)
+    await story
+
+
 def main():
     global PACKAGES
     chosen = options()
-    interrupted = []
-
-    def interrupt(number, _):
-        interrupted.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    interruptible()
     data = os.path.abspath(chosen.data) if chosen.data else tempfile.mkdtemp(prefix="dynode-")
     first = ipaddress.IPv4Address(chosen.host)
     hosts = [str(first + index) for index in range(chosen.nodes)]
-    cluster, status = None, 1
+    cluster, status = None, 130  # until there is more to say: interrupted
     try:
         say(f"1. Start {chosen.nodes} nodes of {chosen.shards} shard{'s' * (chosen.shards > 1)}")
         remember(data, chosen)
@@ -218,7 +227,8 @@ def main():
             say(f"  {node.name}  process {node.process.pid}, clients {node.address}")
         PACKAGES, source = packages.read()
         story = Story(cluster, chosen.shards, PACKAGES, source)
-        asyncio.run(story.run())
+        asyncio.run(until_interrupted(story.run()))
+        interruptible()
         say("\nSummary")
         say("\n".join(story.summary))
         status = 1 if story.wrong else 0
@@ -226,13 +236,13 @@ def main():
             goodbye(cluster, chosen.program, data)
             while True:
                 signal.pause()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         say("\nstopping")
-        status = 130 if cluster is None or not status == 0 else 0
     except (RuntimeError, OSError) as error:
         print(f"\nsim/run: {error}", file=sys.stderr, flush=True)
+        status = 1
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDINGS:
             signal.signal(number, signal.SIG_IGN)  # the rest is short and must be done
         if cluster:
             cluster.stop()
