@@ -110,9 +110,11 @@ static void ask_wanting(struct turn *turn, struct slot *slot)
         ask(turn, slot, home, !slot->write && home > 0);
 }
 
-/* Nothing waits: let those who answered something older have the result, and only then forget the slot. */
+/* Let those who answered something older have the result. Nothing waits for that, so the slot may be used
+ * again before our own copy has its Merge: the object is not the slot's. */
 static void repair(struct turn *turn, const struct slot *slot, uint32_t stale, struct bytes encoded)
 {
+    encoded = bytes_copy(turn->arena, encoded);
     for (uint32_t home = 0; home < slot->n; home++) {
         if ((stale >> home & 1) == 0) continue;
         Dynode__Peer__Merge *message = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
