@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "version/hlc.h"
 #include "version/object.h"
+#include "wire/client_wire.h"
 #include "wire/object_wire.h"
 
 /* The tenure of one vnode: id 0 until the first mint. */
@@ -42,8 +43,8 @@ static struct store_place place_of(const Dynode__Peer__Place *place)
  */
 static enum status check_place(const struct turn *turn, const Dynode__Peer__Place *place, uint32_t n)
 {
-    if (place == NULL || place->key.len < 1 || place->vnode % turn->shards != turn->self.shard)
-        return STATUS_INVALID;
+    if (place == NULL || place->key.len < 1 || place->key.len > KEY_BYTES_MAX) return STATUS_INVALID;
+    if (place->vnode % turn->shards != turn->self.shard) return STATUS_INVALID;
     if (hash64(bytes_of(place->key.data, place->key.len), place->tag) != place->hash) return STATUS_INVALID;
     if (ring_vnode(turn->ring, place->hash) != place->vnode) return STATUS_INVALID;
     if (n < 1 || n > TABLE_N_MAX) return STATUS_INVALID;
@@ -138,6 +139,7 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     struct object incoming;
     status = object_decode(encoded, turn->arena, &incoming);
     if (status != STATUS_OK) return status == STATUS_NO_MEMORY ? status : STATUS_INVALID;
+    if (incoming.context.count == 0) return STATUS_INVALID; /* nothing: no home has such an object */
     judge_context(replica, message->place->vnode, &incoming.context);
     struct held_object held;
     status = load(replica, turn, message->place, &held);
