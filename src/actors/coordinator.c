@@ -154,7 +154,7 @@ static void mint_on_others(struct turn *turn, struct slot *slot)
     request->others = ARENA_ARRAY(turn->arena, ProtobufCBinaryData, slot->n);
     for (uint32_t i = 0; i < slot->n; i++) {
         const struct get_answer *answer = &slot->get.answers[i];
-        /* An empty one too: that a home was heard matters to a replica whose own copy is unreadable. */
+        /* An empty one too: that a home was heard matters to a replica whose own copy does not count. */
         if (answer->answered)
             request->others[request->n_others++] =
                 to_pb(bytes_copy(turn->arena, buffer_bytes(&answer->object)));
@@ -275,21 +275,13 @@ static void refuse(struct coordinator *coordinator, struct turn *turn, struct sl
     finish(coordinator, turn, slot, result);
 }
 
-/* Read the other homes before minting: a majority, or, for a copy of ours that is unreadable, all that can be
- * reached. The own replica joins in when it mints. */
-static void read_others(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
-                        uint32_t needed)
+/* Read homes before minting, our own copy among them: it counts only if it is readable and filled. */
+static void read_first(struct coordinator *coordinator, struct turn *turn, struct slot *slot, uint32_t needed)
 {
     slot->phase = SLOT_READING;
-    if (needed == 0) {
-        get_core_init(&slot->get, slot->n, 1);
-        mint_on_others(turn, slot);
-        return;
-    }
     get_core_init(&slot->get, slot->n, needed);
     for (uint32_t home = 0; home < slot->n; home++)
-        if (slot->homes[home] == turn->self.node || !peers_reachable(turn->peers, slot->homes[home]))
-            get_core_fail(&slot->get, home);
+        if (!peers_reachable(turn->peers, slot->homes[home])) get_core_fail(&slot->get, home);
     turn_disarm(turn, slot->hedge_timer);
     slot->hedge_timer =
         turn_arm(turn, &coordinator->actor, turn->now_ns + COORDINATOR_HEDGE_NS, slot->id | hedge_bit);
@@ -318,14 +310,15 @@ static void receive_minted(struct coordinator *coordinator, struct turn *turn, c
     case STATUS_TOO_MANY_SIBLINGS:
         refuse(coordinator, turn, slot, minted->status, encoded);
         break;
-    case STATUS_CORRUPT: {
-        /* Our copy is unreadable. What it held is at the other homes, or at enough of them: read those, then
-         * mint over it. With N = 1 nothing is left to mint upon, and a put says so. */
+    case STATUS_CORRUPT:
+    case STATUS_NOT_FILLED: {
+        /* Our copy can't be minted upon. What it held is at the other homes, or at enough of them: read
+         * those, then mint over it. With N = 1 there is none, and the answer says so. */
         uint32_t needed = slot->n - slot->put.w + 1;
-        bool again = slot->get.n == slot->n && get_core_got(&slot->get) > 0;
+        bool again = get_core_got(&slot->get) > 0;
         if (slot->n > 1 && !again) {
             keep_mint(slot, slot->minting);
-            read_others(coordinator, turn, slot, needed < slot->n ? needed : slot->n - 1);
+            read_first(coordinator, turn, slot, needed < slot->n ? needed : slot->n - 1);
         } else {
             fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
                        "the only copy that can be reached is damaged");
@@ -487,6 +480,11 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
     }
     bool conditional = request->precondition != DYNODE__CLIENT__PRECONDITION__NONE;
     uint32_t majority = slot->n / 2 + 1;
+    if (conditional && slot->n < table->n && slot->n < ring_nodes(turn->ring)) {
+        fall_short(coordinator, turn, slot, STATUS_INVALID,
+                   "a precondition needs a majority of all homes: leave n at 0");
+        return;
+    }
     if (conditional && w < majority) w = majority;
     put_core_init(&slot->put, slot->n, w);
     if (slot->homes[0] != turn->self.node) {
@@ -508,7 +506,7 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
         return;
     }
     keep_mint(slot, request);
-    read_others(coordinator, turn, slot, majority - 1);
+    read_first(coordinator, turn, slot, majority);
 }
 
 static void receive_coordinate(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)

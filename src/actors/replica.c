@@ -196,13 +196,16 @@ static bool precondition_holds(const Dynode__Peer__Mint *mint, const struct obje
     }
 }
 
-/* The state before the write: what is stored here, joined with what other homes answered. */
+/* The state before the write: what is stored here, joined with what other homes answered. A copy that is
+ * unreadable is minted upon only with their help, and so is one that is not filled where it says what a
+ * delete covers. */
 static enum status gather(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
                           struct held_object *held, struct object *current)
 {
     enum status status = load(replica, turn, mint->place, held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
     if (status == STATUS_CORRUPT && mint->n_others == 0) return status;
+    if (mint->cover_all && !replica->filled && mint->n_others == 0) return STATUS_NOT_FILLED;
     *current = held->object;
     for (size_t i = 0; i < mint->n_others; i++) {
         struct object other;

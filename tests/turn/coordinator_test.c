@@ -251,6 +251,97 @@ static void put_on_a_damaged_copy(void **state)
     one_shard_end(&one);
 }
 
+/* A precondition is tested on what a majority holds, and a copy that is damaged or not filled is none of it.
+ */
+static void precondition_without_our_copy(void **state)
+{
+    (void)state;
+    for (int damaged = 0; damaged < 2; damaged++) {
+        struct one_shard one;
+        uint64_t others[2];
+        one_shard_begin(&one, (struct one_shard_options){.unfilled = !damaged});
+        struct bytes object = one_shard_object(&one, 1, 1, bytes_str("old"));
+        others_of(&one, "k", others);
+        if (damaged) one_shard_damage(&one, "t", "k");
+        Dynode__Client__Operation *operation =
+            one_shard_put(&one, "t", "k", bytes_str("new"), (struct bytes){0});
+        operation->put->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
+        one_shard_ask(&one, 1, 1, 1000, &operation, 1);
+        uint64_t request = read_of(&one, others[0])->request;
+        answer_read(&one, others[0], request, STATUS_NOT_FOUND, (struct bytes){0}, false);
+        assert_null(one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0));
+        answer_read(&one, others[1], request, STATUS_OK, object, false);
+        assert_int_equal(one_shard_result(&one)->status, STATUS_CONFLICT);
+        assert_int_equal(one_shard_result(&one)->n_siblings, 1);
+        one_shard_end(&one);
+    }
+}
+
+static Dynode__Client__Operation *delete_of(struct one_shard *one, const char *key)
+{
+    Dynode__Client__Operation *operation = ARENA_NEW(&one->arena, Dynode__Client__Operation);
+    Dynode__Client__Delete *delete = ARENA_NEW(&one->arena, Dynode__Client__Delete);
+    dynode__client__operation__init(operation);
+    dynode__client__delete__init(delete);
+    operation->kind_case = DYNODE__CLIENT__OPERATION__KIND_DELETE;
+    operation->delete_ = delete;
+    delete->table = (char *)(uintptr_t) "t";
+    delete->key = pb(bytes_str(key));
+    return operation;
+}
+
+/* A delete without context covers what its coordinator holds: one that has lost its data asks first. */
+static void delete_on_an_unfilled_copy(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){.unfilled = true});
+    struct bytes object = one_shard_object(&one, 1, 1, bytes_str("old"));
+    others_of(&one, "k", others);
+    Dynode__Client__Operation *operation = delete_of(&one, "k");
+    one_shard_ask(&one, 1, 1, 1000, &operation, 1);
+    uint64_t request = read_of(&one, others[0])->request;
+    answer_read(&one, others[0], request, STATUS_OK, object, false);
+    answer_read(&one, others[1], request, STATUS_NOT_FOUND, (struct bytes){0}, false);
+    struct object stored;
+    assert_int_equal(one_shard_stored(&one, "t", "k", &stored), STATUS_OK);
+    assert_int_equal(stored.count, 1);
+    assert_true(stored.siblings[0].tombstone);
+    answer_merge(&one, others[0], request, STATUS_OK);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    one_shard_end(&one);
+}
+
+static void precondition_takes_all_homes(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    for (uint32_t n = 1; n <= 3; n++) {
+        Dynode__Client__Operation *operation = delete_of(&one, "k");
+        operation->delete_->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
+        operation->delete_->n = n;
+        uint64_t others[2];
+        others_of(&one, "k", others);
+        Dynode__Peer__Coordinate message = DYNODE__PEER__COORDINATE__INIT;
+        message.operation = operation;
+        message.deadline_ms = 1000;
+        one_shard_forget(&one);
+        one_shard_receive(&one, NODE_B, 7, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &message);
+        const Dynode__Peer__Message *answer =
+            one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_COORDINATED, 0);
+        if (n == 3) {
+            assert_null(answer);
+            assert_non_null(read_of(&one, others[0]));
+        } else {
+            assert_int_equal(answer->coordinated->result->status, STATUS_INVALID);
+        }
+    }
+    one_shard_end(&one);
+}
+
 /* A peer that claims to have minted is no reason to end. */
 static void minted_by_a_peer(void **state)
 {
@@ -312,6 +403,9 @@ int main(void)
         cmocka_unit_test(hedge_gives_nobody_up),
         cmocka_unit_test(damaged_copies),
         cmocka_unit_test(put_on_a_damaged_copy),
+        cmocka_unit_test(precondition_without_our_copy),
+        cmocka_unit_test(delete_on_an_unfilled_copy),
+        cmocka_unit_test(precondition_takes_all_homes),
         cmocka_unit_test(minted_by_a_peer),
         cmocka_unit_test(unreachable_is_known_at_once),
     };
