@@ -1,5 +1,5 @@
 #!/bin/sh
-# A stranger's program against an installed libdynode: install the component into an empty directory, compile with
+# A stranger's program against an installed libdynode: install into an empty directory, compile with
 # nothing but pkg-config's word, link, run. It opens a client, is told what is wrong with an address, and learns that
 # nobody listens.
 # usage: install_test.sh BUILD_DIR [FLAGS OF THE SANITIZER ...]
@@ -9,7 +9,8 @@ shift
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-cmake --install "$build" --prefix "$dir/tree" --component libdynode >"$dir/log"
+cmake --install "$build" --prefix "$dir/tree" >"$dir/log"
+"$dir/tree/bin/dynode" --version
 cat >"$dir/stranger.c" <<'C'
 #include <dynode.h>
 #include <stdio.h>
