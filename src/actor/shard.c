@@ -345,7 +345,8 @@ enum status shard_turn(struct shard *shard, uint64_t now_ns, uint64_t wall_ms)
         messages += 1 + run_local(shard);
     }
     while (shard->mail_count > 0 && messages < SHARD_TURN_MESSAGES &&
-           store_staged_bytes(turn->store) < SHARD_TURN_WRITE_BYTES) {
+           store_staged_bytes(turn->store) < SHARD_TURN_WRITE_BYTES &&
+           shard->arena.used_bytes < SHARD_TURN_ARENA_BYTES) {
         deliver_one(shard);
         messages += 1 + run_local(shard);
     }

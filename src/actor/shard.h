@@ -7,8 +7,9 @@
  * now (sync the store, here or on a flusher's thread) shard_durable(turn) releases what waited for that turn
  *      outbox_... , answers_...
  *
- * A turn ends at SHARD_TURN_MESSAGES or SHARD_TURN_WRITE_BYTES. If its commit fails the shard is broken:
- * nothing of that turn leaves, and the host frees it and starts anew as after a crash. */
+ * A turn ends at SHARD_TURN_MESSAGES, SHARD_TURN_WRITE_BYTES or SHARD_TURN_ARENA_BYTES. If its commit fails
+ * the shard is broken: nothing of that turn leaves, and the host frees it and starts anew as after a crash.
+ */
 #pragma once
 
 #include "actor/actor.h"
@@ -17,7 +18,8 @@
 enum {
     SHARD_TURN_MESSAGES = 256,
     SHARD_TURN_WRITE_BYTES = 1048576,
-    SHARD_KINDS_MAX = 32, /* above every field number of peer.proto's Message body */
+    SHARD_TURN_ARENA_BYTES = 16 * 1048576, /* 256 reads of large values would take a gigabyte, and seconds */
+    SHARD_KINDS_MAX = 32,                  /* above every field number of peer.proto's Message body */
 };
 
 struct shard_options {

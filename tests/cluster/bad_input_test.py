@@ -199,7 +199,7 @@ class BadInput(ClusterCase):
         for _ in range(20):
             largest = max(largest, self.memory(self.node) - before)
             time.sleep(0.1)
-        self.assertLess(largest, 300 * MIB, "answers that nobody reads are bounded")
+        self.assertLess(largest, 160 * MIB, "answers that nobody reads are bounded")
         reset(connection)
         # All 600 reads were accepted; with the sanitizers on they keep the shard busy for a while.
         after = self.connect(seconds=30)
