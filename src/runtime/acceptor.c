@@ -48,7 +48,7 @@ struct acceptor {
     pthread_cond_t changed;
     struct inbound *events; /* whose callback has something for the keeper */
     bool accepted, stopping;
-    uint64_t *members;
+    uint64_t *members; /* NULL: not known yet, and nothing is accepted */
     uint32_t member_count;
 
     struct inbound *all; /* the keeper's from here on */
@@ -397,8 +397,10 @@ static void handle_accept(struct acceptor *acceptor)
 static void *keep(void *argument)
 {
     struct acceptor *acceptor = argument;
-    nng_stream_listener_accept(acceptor->listener, acceptor->accept);
     pthread_mutex_lock(&acceptor->lock);
+    while (acceptor->members == NULL && !acceptor->stopping)
+        pthread_cond_wait(&acceptor->changed, &acceptor->lock);
+    if (!acceptor->stopping) nng_stream_listener_accept(acceptor->listener, acceptor->accept);
     while (!acceptor->stopping) {
         struct inbound *inbound = acceptor->events;
         if (inbound != NULL) {
@@ -453,6 +455,7 @@ void acceptor_set_members(struct acceptor *acceptor, const uint64_t *nodes, uint
     free(acceptor->members);
     acceptor->members = copy;
     acceptor->member_count = count;
+    pthread_cond_signal(&acceptor->changed);
     pthread_mutex_unlock(&acceptor->lock);
 }
 

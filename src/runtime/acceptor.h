@@ -41,7 +41,9 @@ struct acceptor;
 enum status acceptor_start(const struct acceptor_options *options, char *why, size_t why_bytes,
                            struct acceptor **out);
 
-/* Who is let in from now on: node ids. Any thread. Links that are open stay. At first nobody is. */
+/* Who is let in from now on: node ids. Any thread. Links that are open stay. Until it is called the first
+ * time nothing is accepted: who connects waits. So the port can be taken before the node is ready for peers.
+ */
 void acceptor_set_members(struct acceptor *acceptor, const uint64_t *nodes, uint32_t count);
 
 /* The TCP port that it listens on; 0 for others. */

@@ -307,10 +307,10 @@ enum status node_runtime_start(const struct node_runtime_options *options, char 
     CHECK(node->slots != NULL && node->mailboxes != NULL);
     why[0] = 0;
     enum status status = directory_lock(node, why);
+    if (status == STATUS_OK) status = mailboxes_open(node, why);
+    if (status == STATUS_OK) status = port_open(node, why); /* lets nobody in before the shards run */
     if (status == STATUS_OK) status = directory_claim(node, why);
     if (status == STATUS_OK) status = stores_open(node, why);
-    if (status == STATUS_OK) status = mailboxes_open(node, why);
-    if (status == STATUS_OK) status = port_open(node, why);
     if (status != STATUS_OK) {
         node_free(node);
         return status;

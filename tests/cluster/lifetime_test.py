@@ -1,10 +1,12 @@
 """What a node's beginning and end mean to its clients and its data (serve_test.py: what they mean to who types the command)."""
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -40,10 +42,10 @@ class Alone(unittest.TestCase):
             file.write("".join(f"{key}: {value}\n" for key, value in lines.items() if value is not None))
         return path
 
-    def serve(self, config):
+    def serve(self, config, before=None):
         log = open(config + ".log", "ab")
         process = subprocess.Popen([PROGRAM, "serve", "--config", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   start_new_session=True)
+                                   start_new_session=True, preexec_fn=before)
         log.close()
         self.started.append(process)
         return process
@@ -101,6 +103,42 @@ class Alone(unittest.TestCase):
             taken.bind((self.host, 7500))
             taken.listen()
             self.assertIn("7500", self.refused("--config", config))
+        self.assertEqual(os.listdir(f"{self.folder}/node"), ["lock"], "nothing of a node's was made")
+
+    def test_too_few_descriptors(self):
+        config = self.config(shards=40, store="{ cache: 64MB, reserve: 0 }")
+        done = subprocess.run([PROGRAM, "serve", "--config", config], capture_output=True, text=True, timeout=60,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400)))
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("descriptors", done.stderr.splitlines()[-1])
+        self.assertEqual(os.listdir(f"{self.folder}/node"), ["lock"], "nothing of a node's was made")
+
+    def test_a_shard_for_each_core_it_may_use(self):
+        cores = sorted(os.sched_getaffinity(0))
+        for use in {1, min(2, len(cores))}:
+            config = self.config(f"auto{use}", shards="auto", pin="true")
+            node = self.serve(config, lambda: os.sched_setaffinity(0, cores[:use]))
+            self.ready(node)
+            with Client(f"tcp://{self.host}:7400") as connection:
+                self.assertEqual(connection.welcome.shards, use)
+            pinned = [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{node.pid}/task")]
+            for core in cores[:use]:
+                self.assertIn({core}, pinned)
+            self.assertIn(set(cores[:use]), pinned, "the libraries' threads are not pinned")
+            self.stop(node)
+
+    def test_log_levels(self):
+        for level, warns, informs in (("error", False, False), ("warn", True, False), ("info", True, True)):
+            config = self.config(level, log=f"{{ level: {level} }}")
+            node = self.serve(config)
+            self.ready(node)
+            with socket.create_connection((self.host, 7400), 30) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                self.assertEqual(stranger.recv(1), b"", "the connection ends")
+            self.stop(node)
+            with open(config + ".log") as file:
+                said = file.read()
+            self.assertEqual((" warn client " in said, " info stopping: SIGTERM" in said), (warns, informs), said)
 
     def test_unwritable_directory(self):
         with open(f"{self.folder}/file", "w") as file:
@@ -172,6 +210,42 @@ class Alone(unittest.TestCase):
                 for answer in connection.call(*(get("users", key) for key in part)):
                     self.assertEqual(answer.status, pb.OK, "what was acknowledged is there")
         self.stop(node)
+
+    def test_sigterm_with_large_values_in_flight(self):
+        node = self.serve(self.config(shards=2))
+        self.ready(node)
+        value = os.urandom(1 << 20)
+
+        def drive(shard, told):
+            with Client(f"tcp://{self.host}:7400", shard=shard, seconds=30) as connection:
+                sent = []
+                try:
+                    for number in range(1000):
+                        operation = put("users", b"%d/%d" % (shard, number), value) if number % 2 == 0 else \
+                            get("users", b"%d/%d" % (shard, number - 1))
+                        sent.append(connection.send([operation], 20000))
+                        if len(sent) == 4:
+                            told.append(connection.receive(sent.pop(0))[0].status)
+                except OSError:
+                    pass  # the node no longer reads
+                try:
+                    while sent:
+                        told.append(connection.receive(sent.pop(0))[0].status)
+                except OSError:
+                    pass
+        told = [[], []]
+        drivers = [threading.Thread(target=drive, args=(index + 1, told[index])) for index in range(2)]
+        for driver in drivers:
+            driver.start()
+        eventually(lambda: all(len(statuses) > 4 for statuses in told), "values go in and out", 30)
+        began = time.monotonic()
+        node.terminate()
+        self.assertEqual(node.wait(STOP_SECONDS + 5), 0)
+        self.assertLess(time.monotonic() - began, STOP_SECONDS)
+        for driver in drivers:
+            driver.join()
+        for statuses in told:
+            self.assertLessEqual(set(statuses), {pb.OK, pb.STOPPING})
 
     def test_acknowledged_survives_sigkill(self):
         node = self.serve(self.config())
