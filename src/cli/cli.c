@@ -129,6 +129,8 @@ int cli_report(const struct cli *cli, const struct dynode_result *result)
         if (!alone) fputs(": ", stderr);
         cli_print_text(stderr, dynode_string(result->message));
     }
+    if (result->status == DYNODE_NO_SUCH_TABLE)
+        fputs(" (\"dynode table list\" shows those there are)", stderr);
     if (result->applied == DYNODE_APPLIED_NO) fputs("; nothing was written", stderr);
     if (result->applied == DYNODE_APPLIED_MAYBE) fputs("; it may have been written, or may be yet", stderr);
     fputc('\n', stderr);

@@ -5,7 +5,7 @@
  * answered, stores are synced and closed; at the latest after STOP_SECONDS, or at a second signal, the
  * process just ends: what was acknowledged is on disk by then anyway
  *
- * Whatever keeps it from starting is one line on stderr and exit status 2, before anything was changed. */
+ * Whatever keeps it from starting is one line on stderr and exit status 2, before any data was changed. */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -43,7 +43,8 @@ static const char help[] =
     "  -h, --help             this text\n\n"
     "When it is ready it prints one line that says where it listens. SIGTERM and SIGINT stop it:\n"
     "it answers what it has taken, syncs, and ends, within 10 seconds. Logs go to stderr.\n\n"
-    "Exit status: 0 stopped, 2 it could not start (one line says why).\n";
+    "Exit status: 0 stopped, 2 it could not start (one line says why), 3 it did not end in time, or a\n"
+    "second signal came: what was acknowledged is on disk all the same.\n";
 
 struct serve {
     const char *config_file, *data;
@@ -124,12 +125,27 @@ fail:
     return STATUS_INVALID;
 }
 
+/* The cache of each shard. The configuration has judged it by its own number of shards, but the data may have
+ * more. */
+static bool divide_cache(const struct config *config, const struct data_dir *dir, uint64_t *shard_cache,
+                         char *why, size_t why_bytes)
+{
+    uint64_t least = config->lsm ? 32 * MB : MB;
+    *shard_cache = config->cache_bytes / dir->shards;
+    if (*shard_cache >= least) return true;
+    snprintf(why, why_bytes, "store.cache: too little for the %u shards of %s: at least %lluMB is needed",
+             dir->shards, config->data, (unsigned long long)(dir->shards * least / MB));
+    return false;
+}
+
 static int check(const struct serve *serve, const struct config *config)
 {
     char why[CONFIG_WHY_BYTES];
     struct data_dir dir;
     struct context_secret secret;
+    uint64_t shard_cache;
     if (data_dir_read(config, &dir, why, sizeof why) != STATUS_OK ||
+        !divide_cache(config, &dir, &shard_cache, why, sizeof why) ||
         birth_read_secret(config, 1, &secret, why, sizeof why) != STATUS_OK) {
         return refuse(why);
     }
@@ -170,12 +186,8 @@ static bool node_start(struct node *node, const struct config *config, char why[
     static_assert((int)NODE_WHY_BYTES >= (int)CONFIG_WHY_BYTES, "one line for all");
     bool peers = config->member_count > 1;
     if (data_dir_read(config, &node->dir, why, NODE_WHY_BYTES) != STATUS_OK) return false;
-    uint64_t shard_cache = config->cache_bytes / node->dir.shards;
-    if (shard_cache < MB || (config->lsm && shard_cache < 32 * MB)) {
-        snprintf(why, NODE_WHY_BYTES, "store.cache: too little for the %u shards of %s", node->dir.shards,
-                 config->data);
-        return false;
-    }
+    uint64_t shard_cache;
+    if (!divide_cache(config, &node->dir, &shard_cache, why, NODE_WHY_BYTES)) return false;
     const struct client_port_options port = {.addresses = config->listen_client,
                                              .address_count = config->listen_client_count,
                                              .shards = node->dir.shards,
