@@ -135,9 +135,14 @@ class ClusterCase(unittest.TestCase):
                 eventually(lambda: not ids & {peer.node for shard in connection.one(client.node_status()).node.shards
                                               for peer in shard.peers if peer.up}, f"{node.name} notices", seconds)
 
-    def memory(self, node):
+    def memory(self, node, what="VmRSS"):
         with open(f"/proc/{node.process.pid}/status") as status:
-            return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+            return next(int(line.split()[1]) << 10 for line in status if line.startswith(what))
+
+    def forget_peak(self, node):
+        """From here on memory(node, "VmHWM") is the most it had since."""
+        with open(f"/proc/{node.process.pid}/clear_refs", "w") as file:
+            file.write("5")
 
 
 def dynode(*arguments, stdin=b"", seconds=30, **environment):
