@@ -118,6 +118,10 @@ typedef void (*bench_last_handler)(void *data, uint64_t id);
 long bench_take_answers(const struct bench_wire *wire, struct bytes input, bench_answer_handler answer,
                         bench_last_handler last, void *data);
 
+/* bench_dial.c: a socket that does not block, and with @hello one that @shard has welcomed. Not NULL: why
+ * not. */
+const char *bench_dial(const char *address, uint32_t shard, bool hello, int *out);
+
 /* bench_worker.c: one thread, its connections and its loop. */
 struct bench_target {
     char address[256];

@@ -1,18 +1,15 @@
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/hash.h"
 #include "cli/bench.h"
-#include "client.pb-c.h"
-#include "client/address.h"
-#include "wire/frame.h"
 
 enum {
     EVENTS_MAX =
@@ -21,7 +18,6 @@ enum {
     QUEUE_MAX = 4096, /* closed loop: drawn and waiting, per group */
     BACKLOG_MAX =
         1 << 20, /* open loop: due and waiting, per group; beyond it the schedule waits, and is kept */
-    CONNECT_MS = 5000,
     OWN_KEY_TRIES_MAX = 100000, /* a table of few records may have none */
 };
 static const uint64_t stall_ns = 15ULL * 1000 * 1000 * 1000;
@@ -120,76 +116,6 @@ static struct entry queue_pop(struct queue *queue)
     return entry;
 }
 
-/* Connecting. */
-
-static bool wait_for(int fd, short events)
-{
-    struct pollfd poll_fd = {.fd = fd, .events = events};
-    return poll(&poll_fd, 1, CONNECT_MS) == 1;
-}
-
-static bool read_exactly(int fd, uint8_t *to, size_t size)
-{
-    while (size > 0) {
-        if (!wait_for(fd, POLLIN)) return false;
-        ssize_t n = recv(fd, to, size, 0);
-        if (n <= 0) return false;
-        to += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-static const char *say_hello(int fd, uint32_t shard)
-{
-    Dynode__Client__ClientHello hello = DYNODE__CLIENT__CLIENT_HELLO__INIT;
-    uint8_t frame[FRAME_HEADER_BYTES + FRAME_HELLO_BYTES_MAX];
-    hello.magic = CLIENT_HELLO_MAGIC;
-    hello.version = CLIENT_PROTOCOL_VERSION;
-    hello.shard = shard;
-    hello.client = "dynode bench";
-    size_t size = dynode__client__client_hello__pack(&hello, frame + FRAME_HEADER_BYTES);
-    frame_header(frame, size);
-    if (send(fd, frame, FRAME_HEADER_BYTES + size, MSG_NOSIGNAL) != (ssize_t)(FRAME_HEADER_BYTES + size))
-        return "the hello could not be sent";
-    if (!read_exactly(fd, frame, FRAME_HEADER_BYTES)) return "no hello came back";
-    size = get_be32(frame);
-    if (size == 0 || size > FRAME_HELLO_BYTES_MAX) return "it does not speak dynode's protocol";
-    if (!read_exactly(fd, frame, size)) return "no hello came back";
-    Dynode__Client__ServerHello *answer = dynode__client__server_hello__unpack(NULL, size, frame);
-    if (answer == NULL) return "its hello does not decode";
-    const char *why = answer->status == DYNODE__CLIENT__STATUS__OK ? NULL : "it refuses the connection";
-    dynode__client__server_hello__free_unpacked(answer, NULL);
-    return why;
-}
-
-static const char *dial(const char *text, uint32_t shard, bool hello, int *out)
-{
-    struct address address;
-    struct address_list list;
-    const char *why;
-    if (!address_parse(text, strlen(text), &address, &why) || !address_resolve(&address, &list, &why))
-        return why;
-    why = "no address";
-    for (size_t i = 0; i < list.count; i++) {
-        int fd = address_connect(&list, i);
-        if (fd < 0) {
-            why = strerror(errno);
-            continue;
-        }
-        int error = ETIMEDOUT;
-        socklen_t size = sizeof(error);
-        if (wait_for(fd, POLLOUT)) getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        why = error != 0 ? strerror(error) : hello ? say_hello(fd, shard) : NULL;
-        if (why == NULL) {
-            *out = fd;
-            return NULL;
-        }
-        close(fd);
-    }
-    return why;
-}
-
 /* Slots. */
 
 static void list_free(struct connection *connection)
@@ -271,7 +197,7 @@ bool bench_worker_connect(struct bench_worker *worker, void **out)
         slots_reset(options, connection);
         const struct bench_target *where = &ring->targets[target];
         const char *why =
-            dial(where->address, where->shard, options->protocol == BENCH_DYNODE, &connection->fd);
+            bench_dial(where->address, where->shard, options->protocol == BENCH_DYNODE, &connection->fd);
         if (why != NULL) {
             connection->fd = -1;
             snprintf(worker->why, sizeof(worker->why), "%.100s: %.100s", where->address, why);

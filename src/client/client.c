@@ -8,8 +8,7 @@
 #include "client/internal.h"
 
 enum {
-    RETRY_MS_MIN = 20,
-    RETRY_MS_MAX = 1000,
+    ROUTE_AGAIN_MS = 20,    /* while the ring is being learnt */
     REFRESH_MS_MIN = 500,   /* between two questions for the ring */
     REFRESH_MS_MAX = 30000, /* a table dropped and made again moves its keys, and no ring version tells */
     SCRATCH_BYTES_MAX = 64 * 1024 * 1024,
@@ -113,119 +112,6 @@ void dynode_close(struct dynode_client *client)
     reply_free(client->topology);
     arena_fini(&client->scratch);
     free(client);
-}
-
-/* The life of an operation. */
-
-void operation_wait(struct dynode_client *client, struct operation *operation, int64_t delay_ms)
-{
-    operation->channel = NULL;
-    operation->request = NULL;
-    operation->not_before_ms = delay_ms == 0 ? 0 : client->now_ms + delay_ms;
-    TAILQ_INSERT_TAIL(&client->waiting, operation, link);
-}
-
-void operation_finish(struct dynode_client *client, struct operation *operation)
-{
-    struct call *call = operation->call;
-    CHECK(!operation->done);
-    operation->done = true;
-    operation->channel = NULL;
-    operation->request = NULL;
-    if (--call->open > 0) return;
-    TAILQ_REMOVE(&client->calls, call, link);
-    TAILQ_INSERT_TAIL(&client->finished, call, link);
-}
-
-/* End what has certainly not been applied. */
-void operation_fail(struct dynode_client *client, struct operation *operation, enum dynode_status status,
-                    const char *message)
-{
-    enum dynode_applied applied = DYNODE_APPLIED_NOTHING_TO_SAY;
-    if (operation->write) applied = status == DYNODE_INTERNAL ? DYNODE_APPLIED_MAYBE : DYNODE_APPLIED_NO;
-    reply_set(operation->call->reply, operation->index, status, applied, message);
-    operation_finish(client, operation);
-}
-
-void operation_lost(struct dynode_client *client, struct operation *operation, bool may_have, const char *why)
-{
-    if (!may_have || !operation->write) {
-        operation->partial = false; /* half an answer is none */
-        operation_wait(client, operation, 0);
-        return;
-    }
-    char message[CLIENT_WHY_BYTES + 400];
-    snprintf(message, sizeof(message), "%s was lost while it had the request: %s",
-             operation->channel->endpoint->address.text, why);
-    reply_clear(operation->call->reply, operation->index);
-    reply_set(operation->call->reply, operation->index, DYNODE_UNAVAILABLE, DYNODE_APPLIED_MAYBE, message);
-    operation_finish(client, operation);
-}
-
-static void mark_tried(struct operation *operation, const struct endpoint *endpoint)
-{
-    if (operation->tried_count < CLIENT_ATTEMPTS_MAX)
-        operation->tried[operation->tried_count++] = endpoint->number;
-}
-
-/* Twice as long each time, between half of that and all of it, so that refused clients do not return
- * together. */
-static int64_t retry_delay_ms(struct dynode_client *client, const struct operation *operation)
-{
-    int64_t delay = RETRY_MS_MIN;
-    for (int i = 1; i < operation->refusals && delay < RETRY_MS_MAX; i++) delay *= 2;
-    return delay / 2 + (int64_t)prng_below(&client->prng, (uint64_t)delay / 2 + 1);
-}
-
-void operation_answered(struct dynode_client *client, struct operation *operation, struct endpoint *endpoint)
-{
-    const struct dynode_result *result = &operation->call->reply->public.results[operation->index];
-    bool again = false;
-    switch (result->status) {
-    case DYNODE_OVERLOADED:
-        again = true;
-        break;
-    case DYNODE_STOPPING:
-        mark_tried(operation, endpoint);
-        endpoint_failed(client, endpoint, "it is stopping");
-        again = true;
-        break;
-    case DYNODE_UNAVAILABLE:
-        mark_tried(operation, endpoint); /* another node may reach more replicas */
-        again = (!operation->write || result->applied == DYNODE_APPLIED_NO) && operation->refusals < 2;
-        break;
-    default:
-        break;
-    }
-    if (!again || operation->refusals >= CLIENT_REFUSALS_MAX) {
-        operation_finish(client, operation);
-        return;
-    }
-    operation->refusals++;
-    operation_wait(client, operation, retry_delay_ms(client, operation));
-}
-
-/* Nobody is left to ask: the last answer of a node, or why none of them could be asked. */
-static void operation_give_up(struct dynode_client *client, struct operation *operation)
-{
-    if (operation->answered) {
-        operation_finish(client, operation);
-        return;
-    }
-    char message[900];
-    size_t size = 0;
-    if (operation->node != 0)
-        size += (size_t)snprintf(message, sizeof(message), "node %016llx is no member, or cannot be reached",
-                                 (unsigned long long)operation->node);
-    else
-        size += (size_t)snprintf(message, sizeof(message), "no node can be reached");
-    for (uint32_t i = 0; i < client->endpoint_count && size < sizeof(message); i++) {
-        const struct endpoint *endpoint = client->endpoints[i];
-        if (endpoint->why[0] == '\0' || endpoint->failures == 0) continue;
-        size += (size_t)snprintf(message + size, sizeof(message) - size, "; %s: %s", endpoint->address.text,
-                                 endpoint->why);
-    }
-    operation_fail(client, operation, DYNODE_UNAVAILABLE, message);
 }
 
 /* The ring. */
@@ -335,7 +221,7 @@ static void route(struct dynode_client *client, struct operation *operation)
         bool wait;
         struct endpoint *endpoint = topology_route(client, operation, &shard, &wait);
         if (wait && client->refreshing) {
-            operation_wait(client, operation, RETRY_MS_MIN);
+            operation_wait(client, operation, ROUTE_AGAIN_MS);
             return;
         }
         if (endpoint == NULL || operation->attempts == CLIENT_ATTEMPTS_MAX) {
@@ -345,7 +231,7 @@ static void route(struct dynode_client *client, struct operation *operation)
         operation->attempts++;
         struct channel *channel = endpoint_channel(client, endpoint, shard);
         if (channel == NULL) {
-            mark_tried(operation, endpoint);
+            operation_tried(operation, endpoint);
             continue;
         }
         operation->channel = channel;
@@ -534,106 +420,4 @@ size_t dynode_poll(struct dynode_client *client, int timeout_ms)
         int64_t left = next - client->now_ms;
         wait_ms = left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
     }
-}
-
-/* Calls that wait. */
-
-struct waiter {
-    struct dynode_reply *reply;
-};
-
-static void wake(void *data, struct dynode_reply *reply)
-{
-    ((struct waiter *)data)->reply = reply;
-}
-
-struct dynode_reply *dynode_batch(struct dynode_client *client, const struct dynode_operation *operations,
-                                  size_t count, uint32_t deadline_ms)
-{
-    struct waiter waiter = {NULL};
-    enum dynode_status status = dynode_submit(client, operations, count, deadline_ms, wake, &waiter);
-    if (status == DYNODE_OK) {
-        while (waiter.reply == NULL) dynode_poll(client, -1);
-        return waiter.reply;
-    }
-    struct reply *reply = reply_new(count);
-    reply->public.status = status;
-    for (size_t i = 0; i < count; i++)
-        reply_set(reply, (uint32_t)i, status, DYNODE_APPLIED_NO,
-                  "too many operations are in flight in this client");
-    return &reply->public;
-}
-
-struct dynode_reply *dynode_call(struct dynode_client *client, const struct dynode_operation *operation,
-                                 uint32_t deadline_ms)
-{
-    return dynode_batch(client, operation, 1, deadline_ms);
-}
-
-struct dynode_reply *dynode_get(struct dynode_client *client, const char *table, struct dynode_bytes key)
-{
-    struct dynode_operation operation = {.kind = DYNODE_GET, .table = table, .key = key};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_put(struct dynode_client *client, const char *table, struct dynode_bytes key,
-                                struct dynode_bytes value, struct dynode_bytes context)
-{
-    struct dynode_operation operation = {
-        .kind = DYNODE_PUT, .table = table, .key = key, .value = value, .context = context};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_delete(struct dynode_client *client, const char *table, struct dynode_bytes key,
-                                   struct dynode_bytes context)
-{
-    struct dynode_operation operation = {
-        .kind = DYNODE_DELETE, .table = table, .key = key, .context = context};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_create_table(struct dynode_client *client, const struct dynode_table *table)
-{
-    struct dynode_operation operation = {
-        .kind = DYNODE_CREATE_TABLE,
-        .table = table->name,
-        .rule = table->rule,
-        .table_n = table->n,
-        .table_r = table->r,
-        .table_w = table->w,
-        .ttl_ms = table->ttl_ms,
-    };
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_drop_table(struct dynode_client *client, const char *name)
-{
-    struct dynode_operation operation = {.kind = DYNODE_DROP_TABLE, .table = name};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_list_tables(struct dynode_client *client)
-{
-    struct dynode_operation operation = {.kind = DYNODE_LIST_TABLES};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_cluster_info(struct dynode_client *client)
-{
-    struct dynode_operation operation = {.kind = DYNODE_CLUSTER_INFO};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_node_status(struct dynode_client *client, uint64_t node)
-{
-    struct dynode_operation operation = {.kind = DYNODE_NODE_STATUS, .node = node};
-    return dynode_call(client, &operation, 0);
-}
-
-struct dynode_reply *dynode_scan(struct dynode_client *client, const char *table, uint64_t node,
-                                 struct dynode_bytes cursor, uint32_t limit)
-{
-    struct dynode_operation operation = {
-        .kind = DYNODE_SCAN, .table = table, .node = node, .cursor = cursor, .limit = limit};
-    return dynode_call(client, &operation, 0);
 }

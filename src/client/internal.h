@@ -211,7 +211,7 @@ void channel_forget(struct operation *operation);
 /* Might the node have the whole frame? */
 bool channel_may_have(const struct operation *operation);
 
-/* client.c: the life of an operation. */
+/* operation.c: the life of an operation. */
 void operation_wait(struct dynode_client *client, struct operation *operation, int64_t delay_ms);
 void operation_finish(struct dynode_client *client, struct operation *operation);
 void operation_fail(struct dynode_client *client, struct operation *operation, enum dynode_status status,
@@ -221,5 +221,11 @@ void operation_lost(struct dynode_client *client, struct operation *operation, b
                     const char *why);
 /* A node has answered; results[index] is complete. */
 void operation_answered(struct dynode_client *client, struct operation *operation, struct endpoint *endpoint);
+/* This node is not to be asked again. */
+void operation_tried(struct operation *operation, const struct endpoint *endpoint);
+/* Nobody is left to ask: the last answer of a node, or why none of them could be asked. */
+void operation_give_up(struct dynode_client *client, struct operation *operation);
+
+/* client.c: calls, and the loop that drives it all. */
 /* A node has named its ring. */
 void client_saw_ring(struct dynode_client *client, uint64_t ring_version);

@@ -1,0 +1,119 @@
+/* The life of an operation between dynode_submit and its result (the drawing in internal.h): when it waits,
+ * whether it may be asked again, and what is said of it in the end. The rule that matters: a write is sent
+ * again only if it has certainly not been applied, because it had not left whole or a node said so. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "client/internal.h"
+
+enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
+
+void operation_wait(struct dynode_client *client, struct operation *operation, int64_t delay_ms)
+{
+    operation->channel = NULL;
+    operation->request = NULL;
+    operation->not_before_ms = delay_ms == 0 ? 0 : client->now_ms + delay_ms;
+    TAILQ_INSERT_TAIL(&client->waiting, operation, link);
+}
+
+void operation_finish(struct dynode_client *client, struct operation *operation)
+{
+    struct call *call = operation->call;
+    CHECK(!operation->done);
+    operation->done = true;
+    operation->channel = NULL;
+    operation->request = NULL;
+    if (--call->open > 0) return;
+    TAILQ_REMOVE(&client->calls, call, link);
+    TAILQ_INSERT_TAIL(&client->finished, call, link);
+}
+
+/* End what has certainly not been applied. */
+void operation_fail(struct dynode_client *client, struct operation *operation, enum dynode_status status,
+                    const char *message)
+{
+    enum dynode_applied applied = DYNODE_APPLIED_NOTHING_TO_SAY;
+    if (operation->write) applied = status == DYNODE_INTERNAL ? DYNODE_APPLIED_MAYBE : DYNODE_APPLIED_NO;
+    reply_set(operation->call->reply, operation->index, status, applied, message);
+    operation_finish(client, operation);
+}
+
+void operation_lost(struct dynode_client *client, struct operation *operation, bool may_have, const char *why)
+{
+    if (!may_have || !operation->write) {
+        operation->partial = false; /* half an answer is none */
+        operation_wait(client, operation, 0);
+        return;
+    }
+    char message[CLIENT_WHY_BYTES + 400];
+    snprintf(message, sizeof(message), "%s was lost while it had the request: %s",
+             operation->channel->endpoint->address.text, why);
+    reply_clear(operation->call->reply, operation->index);
+    reply_set(operation->call->reply, operation->index, DYNODE_UNAVAILABLE, DYNODE_APPLIED_MAYBE, message);
+    operation_finish(client, operation);
+}
+
+void operation_tried(struct operation *operation, const struct endpoint *endpoint)
+{
+    if (operation->tried_count < CLIENT_ATTEMPTS_MAX)
+        operation->tried[operation->tried_count++] = endpoint->number;
+}
+
+/* Twice as long each time, between half of that and all of it, so that refused clients do not return
+ * together. */
+static int64_t retry_delay_ms(struct dynode_client *client, const struct operation *operation)
+{
+    int64_t delay = RETRY_MS_MIN;
+    for (int i = 1; i < operation->refusals && delay < RETRY_MS_MAX; i++) delay *= 2;
+    return delay / 2 + (int64_t)prng_below(&client->prng, (uint64_t)delay / 2 + 1);
+}
+
+void operation_answered(struct dynode_client *client, struct operation *operation, struct endpoint *endpoint)
+{
+    const struct dynode_result *result = &operation->call->reply->public.results[operation->index];
+    bool again = false;
+    switch (result->status) {
+    case DYNODE_OVERLOADED:
+        again = true;
+        break;
+    case DYNODE_STOPPING:
+        operation_tried(operation, endpoint);
+        endpoint_failed(client, endpoint, "it is stopping");
+        again = true;
+        break;
+    case DYNODE_UNAVAILABLE:
+        operation_tried(operation, endpoint); /* another node may reach more replicas */
+        again = (!operation->write || result->applied == DYNODE_APPLIED_NO) && operation->refusals < 2;
+        break;
+    default:
+        break;
+    }
+    if (!again || operation->refusals >= CLIENT_REFUSALS_MAX) {
+        operation_finish(client, operation);
+        return;
+    }
+    operation->refusals++;
+    operation_wait(client, operation, retry_delay_ms(client, operation));
+}
+
+void operation_give_up(struct dynode_client *client, struct operation *operation)
+{
+    if (operation->answered) {
+        operation_finish(client, operation);
+        return;
+    }
+    char message[900];
+    size_t size = 0;
+    if (operation->node != 0)
+        size += (size_t)snprintf(message, sizeof(message), "node %016llx is no member, or cannot be reached",
+                                 (unsigned long long)operation->node);
+    else
+        size += (size_t)snprintf(message, sizeof(message), "no node can be reached");
+    for (uint32_t i = 0; i < client->endpoint_count && size < sizeof(message); i++) {
+        const struct endpoint *endpoint = client->endpoints[i];
+        if (endpoint->why[0] == '\0' || endpoint->failures == 0) continue;
+        size += (size_t)snprintf(message + size, sizeof(message) - size, "; %s: %s", endpoint->address.text,
+                                 endpoint->why);
+    }
+    operation_fail(client, operation, DYNODE_UNAVAILABLE, message);
+}
