@@ -202,7 +202,7 @@ class BadInput(ClusterCase):
         reset(connection)
         # All 600 reads were accepted; with the sanitizers on they keep the shard busy for a while.
         after = self.connect(seconds=30)
-        eventually(lambda: after.one(get("alive", b"alive")).status == pb.OK, "it serves", 30)
+        eventually(lambda: after.one(put("alive", b"alive", b"yes")).status == pb.OK, "it serves", 30)
 
     # Protobuf
 
