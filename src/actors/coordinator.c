@@ -18,6 +18,8 @@ struct coordinator {
 /* A timer's argument: the slot's place and generation, and in the top bit which of its timers. */
 static const uint64_t hedge_bit = 1ULL << 63;
 
+static const char too_much[] = "too many bytes are under way: ask for less at once";
+
 static struct bytes from_pb(ProtobufCBinaryData data)
 {
     return bytes_of(data.data, data.len);
@@ -136,12 +138,13 @@ static void mint(struct turn *turn, struct slot *slot, Dynode__Peer__Mint *messa
 }
 
 /* Keep a Mint beyond this turn, while other homes are read. */
-static void keep_mint(struct slot *slot, const Dynode__Peer__Mint *message)
+static void keep_mint(struct slots *slots, struct slot *slot, const Dynode__Peer__Mint *message)
 {
     buffer_clear(&slot->mint);
     size_t size = dynode__peer__mint__get_packed_size(message);
     dynode__peer__mint__pack(message, buffer_reserve(&slot->mint, size));
     slot->mint.size += size;
+    slots_weigh(slots, slot);
 }
 
 /* Enough homes have told a conditional write what they hold: mint on top of that. */
@@ -214,7 +217,13 @@ static void receive_read_answer(struct coordinator *coordinator, struct turn *tu
     if (slot == NULL || slot->phase != SLOT_READING) return;
     uint32_t home = slot_home_of(slot, mail->from.node);
     if (home == slot->n) return;
+    bool own_is_full = answer->status == STATUS_OVERLOADED && address_is(mail->from, turn->self);
+    if (own_is_full || coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {
+        fall_short(coordinator, turn, slot, STATUS_OVERLOADED, too_much);
+        return;
+    }
     get_core_add(&slot->get, home, answer->status, answer->digest, from_pb(answer->object));
+    slots_weigh(&coordinator->slots, slot);
     step_reading(coordinator, turn, slot);
 }
 
@@ -303,6 +312,7 @@ static void receive_minted(struct coordinator *coordinator, struct turn *turn, c
         slot->phase = SLOT_WRITING;
         buffer_append(&slot->object, encoded.data, encoded.size);
         slot->alone = minted->alone;
+        slots_weigh(&coordinator->slots, slot);
         send_merges(turn, slot, encoded);
         step_writing(coordinator, turn, slot);
         break;
@@ -317,7 +327,7 @@ static void receive_minted(struct coordinator *coordinator, struct turn *turn, c
         uint32_t needed = slot->n - slot->put.w + 1;
         bool again = get_core_got(&slot->get) > 0;
         if (slot->n > 1 && !again) {
-            keep_mint(slot, slot->minting);
+            keep_mint(&coordinator->slots, slot, slot->minting);
             read_first(coordinator, turn, slot, needed < slot->n ? needed : slot->n - 1);
         } else {
             fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
@@ -325,6 +335,9 @@ static void receive_minted(struct coordinator *coordinator, struct turn *turn, c
         }
         break;
     }
+    case STATUS_OVERLOADED:
+        fall_short(coordinator, turn, slot, STATUS_OVERLOADED, too_much);
+        break;
     case STATUS_NO_SPACE:
         fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, "the disk of the coordinating node is full");
         break;
@@ -505,7 +518,7 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
         mint(turn, slot, request);
         return;
     }
-    keep_mint(slot, request);
+    keep_mint(&coordinator->slots, slot, request);
     read_first(coordinator, turn, slot, majority);
 }
 
@@ -535,6 +548,10 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
         send_result(
             turn, mail->from, mail->request,
             result_new(turn->arena, STATUS_INVALID, "r, w or n is above the table's number of replicas"));
+        return;
+    }
+    if (coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {
+        send_result(turn, mail->from, mail->request, result_new(turn->arena, STATUS_OVERLOADED, too_much));
         return;
     }
     struct slot *slot = slots_take(&coordinator->slots);
@@ -630,13 +647,16 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
 static void check(const struct actor *actor)
 {
     const struct coordinator *coordinator = (const struct coordinator *)actor;
+    size_t bytes = 0;
     for (uint32_t i = 0; i < coordinator->slots.count; i++) {
         const struct slot *slot = coordinator->slots.pool[i];
+        bytes += slot->bytes;
         if (slot->phase == SLOT_FREE) continue;
         CHECK(slot->deadline_timer != 0);
         CHECK(slot->n >= 1);
         if (slot->phase == SLOT_WRITING) CHECK(put_core_result(&slot->put) == QUORUM_PENDING);
     }
+    CHECK(bytes == coordinator->slots.bytes);
 }
 
 static void free_coordinator(struct actor *actor)

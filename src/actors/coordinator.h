@@ -20,6 +20,8 @@ enum {
     COORDINATOR_HEDGE_NS = 50 * 1000 * 1000, /* a silent home is given up on and one more asked, for gets */
     COORDINATOR_MARGIN_NS =
         20 * 1000 * 1000, /* it answers so long before the asker's deadline, at most a tenth of it */
+    COORDINATOR_BYTES_MAX = 256 * 1048576, /* of objects that wait for homes: above it new operations are
+                                              OVERLOADED, and so are reads whose answers come */
 };
 
 /* Make it and add it to the shard. */

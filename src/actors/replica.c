@@ -107,6 +107,11 @@ static enum status save(struct turn *turn, const struct held_object *held, struc
                      object_seal(held->store_key, encoded, turn->arena));
 }
 
+static bool is_full(const struct turn *turn)
+{
+    return turn->arena->used_bytes >= REPLICA_TURN_BYTES_MAX;
+}
+
 /* --- Read --- */
 
 static void receive_read(struct replica *replica, struct turn *turn, const struct mail *mail)
@@ -118,6 +123,7 @@ static void receive_read(struct replica *replica, struct turn *turn, const struc
     turn->counters->replica_reads++;
     enum status status = check_place(turn, read->place, read->n);
     if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
+    if (status == STATUS_OK && is_full(turn)) status = STATUS_OVERLOADED;
     if (status == STATUS_OK) status = load_encoded(replica, turn, read->place, &held);
     if (status == STATUS_OK) {
         answer->digest = object_digest(held.encoded);
@@ -269,7 +275,7 @@ static void receive_mint(struct replica *replica, struct turn *turn, const struc
     dynode__peer__minted__init(minted);
     struct bytes encoded = {0};
     bool alone = false;
-    minted->status = mint(replica, turn, message, &encoded, &alone);
+    minted->status = is_full(turn) ? STATUS_OVERLOADED : mint(replica, turn, message, &encoded, &alone);
     minted->object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)encoded.data, .len = encoded.size};
     minted->alone = alone;
     turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_MINTED, minted);

@@ -13,12 +13,18 @@
  * counter. */
 #pragma once
 
+#include <assert.h>
+
 #include "actor/actor.h"
 #include "actor/shard.h"
 
 enum {
-    REPLICA_DIGEST_BYTES = 1024
-}; /* an object above this is answered by digest, where the asker wants that */
+    REPLICA_DIGEST_BYTES = 1024, /* an object above this is answered by digest, where the asker wants that */
+    /* What the operations of one client's frame may take of a turn: it runs to its end within the turn, and a
+     * frame of a few kilobytes can name gigabytes. Reads and mints beyond are refused, STATUS_OVERLOADED. */
+    REPLICA_TURN_BYTES_MAX = 64 * 1048576,
+};
+static_assert((int)REPLICA_TURN_BYTES_MAX > SHARD_TURN_ARENA_BYTES, "other mail begins with room");
 
 /* Make it and add it to the shard. @filled false: it counts for no read (DESIGN.md section 6). */
 void replica_add(struct shard *shard, bool filled, uint32_t vnodes);

@@ -239,6 +239,13 @@ static void start(struct router *router, struct turn *turn, struct request *requ
     default:
         break;
     }
+    if (request->others == OPERATIONS_OTHER_MAX) { /* a few bytes each, and megabytes of answers */
+        add_result(turn, request, index,
+                   result_new(turn->arena, STATUS_INVALID,
+                              "a request has at most 8 operations other than get, put and delete"));
+        return;
+    }
+    request->others++;
     struct task *task = router_task(router, request, TASK_LOCAL, index);
     switch (operation->kind_case) {
     case DYNODE__CLIENT__OPERATION__KIND_SCAN:

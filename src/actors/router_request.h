@@ -17,6 +17,7 @@ struct request {
     struct connection *connection; /* NULL: the client has gone */
     uint64_t id;                   /* the client's */
     uint32_t pending;              /* operations without a result */
+    uint32_t others;               /* of its operations: not get, put or delete */
     struct list tasks;             /* of struct task: those that wait for somebody */
     uint64_t deadline_timer;
     struct buffer results; /* packed fields of a Response, not yet sent */

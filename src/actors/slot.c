@@ -34,6 +34,8 @@ static void keep_small(struct buffer *buffer)
 void slots_give_back(struct slots *slots, struct slot *slot)
 {
     CHECK(slot->phase != SLOT_FREE);
+    slots->bytes -= slot->bytes;
+    slot->bytes = 0;
     slot->phase = SLOT_FREE;
     slot->id = request_id_next(slot->id);
     slot->deadline_timer = slot->hedge_timer = 0;
@@ -42,6 +44,14 @@ void slots_give_back(struct slots *slots, struct slot *slot)
     keep_small(&slot->mint);
     keep_small(&slot->object);
     slots->unused[slots->unused_count++] = (uint32_t)slot->id;
+}
+
+void slots_weigh(struct slots *slots, struct slot *slot)
+{
+    slots->bytes -= slot->bytes;
+    slot->bytes = slot->key.size + slot->mint.size + slot->object.size;
+    for (uint32_t i = 0; i < slot->get.n; i++) slot->bytes += slot->get.answers[i].object.size;
+    slots->bytes += slot->bytes;
 }
 
 struct slot *slots_find(const struct slots *slots, uint64_t id)

@@ -38,6 +38,7 @@ struct slot {
     struct buffer mint;          /* packed, while other homes are read first */
     struct buffer object;        /* encoded, once minted */
     bool alone;                  /* Minted.alone */
+    size_t bytes;                /* of its buffers, as last counted */
 };
 
 struct slots {
@@ -46,11 +47,15 @@ struct slots {
     uint32_t *unused;
     uint32_t unused_count;
     uint32_t generation; /* that new ids begin with: request_id_draw */
+    size_t bytes;        /* of all slots in use */
 };
 
 /* A slot in no phase yet; its buffers are empty. */
 struct slot *slots_take(struct slots *slots);
 void slots_give_back(struct slots *slots, struct slot *slot);
+
+/* Count what the slot's buffers hold now. */
+void slots_weigh(struct slots *slots, struct slot *slot);
 
 /* The slot that is under way with this id, NULL for none. */
 struct slot *slots_find(const struct slots *slots, uint64_t id);

@@ -8,6 +8,7 @@
 
 enum {
     KEY_BYTES_MAX = 1024,
+    OPERATIONS_OTHER_MAX = 8, /* in one request: other than get, put and delete */
     VALUE_BYTES_MAX = 1048576,
     OPERATIONS_MAX = 1024,
     DEADLINE_MS_DEFAULT = 5000,

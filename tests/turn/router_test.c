@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "one_shard.h"
+#include "wire/client_wire.h"
 #include "wire/frame.h"
 
 enum { MIB = 1048576 };
@@ -114,6 +115,97 @@ static void batch_of_operations(void **state)
     assert_int_equal(seen, 0x3f);
     assert_int_equal(lasts, 1);
     one_shard_end(&one);
+}
+
+/* A few bytes may ask for megabytes: of a request only so many operations may be of that kind. */
+static void cheap_to_ask(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    Dynode__Client__ClusterInfo info = DYNODE__CLIENT__CLUSTER_INFO__INIT;
+    Dynode__Client__Operation operation = DYNODE__CLIENT__OPERATION__INIT, *operations[OPERATIONS_MAX];
+    operation.kind_case = DYNODE__CLIENT__OPERATION__KIND_CLUSTER_INFO;
+    operation.cluster_info = &info;
+    for (uint32_t i = 0; i < OPERATIONS_MAX; i++) operations[i] = &operation;
+    one_shard_ask(&one, 1, 1, 1000, operations, OPERATIONS_MAX);
+    assert_int_equal(count_status(&one, STATUS_OK), OPERATIONS_OTHER_MAX);
+    assert_int_equal(count_status(&one, STATUS_INVALID), OPERATIONS_MAX - OPERATIONS_OTHER_MAX);
+    one_shard_end(&one);
+}
+
+static void store_value(struct one_shard *one, const char *table, const char *key, struct bytes value)
+{
+    Dynode__Client__Operation *operation = one_shard_put(one, table, key, value, (struct bytes){0});
+    operation->put->level = DYNODE__CLIENT__LEVEL__ONE;
+    one_shard_ask(one, 1, 1, 1000, &operation, 1);
+    one_shard_sync(one);
+    assert_int_equal(one_shard_result(one)->status, STATUS_OK);
+    one_shard_forget(one);
+}
+
+/* A frame that names a large value hundreds of times: what does not fit into its turn was not done, and says
+ * so; everything is answered, and smaller requests are served as before. */
+static void more_than_a_turn_holds(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint8_t *large = calloc(1, MIB);
+    one_shard_begin(&one, (struct one_shard_options){0});
+    store_value(&one, "t", "k", bytes_of(large, MIB));
+    Dynode__Client__Operation *operations[200];
+    for (uint32_t i = 0; i < 200; i++) operations[i] = one_shard_get(&one, "t", "k", 1);
+    one_shard_ask(&one, 1, 2, 1000, operations, 200);
+    uint32_t ok = count_status(&one, STATUS_OK);
+    assert_in_range(ok, 16, 64);
+    assert_int_equal(count_status(&one, STATUS_OVERLOADED), 200 - ok);
+    assert_int_equal(node_in_flight(one.shard), 0);
+    one_shard_forget(&one);
+    for (uint32_t i = 0; i < 60; i++)
+        operations[i] = one_shard_put(&one, "t", "k", bytes_str("small"), (struct bytes){0});
+    one_shard_ask(&one, 1, 3, 1000, operations, 60); /* each reads and writes a megabyte */
+    one_shard_pass_ms(&one, 1000);                   /* the others wait for B and C */
+    assert_in_range(count_status(&one, STATUS_OVERLOADED), 1, 59);
+    assert_int_equal(count_status(&one, STATUS_OVERLOADED) + count_status(&one, STATUS_TIMEOUT), 60);
+    for (uint32_t i = 0; i < one.answer_count; i++)
+        for (size_t r = 0; r < one.answers[i].response->n_results; r++) {
+            const Dynode__Client__Result *result = one.answers[i].response->results[r];
+            if (result->status == DYNODE__CLIENT__STATUS__OVERLOADED)
+                assert_int_equal(result->applied, DYNODE__CLIENT__APPLIED__NO);
+        }
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 4, 1000, (Dynode__Client__Operation *[]){one_shard_get(&one, "t", "k", 1)}, 1);
+    assert_int_equal(count_status(&one, STATUS_OK), 1);
+    one_shard_end(&one);
+    free(large);
+}
+
+/* Objects that wait for silent homes are bounded in bytes, not only in number. */
+static void bytes_that_wait(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint8_t *large = calloc(1, MIB);
+    one_shard_begin(&one, (struct one_shard_options){0});
+    uint32_t sent = 0;
+    for (; sent < 400 && one.answer_count == 0; sent++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%u", sent);
+        put_alone(&one, 1, sent + 1, key, bytes_of(large, MIB));
+        one.sent_count = 0;
+        arena_reset(&one.arena);
+    }
+    assert_in_range(sent, 250, 260);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OVERLOADED);
+    one_shard_forget(&one);
+    one_shard_pass_ms(&one, 1000);
+    one_shard_forget(&one);
+    put_alone(&one, 1, 1, "k", bytes_of(large, MIB));
+    one_shard_pass_ms(&one, 1000);
+    assert_int_equal(one.answer_count, 1);
+    assert_int_equal(count_status(&one, STATUS_OVERLOADED), 0);
+    one_shard_end(&one);
+    free(large);
 }
 
 /* Siblings above a frame come in parts, each a frame of its own; the context comes with the last. */
@@ -348,11 +440,19 @@ static void shards_of_a_node(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(overloaded_shard), cmocka_unit_test(overloaded_connection),
-        cmocka_unit_test(stopping),         cmocka_unit_test(batch_of_operations),
-        cmocka_unit_test(answer_in_parts),  cmocka_unit_test(frames_that_are_no_requests),
-        cmocka_unit_test(client_goes),      cmocka_unit_test(forwarded_put),
-        cmocka_unit_test(strange_results),  cmocka_unit_test(shards_of_a_node),
+        cmocka_unit_test(overloaded_shard),
+        cmocka_unit_test(overloaded_connection),
+        cmocka_unit_test(stopping),
+        cmocka_unit_test(batch_of_operations),
+        cmocka_unit_test(cheap_to_ask),
+        cmocka_unit_test(more_than_a_turn_holds),
+        cmocka_unit_test(bytes_that_wait),
+        cmocka_unit_test(answer_in_parts),
+        cmocka_unit_test(frames_that_are_no_requests),
+        cmocka_unit_test(client_goes),
+        cmocka_unit_test(forwarded_put),
+        cmocka_unit_test(strange_results),
+        cmocka_unit_test(shards_of_a_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
