@@ -138,26 +138,40 @@ static enum status directory_claim(struct node_runtime *node, char why[NODE_WHY_
 
 /* --- stores --- */
 
-/* Open one shard's store and see whose it is. One that is broken makes room for an empty one, @fresh then. */
-static enum status store_open(struct node_runtime *node, uint32_t index, bool fresh, char why[NODE_WHY_BYTES])
+/* Whose store is it, and can what the node needs of it be read? */
+static enum status store_know(struct node_runtime *node, uint32_t index, bool fresh, char why[NODE_WHY_BYTES])
 {
     struct slot *slot = &node->slots[index];
-    struct store_wt_options options = node->options.store;
-    options.path = slot->path;
     struct identity have;
+    /* One that says nothing of itself counts only if the directory is new as well. Later it is what a crash
+     * left of a replacement: as empty as that, whatever it calls itself. */
     const struct identity want = {.cluster = node->cluster.id,
                                   .node = node->options.self.id,
                                   .shard = index,
                                   .shards = node->shards,
                                   .vnodes = node->cluster.vnodes,
-                                  .filled = !fresh};
+                                  .filled = !fresh && !node->record.complete};
+    enum status status = identity_claim(slot->store, &want, why, NODE_WHY_BYTES, &have);
+    if (status != STATUS_OK) return status;
+    slot->filled = have.filled;
+    if (index != CLUSTER_OWNER_SHARD) return STATUS_OK;
+    status = cluster_load(slot->store, &node->cluster);
+    if (status != STATUS_OK)
+        snprintf(why, NODE_WHY_BYTES, "the cluster state in %s can't be used: %s", slot->path,
+                 status_text(status));
+    return status;
+}
+
+/* Open one shard's store. One that is broken makes room for an empty one, @fresh then. */
+static enum status store_open(struct node_runtime *node, uint32_t index, bool fresh, char why[NODE_WHY_BYTES])
+{
+    struct slot *slot = &node->slots[index];
+    struct store_wt_options options = node->options.store;
+    options.path = slot->path;
     enum status status = store_wt_open(&options, why, NODE_WHY_BYTES, &slot->store);
     if (status == STATUS_OK) {
-        status = identity_claim(slot->store, &want, why, NODE_WHY_BYTES, &have);
-        if (status == STATUS_OK) {
-            slot->filled = have.filled;
-            return STATUS_OK;
-        }
+        status = store_know(node, index, fresh, why);
+        if (status == STATUS_OK) return STATUS_OK;
         store_close(slot->store);
         slot->store = NULL;
     }
@@ -191,12 +205,6 @@ static enum status stores_open(struct node_runtime *node, char why[NODE_WHY_BYTE
         why[0] = 0;
         enum status status = store_open(node, i, lost, why);
         if (status != STATUS_OK) return status;
-    }
-    enum status status = cluster_load(node->slots[CLUSTER_OWNER_SHARD].store, &node->cluster);
-    if (status != STATUS_OK) {
-        snprintf(why, NODE_WHY_BYTES, "the cluster state in %s can't be used: %s",
-                 node->slots[CLUSTER_OWNER_SHARD].path, status_text(status));
-        return STATUS_INVALID;
     }
     if (node->record.complete) return STATUS_OK;
     node->record.complete = true;

@@ -192,6 +192,40 @@ static void a_broken_store_at_the_start(void **state)
     assert_true(refused > 0);
     assert_true(fixture_stop(&fixture));
 
+    /* One that a crash left before it could say whose it is does not count either, even though it opens. */
+    snprintf(pattern, sizeof(pattern), "mv %s/shard-001 %s/half-made && mkdir %s/shard-001", fixture.data,
+             fixture.data, fixture.data);
+    assert_int_equal(system(pattern), 0);
+    fixture_start(&fixture);
+    uint32_t not_found = 0;
+    refused = 0;
+    for (uint64_t key = 0; key < 40; key++) {
+        enum status status = fixture_get(&fixture, 0, "things", key, value_of(bytes, 1, key));
+        not_found += status == STATUS_NOT_FOUND;
+        refused += status == STATUS_UNAVAILABLE;
+    }
+    assert_int_equal(not_found, 0);
+    assert_true(refused > 0);
+    assert_true(fixture_stop(&fixture));
+
+    /* One whose cluster state cannot be read is broken like any other: the node starts, with the state it is
+     * told. */
+    struct store_wt_options options = fixture.options.store;
+    char path[512], why[NODE_WHY_BYTES];
+    struct store *store;
+    snprintf(path, sizeof(path), "%s/shard-000", fixture.data);
+    options.path = path;
+    assert_int_equal(store_wt_open(&options, why, sizeof(why), &store), STATUS_OK);
+    assert_int_equal(store_put(store, STORE_META, bytes_str("cluster"), bytes_str("\xff is no state")),
+                     STATUS_OK);
+    assert_int_equal(store_commit(store), STATUS_OK);
+    assert_int_equal(store_sync(store), STATUS_OK);
+    store_close(store);
+    fixture_start(&fixture);
+    snprintf(pattern, sizeof(pattern), "%s/shard-000.broken-*", fixture.data);
+    assert_true(is_there(pattern));
+    assert_true(fixture_stop(&fixture));
+
     /* One that is gone altogether does not count either. */
     snprintf(pattern, sizeof(pattern), "mv %s/shard-000 %s/elsewhere", fixture.data, fixture.data);
     assert_int_equal(system(pattern), 0);
