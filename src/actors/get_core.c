@@ -75,6 +75,7 @@ void get_core_add(struct get_core *core, uint32_t home, enum status status, uint
     CHECK(home < core->n);
     struct get_answer *answer = &core->answers[home];
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        answer->damaged = status == STATUS_CORRUPT;
         get_core_fail(core, home);
         return;
     }
@@ -162,9 +163,11 @@ enum status get_core_merge(struct get_core *core, enum table_rule rule, struct a
         digest = object_digest(*encoded);
     }
     *stale = 0;
-    for (uint32_t i = 0; i < core->n; i++)
-        if (core->answers[i].answered && core->answers[i].digest != digest) *stale |= 1U << i;
     if (digest == 0) return STATUS_NOT_FOUND;
+    for (uint32_t i = 0; i < core->n; i++) {
+        const struct get_answer *answer = &core->answers[i];
+        if (answer->answered ? answer->digest != digest : answer->damaged) *stale |= 1U << i;
+    }
     *out = merged;
     return STATUS_OK;
 }

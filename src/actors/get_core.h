@@ -13,6 +13,7 @@
 
 struct get_answer {
     bool asked, answered, failed;
+    bool damaged;    /* it failed because its copy is unreadable: what R others agree on replaces it */
     bool whole;      /* the object is here, or there is none (digest 0) */
     uint64_t digest; /* 0: the home holds nothing */
     struct buffer object;
@@ -58,7 +59,7 @@ uint32_t get_core_fetch(struct get_core *core);
 uint32_t get_core_got(const struct get_core *core);
 
 /* Merge what was answered, in @arena. *stale: the homes, as bits, that answered with something else than the
- * result. STATUS_NOT_FOUND  No home holds anything. STATUS_CORRUPT    An answer does not decode (its home is
+ * result, or hold it unreadably. STATUS_NOT_FOUND  No home holds anything. STATUS_CORRUPT    An answer does not decode (its home is
  * marked failed: look at the result again). */
 enum status get_core_merge(struct get_core *core, enum table_rule rule, struct arena *arena,
                            struct object *out, struct bytes *encoded, uint32_t *stale);

@@ -213,6 +213,9 @@ static void damaged_copies(void **state)
     answer_read(&one, others[0], request, STATUS_OK, object, false);
     answer_read(&one, others[1], request, STATUS_OK, object, false);
     assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    struct object stored;
+    assert_int_equal(one_shard_stored(&one, "t", "k", &stored), STATUS_OK);
+    assert_int_equal(stored.count, 1);
     /* A second unreadable copy: too few are left, and that is known at once. */
     one_shard_forget(&one);
     one_shard_damage(&one, "t", "k");
