@@ -21,6 +21,7 @@ static bool is_wanted(struct page *page, struct bytes key, struct bytes value, s
     struct bytes encoded;
     struct object object;
     if (!store_key_decode(key, place) || place->tag != scan->tag) return false;
+    if (place->vnode != ring_vnode(turn->ring, place->hash)) return false; /* no key of ours: it has rotted */
     if (scan->primary_only && ring_preference_list(turn->ring, place->vnode)[0] != turn->self.node)
         return false;
     arena_reset(&page->scratch);
