@@ -78,8 +78,8 @@ void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__P
 void turn_send_durable(struct turn *turn, struct address to, uint64_t request,
                        Dynode__Peer__Message__BodyCase kind, const void *body);
 
-/* Answer a client: @response is packed at once and leaves when the turn ends. */
-void turn_answer(struct turn *turn, uint64_t connection, const Dynode__Client__Response *response);
+/* Answer a client: @response, a packed Response, is copied and leaves when the turn ends. */
+void turn_answer(struct turn *turn, uint64_t connection, struct bytes response);
 
 /* End a client's connection, after what was answered before. @why goes to the log (static memory). */
 void turn_hang_up(struct turn *turn, uint64_t connection, const char *why);
@@ -89,9 +89,6 @@ uint64_t turn_arm(struct turn *turn, struct actor *actor, uint64_t at_ns, uint64
 
 /* Take a timer back. A timer that has fired, or 0, is ignored. */
 void turn_disarm(struct turn *turn, uint64_t timer);
-
-/* Answer a client with a Response already packed: the same, for answers put together piece by piece. */
-void turn_answer_packed(struct turn *turn, uint64_t connection, struct bytes response);
 
 /* Judge all peers at this turn's time; those that changed are told to every actor (peer_changed). */
 void turn_judge_peers(struct turn *turn);

@@ -1,11 +1,12 @@
 /* Shard: one core's actors, mail, timers and store, and the turn that runs them. It knows no concrete actor,
  * no thread, no clock: a host calls it (runtime/ with a thread, sim/world with an event heap).
  *
- *      shard_deliver, shard_client_frame, shard_link_changed ...    what has arrived
- *      shard_turn                                                   due timers, up to SHARD_TURN_MESSAGES of
- * mail; commit outbox_... , answers_...                                     what may leave at once: take it
- * now (sync the store, here or on a flusher's thread) shard_durable(turn) releases what waited for that turn
- *      outbox_... , answers_...
+ *      shard_deliver, shard_client_frame ...  what has arrived
+ *      shard_turn                             due timers, then mail; then the commit
+ *      outbox_take, the answers               what may leave at once: take it now
+ *      (sync the store, here or on a flusher's thread)
+ *      shard_durable(turn)                    releases what waited for that turn
+ *      outbox_take, the answers
  *
  * A turn ends at SHARD_TURN_MESSAGES, SHARD_TURN_WRITE_BYTES or SHARD_TURN_ARENA_BYTES. If its commit fails
  * the shard is broken: nothing of that turn leaves, and the host frees it and starts anew as after a crash.

@@ -80,19 +80,7 @@ static void add_answer(struct outbox *outbox, uint64_t connection, size_t size, 
                                                               .hang_up = hang_up};
 }
 
-void turn_answer(struct turn *turn, uint64_t connection, const Dynode__Client__Response *response)
-{
-    struct outbox *outbox = &turn->shard->outbox;
-    size_t length = dynode__client__response__get_packed_size(response);
-    CHECK(length <= FRAME_CLIENT_BYTES_MAX);
-    uint8_t *to = buffer_reserve(&outbox->answer_bytes, FRAME_HEADER_BYTES + length);
-    frame_header(to, length);
-    dynode__client__response__pack(response, to + FRAME_HEADER_BYTES);
-    outbox->answer_bytes.size += FRAME_HEADER_BYTES + length;
-    add_answer(outbox, connection, FRAME_HEADER_BYTES + length, NULL);
-}
-
-void turn_answer_packed(struct turn *turn, uint64_t connection, struct bytes response)
+void turn_answer(struct turn *turn, uint64_t connection, struct bytes response)
 {
     struct outbox *outbox = &turn->shard->outbox;
     CHECK(response.size <= FRAME_CLIENT_BYTES_MAX);

@@ -5,9 +5,8 @@
  *      get:    ask R homes, own first --> R answers, merged --> answer; stale homes get the merged object
  *                 | silent for COORDINATOR_HEDGE_NS, or failed: ask the next
  *
- *      put:    [precondition: read a majority of the homes] --> Mint on the own replica --> Merge to all
- * other homes
- *              --> W durable votes: answer
+ *      put:    [precondition: read a majority of the homes] --> Mint on the own replica
+ *                 --> Merge to all other homes --> W durable votes: answer
  *
  * Whether too many have failed is known at once from who can be reached, and at the deadline otherwise: never
  * a hang. A write that was refused before the mint was certainly not applied; after it, it may be. */

@@ -43,7 +43,7 @@ static void flush(struct turn *turn, struct request *request, bool last)
     size_t size = dynode__client__response__get_packed_size(&head);
     dynode__client__response__pack(&head, buffer_reserve(&request->results, size));
     request->results.size += size;
-    turn_answer_packed(turn, request->connection->id, buffer_bytes(&request->results));
+    turn_answer(turn, request->connection->id, buffer_bytes(&request->results));
     buffer_clear(&request->results);
 }
 

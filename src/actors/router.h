@@ -1,11 +1,14 @@
 /* Router: the actor for clients: requests in, answers out.
  *
- *      frame --> Request --> admission --> each operation to its coordinator:
- *          get                    the key's shard of this node, home or not
- *          put, delete            the key's shard of this node if it is a home; else, once, of the first
- * reachable home with a precondition    the first reachable home in the order of the preference list table
- * operations       the owner of the cluster state;   scan, status: this node's shards Coordinated --> Result
- * --> Response, in one frame or several
+ *      frame --> Request --> admission --> each operation to its coordinator
+ *      client <-- Response, in one frame or several <-- Result <-- Coordinated
+ *
+ *      get                  the key's shard of this node, home or not
+ *      put, delete          the key's shard of this node if it is a home;
+ *                           else, once, that of the first reachable home
+ *      with a precondition  that of the first reachable home in preference order
+ *      create, alter, drop  the owner of the cluster state
+ *      scan, status         this node's shards
  *
  * A get that is forwarded to a shard of this node can't be lost. A write that was sent to another node is
  * never sent again: when its link is lost the outcome is unknown, and the answer says so. Deadlines are kept

@@ -36,7 +36,6 @@ void router_scan(struct router *router, struct turn *turn, struct task *task,
     Dynode__Peer__ScanShard *message = ARENA_NEW(turn->arena, Dynode__Peer__ScanShard);
     dynode__peer__scan_shard__init(message);
     message->tag = table->tag;
-    message->n = table->n;
     message->limit = scan->limit == 0 ? SCAN_LIMIT_DEFAULT : scan->limit;
     message->count_only = scan->count_only;
     message->primary_only = scan->primary_only;

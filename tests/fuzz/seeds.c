@@ -342,7 +342,6 @@ static void replica_seeds(void)
     Dynode__Peer__ScanShard *scan = ARENA_NEW(&arena, Dynode__Peer__ScanShard);
     dynode__peer__scan_shard__init(scan);
     scan->tag = table_tag("s", 1);
-    scan->n = 3;
     scan->limit = 2;
     peer(&merges, 0, 4, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD, scan);
     client(&merges, 0, REQUEST(9, 0, get_of("s", "k")));
