@@ -341,6 +341,10 @@ static void receive_minted(struct coordinator *coordinator, struct turn *turn, c
     case STATUS_NO_SPACE:
         fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, "the disk of the coordinating node is full");
         break;
+    case STATUS_TOO_LARGE:
+        fall_short(coordinator, turn, slot, STATUS_TOO_LARGE,
+                   "what is stored under the key, with its context, would be larger than a node keeps");
+        break;
     default:
         fall_short(coordinator, turn, slot, STATUS_INTERNAL, NULL);
     }

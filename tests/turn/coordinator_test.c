@@ -317,6 +317,28 @@ static void delete_on_an_unfilled_copy(void **state)
     one_shard_end(&one);
 }
 
+/* A context that is full: the client is told what is wrong, and that nothing was written. */
+static void full_context(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    struct object object = {
+        .context = {.entries = ARENA_ARRAY(&one.arena, struct dot, VV_ENTRIES_MAX), .count = VV_ENTRIES_MAX}};
+    for (uint32_t i = 0; i < VV_ENTRIES_MAX; i++)
+        object.context.entries[i] = (struct dot){.clock = i + 1, .counter = 1};
+    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
+    merge.place = one_shard_place(&one, "t", "k");
+    merge.object = pb(object_encode(&object, &one.arena));
+    merge.n = 3;
+    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+    ask_put(&one, "k", "x");
+    assert_int_equal(one_shard_result(&one)->status, STATUS_TOO_LARGE);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    assert_null(one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 0));
+    one_shard_end(&one);
+}
+
 static void precondition_takes_all_homes(void **state)
 {
     (void)state;
@@ -409,6 +431,7 @@ int main(void)
         cmocka_unit_test(precondition_without_our_copy),
         cmocka_unit_test(delete_on_an_unfilled_copy),
         cmocka_unit_test(precondition_takes_all_homes),
+        cmocka_unit_test(full_context),
         cmocka_unit_test(minted_by_a_peer),
         cmocka_unit_test(unreachable_is_known_at_once),
     };
