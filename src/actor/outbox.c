@@ -45,13 +45,14 @@ bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct byt
 }
 
 /* The size of the longest run of whole messages, from the batch's start, that is at most @bytes_max; at least
- * one. */
-static size_t cut(const struct buffer *batch, size_t bytes_max)
+ * one. *head: what is in front of the first. */
+static size_t cut(const struct buffer *batch, size_t bytes_max, size_t *head)
 {
     uint64_t node;
     uint32_t shard;
     struct bytes rest, message;
     CHECK(batch_open(buffer_bytes(batch), &node, &shard, &rest) == STATUS_OK);
+    *head = batch->size - rest.size;
     CHECK(batch_next(&rest, &message) == STATUS_OK);
     size_t size = batch->size - rest.size;
     while (batch_next(&rest, &message) == STATUS_OK && batch->size - rest.size <= bytes_max)
@@ -65,16 +66,15 @@ bool outbox_take(struct outbox *outbox, uint32_t index, size_t bytes_max, struct
     CHECK(batch->size == 0);
     struct buffer *from = &outbox->queues[index].batch;
     if (from->size == 0) return false;
-    struct buffer taken = *from;
-    *from = *batch;
-    *batch = taken;
-    if (taken.size > bytes_max) {
-        size_t size = cut(batch, bytes_max);
-        if (size < taken.size) {
-            batch_begin(from, outbox->self_node, outbox->self_shard);
-            buffer_append(from, taken.data + size, taken.size - size);
-            batch->size = size;
-        }
+    size_t head = 0, size = from->size > bytes_max ? cut(from, bytes_max, &head) : from->size;
+    if (size < from->size) { /* the rest may be large, and is cut many times: it stays in its memory */
+        buffer_append(batch, from->data, size);
+        memmove(from->data + head, from->data + size, from->size - size);
+        from->size -= size - head;
+    } else {
+        struct buffer taken = *from;
+        *from = *batch;
+        *batch = taken;
     }
     return true;
 }

@@ -39,7 +39,7 @@ struct outbox {
 
 /* Hosts: take a queue's batch: swapped with *batch, which must be empty (its memory is reused). False if
  * there is none. A batch longer than @bytes_max is cut between messages and the rest stays (each message is
- * below FRAME_PEER_BYTES_MAX). */
+ * below FRAME_PEER_BYTES_MAX); then the part is copied. */
 bool outbox_take(struct outbox *outbox, uint32_t queue, size_t bytes_max, struct buffer *batch);
 
 /* Hosts: forget the answers once they have been handed on. */

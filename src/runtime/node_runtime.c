@@ -83,7 +83,12 @@ static enum status directory_lock(struct node_runtime *node, char why[NODE_WHY_B
 {
     const char *data = node->options.data;
     char path[PATH_BYTES];
-    if (mkdir(data, 0700) != 0 && errno != EEXIST) {
+    if (mkdir(data, 0700) == 0) { /* an acknowledged write is lost with its directory's entry, too */
+        snprintf(path, sizeof(path), "%s/..", data);
+        int up = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (up >= 0) fsync(up);
+        if (up >= 0) close(up);
+    } else if (errno != EEXIST) {
         snprintf(why, NODE_WHY_BYTES, "data directory %s can't be made: %s", data, strerror(errno));
         return STATUS_INVALID;
     }
