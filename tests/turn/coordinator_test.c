@@ -317,6 +317,42 @@ static void delete_on_an_unfilled_copy(void **state)
     one_shard_end(&one);
 }
 
+/* How many must have it: a named level, a number, the table's; of as many homes as the request uses. */
+static void levels(void **state)
+{
+    (void)state;
+    static const struct {
+        Dynode__Client__Level level;
+        uint32_t number, n, needed;
+    } rows[] = {
+        {DYNODE__CLIENT__LEVEL__TABLE, 0, 0, 2},  {DYNODE__CLIENT__LEVEL__TABLE, 3, 0, 3},
+        {DYNODE__CLIENT__LEVEL__QUORUM, 0, 0, 2}, {DYNODE__CLIENT__LEVEL__ALL, 0, 0, 3},
+        {DYNODE__CLIENT__LEVEL__QUORUM, 0, 2, 2}, {DYNODE__CLIENT__LEVEL__ALL, 0, 2, 2},
+        {DYNODE__CLIENT__LEVEL__TABLE, 3, 2, 0}, /* 0: INVALID */
+        {DYNODE__CLIENT__LEVEL__TABLE, 0, 4, 0},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct one_shard one;
+        one_shard_begin(&one, (struct one_shard_options){0});
+        Dynode__Client__Operation *put = one_shard_put(&one, "t", "k", bytes_str("x"), (struct bytes){0});
+        Dynode__Client__Operation *get = one_shard_get(&one, "t", "other", rows[i].number);
+        put->put->level = get->get->level = rows[i].level;
+        put->put->w = rows[i].number;
+        put->put->n = get->get->n = rows[i].n;
+        one_shard_ask(&one, 1, 1, 900, (Dynode__Client__Operation *[]){put, get}, 2);
+        one_shard_pass_ms(&one, 900); /* nobody else answers */
+        uint32_t results = 0;
+        for (uint32_t a = 0; a < one.answer_count; a++)
+            for (size_t r = 0; r < one.answers[a].response->n_results; r++, results++) {
+                const Dynode__Client__Result *result = one.answers[a].response->results[r];
+                assert_int_equal((int)result->status, rows[i].needed == 0 ? STATUS_INVALID : STATUS_TIMEOUT);
+                assert_int_equal(result->needed, rows[i].needed);
+            }
+        assert_int_equal(results, 2);
+        one_shard_end(&one);
+    }
+}
+
 /* A context that is full: the client is told what is wrong, and that nothing was written. */
 static void full_context(void **state)
 {
@@ -432,6 +468,7 @@ int main(void)
         cmocka_unit_test(delete_on_an_unfilled_copy),
         cmocka_unit_test(precondition_takes_all_homes),
         cmocka_unit_test(full_context),
+        cmocka_unit_test(levels),
         cmocka_unit_test(minted_by_a_peer),
         cmocka_unit_test(unreachable_is_known_at_once),
     };

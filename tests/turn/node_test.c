@@ -78,6 +78,58 @@ static void pages(void **state)
     one_shard_end(&one);
 }
 
+static uint64_t expires_ms(struct one_shard *one, const char *key, uint64_t ttl_ms, bool for_ever)
+{
+    Dynode__Client__Operation *operation = one_shard_put(one, "t", key, (struct bytes){0}, (struct bytes){0});
+    struct object object;
+    operation->put->w = 1;
+    operation->put->ttl_ms = ttl_ms;
+    operation->put->for_ever = for_ever;
+    one_shard_forget(one);
+    one_shard_ask(one, 1, 1, 1000, &operation, 1);
+    one_shard_sync(one);
+    assert_int_equal(one_shard_result(one)->status, STATUS_OK);
+    assert_int_equal(one_shard_stored(one, "t", key, &object), STATUS_OK);
+    assert_int_equal(object.count, 1);
+    return object.siblings[0].expires_ms;
+}
+
+/* A put's own time to live, the table's, or none; what has expired is absent, also from a scan. The values
+ * are empty, and yet there. */
+static void time_to_live(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    assert_true(expires_ms(&one, "before", 0, false) == 0);
+    Dynode__Client__AlterTable alter = DYNODE__CLIENT__ALTER_TABLE__INIT;
+    Dynode__Client__Operation operation = DYNODE__CLIENT__OPERATION__INIT;
+    alter.name = "t";
+    alter.ttl_ms = 50;
+    operation.kind_case = DYNODE__CLIENT__OPERATION__KIND_ALTER_TABLE;
+    operation.alter_table = &alter;
+    one_shard_ask(&one, 1, 1, 1000, (Dynode__Client__Operation *[]){&operation}, 1);
+    assert_true(expires_ms(&one, "table's", 0, false) == one.wall_ms + 50);
+    assert_true(expires_ms(&one, "own", 70, false) == one.wall_ms + 70);
+    assert_true(expires_ms(&one, "never", 0, true) == 0);
+    static const struct {
+        uint64_t pass_ms, count;
+    } rows[] = {{0, 4}, {49, 4}, {1, 3}, {19, 3}, {1, 2}, {100, 2}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        one_shard_pass_ms(&one, rows[i].pass_ms);
+        assert_int_equal(scan(&one, (struct bytes){0}, 10, false, false)->scan->n_keys, rows[i].count);
+    }
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 1, 100, (Dynode__Client__Operation *[]){one_shard_get(&one, "t", "own", 1)}, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
+    assert_true(one_shard_result(&one)->context.len > 0);
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 1, 100, (Dynode__Client__Operation *[]){one_shard_get(&one, "t", "never", 1)}, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    assert_int_equal(one_shard_result(&one)->siblings[0]->value.len, 0);
+    one_shard_end(&one);
+}
+
 static void identity(void **state)
 {
     (void)state;
@@ -157,7 +209,7 @@ static void change_of_tables(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(pages), cmocka_unit_test(identity),
-                                       cmocka_unit_test(change_of_tables)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(pages), cmocka_unit_test(time_to_live),
+                                       cmocka_unit_test(identity), cmocka_unit_test(change_of_tables)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
