@@ -4,6 +4,7 @@
 
 #include "actors/result.h"
 #include "actors/slot.h"
+#include "actors/wish.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/object_wire.h"
@@ -366,45 +367,6 @@ static void receive_merged(struct coordinator *coordinator, struct turn *turn, c
 
 /* --- a new operation --- */
 
-/* What get, put and delete have in common. */
-struct wish {
-    const char *table;
-    struct bytes key;
-    uint32_t number; /* r or w */
-    Dynode__Client__Level level;
-    uint32_t n;
-};
-
-static struct wish wish_of(const Dynode__Client__Operation *operation)
-{
-    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_GET) {
-        const Dynode__Client__Get *get = operation->get;
-        return (struct wish){get->table, from_pb(get->key), get->r, get->level, get->n};
-    }
-    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_PUT) {
-        const Dynode__Client__Put *put = operation->put;
-        return (struct wish){put->table, from_pb(put->key), put->w, put->level, put->n};
-    }
-    const Dynode__Client__Delete *delete = operation->delete_;
-    return (struct wish){delete->table, from_pb(delete->key), delete->w, delete->level, delete->n};
-}
-
-/* How many must answer: a named level, the request's number, or the table's; 0 if out of range. */
-static uint32_t quorum_size(const struct wish *wish, uint32_t table_number, uint32_t n)
-{
-    switch (wish->level) {
-    case DYNODE__CLIENT__LEVEL__ONE:
-        return 1;
-    case DYNODE__CLIENT__LEVEL__QUORUM:
-        return n / 2 + 1;
-    case DYNODE__CLIENT__LEVEL__ALL:
-        return n;
-    default:
-        if (wish->number != 0) return wish->number <= n ? wish->number : 0;
-        return table_number <= n ? table_number : n;
-    }
-}
-
 /* The homes in the order in which they are asked: ourselves first, then as the preference list has them. */
 static void set_homes(struct slot *slot, const struct turn *turn)
 {
@@ -431,51 +393,6 @@ static void start_get(struct coordinator *coordinator, struct turn *turn, struct
     step_reading(coordinator, turn, slot);
 }
 
-/* The Mint that a put or delete asks for. NULL: its context is not one that was handed out for this key. */
-static Dynode__Peer__Mint *mint_of(struct coordinator *coordinator, struct turn *turn,
-                                   const struct slot *slot, const Dynode__Client__Operation *operation,
-                                   const struct table *table)
-{
-    Dynode__Peer__Mint *mint = ARENA_NEW(turn->arena, Dynode__Peer__Mint);
-    dynode__peer__mint__init(mint);
-    const Dynode__Client__WriteToken *token;
-    struct bytes sealed;
-    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_PUT) {
-        const Dynode__Client__Put *put = operation->put;
-        uint64_t ttl_ms = put->ttl_ms != 0 ? put->ttl_ms : put->for_ever ? 0 : table->ttl_ms;
-        mint->value = put->value;
-        mint->expires_ms = ttl_ms != 0 ? turn->wall_ms + ttl_ms : 0;
-        mint->precondition = put->precondition;
-        sealed = from_pb(put->context);
-        token = put->token;
-    } else {
-        const Dynode__Client__Delete *delete = operation->delete_;
-        mint->tombstone = true;
-        mint->precondition = delete->precondition;
-        sealed = from_pb(delete->context);
-        mint->cover_all = sealed.size == 0;
-        token = delete->token;
-    }
-    if (token != NULL) {
-        mint->token_client = token->client;
-        mint->token_sequence = token->sequence;
-    }
-    struct vv context;
-    if (context_unseal(&coordinator->secret, slot->tag, buffer_bytes(&slot->key), sealed, turn->arena,
-                       &context, &mint->stamp_floor) != STATUS_OK)
-        return NULL;
-    mint->n_clocks = mint->n_counters = context.count;
-    mint->clocks = ARENA_ARRAY(turn->arena, uint64_t, context.count);
-    mint->counters = ARENA_ARRAY(turn->arena, uint64_t, context.count);
-    for (uint32_t i = 0; i < context.count; i++) {
-        mint->clocks[i] = context.entries[i].clock;
-        mint->counters[i] = context.entries[i].counter;
-    }
-    mint->rule = slot->rule;
-    mint->place = slot_place(slot, turn->arena);
-    return mint;
-}
-
 static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot)
 {
     uint32_t count = 0;
@@ -489,12 +406,14 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
     slot->write = true;
     slot->phase = SLOT_READING;
     turn->counters->puts++;
-    Dynode__Peer__Mint *request = mint_of(coordinator, turn, slot, operation, table);
+    Dynode__Peer__Mint *request =
+        wish_mint(&coordinator->secret, turn, buffer_bytes(&slot->key), operation, table);
     get_core_init(&slot->get, slot->n, w);
     if (request == NULL) {
         fall_short(coordinator, turn, slot, STATUS_INVALID, "the context was not handed out for this key");
         return;
     }
+    request->place = slot_place(slot, turn->arena);
     bool conditional = request->precondition != DYNODE__CLIENT__PRECONDITION__NONE;
     uint32_t majority = slot->n / 2 + 1;
     if (conditional && slot->n < table->n && slot->n < ring_nodes(turn->ring)) {
@@ -547,7 +466,7 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     uint32_t n = table->n < ring_nodes(turn->ring) ? table->n : ring_nodes(turn->ring);
     if (wish.n != 0 && wish.n <= n) n = wish.n;
     bool write = operation->kind_case != DYNODE__CLIENT__OPERATION__KIND_GET;
-    uint32_t quorum = quorum_size(&wish, write ? table->w : table->r, n);
+    uint32_t quorum = wish_quorum(&wish, write ? table->w : table->r, n);
     if (quorum == 0 || wish.n > table->n) {
         send_result(
             turn, mail->from, mail->request,
