@@ -6,12 +6,12 @@
  *
  *      struct dynode_client *client;
  *      char why[256];
- *      if (dynode_open("tcp://10.0.0.1:7400,tcp://10.0.0.2:7400", NULL, &client, why, sizeof(why)) !=
- * DYNODE_OK) errx(2, "%s", why); struct dynode_reply *reply = dynode_get(client, "users",
- * dynode_string("ada")); if (reply->status == DYNODE_OK) { const struct dynode_result *result =
- * &reply->results[0]; for (size_t i = 0; i < result->sibling_count; i++)
- *              fwrite(result->siblings[i].value.data, 1, result->siblings[i].value.size, stdout);
- *      }
+ *      if (dynode_open("tcp://10.0.0.1:7400", NULL, &client, why, sizeof(why)) != DYNODE_OK)
+ *          errx(2, "%s", why);
+ *      struct dynode_reply *reply = dynode_get(client, "users", dynode_string("ada"));
+ *      const struct dynode_result *result = reply->results;
+ *      for (size_t i = 0; i < result->sibling_count; i++)
+ *          fwrite(result->siblings[i].value.data, 1, result->siblings[i].value.size, stdout);
  *      dynode_reply_free(reply);
  *      dynode_close(client);
  *
