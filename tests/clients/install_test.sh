@@ -32,8 +32,8 @@ int main(void)
 C
 pc=$(dirname "$(find "$dir/tree" -name libdynode.pc)")
 lib=$(dirname "$pc")
-# The prefix that CMake was configured with is not the one of this test: pkg-config is told.
-flags=$(PKG_CONFIG_PATH=$pc pkg-config --define-variable=prefix="$dir/tree" --cflags --libs libdynode)
+# The prefix that CMake was configured with is not the one of this test: the file finds its own.
+flags=$(PKG_CONFIG_PATH=$pc pkg-config --cflags --libs libdynode)
 # shellcheck disable=SC2086
 cc -std=c11 -Wall -Wextra -Werror "$@" "$dir/stranger.c" -o "$dir/stranger" $flags
 LD_LIBRARY_PATH=$lib "$dir/stranger"
