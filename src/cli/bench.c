@@ -47,7 +47,7 @@ static const char help[] =
     "  -c, --connections NUMBER      in all, spread over all shards of all nodes (default 64)\n"
     "  -f, --in-flight NUMBER        requests in flight on each connection (default 16)\n"
     "      --operations-per-request NUMBER   (default 1)\n"
-    "      --rate NUMBER             operations a second: an open loop\n"
+    "      --rate NUMBER             operations a second of each mix: an open loop; the load is closed\n"
     "      --threads NUMBER          of the generator (default 1)\n"
     "      --any-node                spread requests without regard to where keys live; only the given "
     "addresses\n"
@@ -362,9 +362,11 @@ static uint64_t share(uint64_t total, uint32_t t, uint32_t threads)
     return total / threads + (t < total % threads);
 }
 
-static void run_phase(const struct bench_options *o, const struct bench_ring *ring,
+static void run_phase(const struct bench_options *options, const struct bench_ring *ring,
                       const struct bench_mix *mix, double zeta, struct bench_result *result)
 {
+    struct bench_options here = *options, *o = &here;
+    if (mix->load) here.rate = 0; /* it is to be done with, not to be measured at a rate */
     struct thread *threads = calloc(o->threads, sizeof(*threads));
     CHECK(threads != NULL);
     uint64_t first = 0;
