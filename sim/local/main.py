@@ -30,7 +30,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def options():
-    parser = argparse.ArgumentParser(add_help=False, usage=HELP[len("usage: "):])
+    parser = argparse.ArgumentParser("sim/run", add_help=False, usage=HELP.partition("\n")[0][len("usage: "):])
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--program", default="build/release/src/cli/dynode")
     parser.add_argument("--nodes", type=int, default=5)
@@ -240,6 +240,9 @@ def main():
         say("\nstopping")
     except (RuntimeError, OSError) as error:
         print(f"\nsim/run: {error}", file=sys.stderr, flush=True)
+        if "the port is in use" in str(error):
+            print("Another cluster may be running there: stop it, or give other addresses, such as --host 127.0.1.1",
+                  file=sys.stderr, flush=True)
         status = 1
     finally:
         for number in ENDINGS:
@@ -253,7 +256,7 @@ def main():
 
 def remember(data, chosen):
     """A directory keeps the shape it was made with."""
-    path, shape = os.path.join(data, "shape"), f"{chosen.nodes} nodes, {chosen.shards} shards\n"
+    path, shape = os.path.join(data, "shape"), f"--nodes {chosen.nodes} --shards {chosen.shards}\n"
     os.makedirs(data, exist_ok=True)
     if os.path.exists(path):
         with open(path) as file:
