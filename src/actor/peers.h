@@ -12,9 +12,10 @@ enum { PEER_PING_NS = 200 * 1000 * 1000, PEER_SILENCE_NS = 1000 * 1000 * 1000 };
 
 struct peer {
     uint64_t node;
-    bool link;         /* the link that we dialled is up */
-    bool reachable;    /* as last judged */
-    uint64_t heard_ns; /* when something last came from it; 0: nothing since our link to it went down */
+    bool link;          /* the link that we dialled is up */
+    uint64_t linked_ns; /* when it came up */
+    bool reachable;     /* as last judged */
+    uint64_t heard_ns;  /* when something last came from it; 0: nothing since our link to it went down */
 };
 
 struct peers {

@@ -257,6 +257,7 @@ static void link_changed(struct shard *shard, uint64_t node, bool up)
     struct peer *peer = peers_find_or_add(&shard->peers, node);
     if (peer == NULL) return;
     peer->link = up;
+    if (up) peer->linked_ns = shard->turn.now_ns;
     if (!up) peer->heard_ns = 0;
     turn_judge_peers(&shard->turn);
 }

@@ -126,6 +126,7 @@ static void repair(struct turn *turn, const struct slot *slot, uint32_t stale, s
         message->rule = slot->rule;
         message->object = to_pb(encoded);
         message->n = slot->table_n;
+        message->agreed = get_core_got(&slot->get) > slot->table_n / 2;
         turn->counters->repairs++;
         turn_send(turn, home_address(slot, home), 0, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
     }
@@ -325,6 +326,12 @@ static void receive_minted(struct coordinator *coordinator, struct turn *turn, c
     case STATUS_NOT_FILLED: {
         /* Our copy can't be minted upon. What it held is at the other homes, or at enough of them: read
          * those, then mint over it. With N = 1 there is none, and the answer says so. */
+        if (minted->status == STATUS_NOT_FILLED && slot->n == 1) { /* nobody else holds anything */
+            slot->minting->others = ARENA_NEW(turn->arena, ProtobufCBinaryData);
+            slot->minting->n_others = 1;
+            mint(turn, slot, slot->minting);
+            break;
+        }
         uint32_t needed = slot->n - slot->put.w + 1;
         bool again = get_core_got(&slot->get) > 0;
         if (slot->n > 1 && !again) {

@@ -150,6 +150,8 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     struct held_object held;
     status = load(replica, turn, message->place, &held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
+    /* One write more would make a copy count again that has lost what it held before. */
+    if (status == STATUS_CORRUPT && !message->agreed) return status;
     if (status == STATUS_OK) {
         if (bytes_equal(held.encoded, encoded)) return STATUS_OK;
         enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
@@ -211,7 +213,9 @@ static enum status gather(struct replica *replica, struct turn *turn, const Dyno
     enum status status = load(replica, turn, mint->place, held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
     if (status == STATUS_CORRUPT && mint->n_others == 0) return status;
-    if (mint->cover_all && !replica->filled && mint->n_others == 0) return STATUS_NOT_FILLED;
+    /* What goes by what is stored here (what a delete covers, which stamp is the next) needs all of it. */
+    bool by_what_is_here = mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0);
+    if (by_what_is_here && !replica->filled && mint->n_others == 0) return STATUS_NOT_FILLED;
     *current = held->object;
     for (size_t i = 0; i < mint->n_others; i++) {
         struct object other;

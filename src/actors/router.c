@@ -4,6 +4,7 @@
 
 #include "actors/result.h"
 #include "actors/router_state.h"
+#include "actors/wish.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/frame.h"
@@ -207,8 +208,9 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
     if (write && !write_target(turn, vnode, n, conditional, &to.node)) {
         Dynode__Client__Result *result =
             result_new(turn->arena, STATUS_UNAVAILABLE, "no home of the key can be reached");
+        struct wish wish = wish_of(operation);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
-        result->needed = 1;
+        result->needed = wish_quorum(&wish, table->w, n);
         add_result(turn, request, index, result);
         return;
     }

@@ -425,7 +425,8 @@ static void on_tick(uv_timer_t *timer)
     uint64_t now = uv_hrtime();
     for (uint32_t i = 0; i < turn->peers->count; i++) {
         const struct peer *peer = &turn->peers->list[i];
-        if (peer->link && now > peer->heard_ns && now - peer->heard_ns > DEAD_LINK_MS * UINT64_C(1000000))
+        uint64_t since = peer->heard_ns > peer->linked_ns ? peer->heard_ns : peer->linked_ns;
+        if (peer->link && now > since && now - since > DEAD_LINK_MS * UINT64_C(1000000))
             links_reset(loop->links, peer->node, "the peer is silent: dialled anew");
     }
 }

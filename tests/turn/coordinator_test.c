@@ -317,6 +317,20 @@ static void delete_on_an_unfilled_copy(void **state)
     one_shard_end(&one);
 }
 
+/* With N=1 nobody else holds anything: what has lost its data takes writes and deletes all the same. */
+static void unfilled_and_alone(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){.unfilled = true});
+    Dynode__Client__Operation *operation = delete_of(&one, "k");
+    operation->delete_->table = (char *)(uintptr_t) "solo";
+    one_shard_ask(&one, 1, 1, 1000, &operation, 1);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    one_shard_end(&one);
+}
+
 /* How many must have it: a named level, a number, the table's; of as many homes as the request uses. */
 static void levels(void **state)
 {
@@ -466,6 +480,7 @@ int main(void)
         cmocka_unit_test(put_on_a_damaged_copy),
         cmocka_unit_test(precondition_without_our_copy),
         cmocka_unit_test(delete_on_an_unfilled_copy),
+        cmocka_unit_test(unfilled_and_alone),
         cmocka_unit_test(precondition_takes_all_homes),
         cmocka_unit_test(full_context),
         cmocka_unit_test(levels),

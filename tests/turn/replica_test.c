@@ -8,14 +8,21 @@ static ProtobufCBinaryData pb(struct bytes bytes)
     return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
 }
 
-static void merge(struct one_shard *one, const char *table, const char *key, uint32_t n, struct bytes object,
-                  uint64_t request)
+static void merge_agreed(struct one_shard *one, const char *table, const char *key, uint32_t n,
+                         struct bytes object, uint64_t request, bool agreed)
 {
     Dynode__Peer__Merge message = DYNODE__PEER__MERGE__INIT;
+    message.agreed = agreed;
     message.place = one_shard_place(one, table, key);
     message.object = pb(object);
     message.n = n;
     one_shard_receive(one, NODE_B, request, DYNODE__PEER__MESSAGE__BODY_MERGE, &message);
+}
+
+static void merge(struct one_shard *one, const char *table, const char *key, uint32_t n, struct bytes object,
+                  uint64_t request)
+{
+    merge_agreed(one, table, key, n, object, request, false);
 }
 
 static uint32_t merged_status(struct one_shard *one)
@@ -200,7 +207,13 @@ static void damaged_object(void **state)
     one_shard_damage(&one, "t", "k");
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_CORRUPT);
     assert_int_equal(shard_counters(one.shard)->corrupt, 1);
-    merge(&one, "t", "k", 3, one_shard_object(&one, 5, 1, bytes_str("5")), 0);
+    /* One write more does not make it whole; what a majority agreed on does. */
+    one_shard_forget(&one);
+    merge(&one, "t", "k", 3, one_shard_object(&one, 5, 1, bytes_str("5")), 4);
+    one_shard_sync(&one);
+    assert_int_equal(merged_status(&one), STATUS_CORRUPT);
+    assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_CORRUPT);
+    merge_agreed(&one, "t", "k", 3, one_shard_object(&one, 5, 1, bytes_str("5")), 0, true);
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_OK);
     assert_int_equal(put(&one, "t", "k", bytes_str("2"), (struct bytes){0})->status, STATUS_OK);
     assert_true(newest_clock(&one, "k") != first);
