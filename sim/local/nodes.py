@@ -33,6 +33,7 @@ class Node:
 
     def start(self):
         with open(self.log, "ab") as log:
+            self.log_before = log.tell()
             self.process = subprocess.Popen(
                 [self.program, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_die_with_parent, env=self.environment)
@@ -68,18 +69,26 @@ class Node:
         return self.process.returncode
 
     def wait_ready(self, seconds=30):
-        """Until it answers a hello."""
+        """Until it says that it is ready, and answers a hello. An answer alone may be that of another's node at its address."""
         until = time.monotonic() + seconds
         while True:
             if not self.running():
                 raise RuntimeError(f"{self.name} ended with status {self.process.returncode}; its log:\n{self.tail()}")
             try:
+                if not self.said_ready():
+                    raise TimeoutError("it does not say that it is ready")
                 Client(self.address, seconds=5).close()
                 return
             except OSError as error:
                 if time.monotonic() > until:
                     raise RuntimeError(f"{self.name} does not answer ({error}); its log:\n{self.tail()}") from None
                 time.sleep(0.02)
+
+    def said_ready(self):
+        """Since its last start."""
+        with open(self.log, "rb") as log:
+            log.seek(self.log_before)
+            return b" ready: clients " in log.read()
 
     def tail(self, lines=15):
         with open(self.log, errors="replace") as log:

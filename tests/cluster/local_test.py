@@ -80,6 +80,23 @@ class Local(unittest.TestCase):
         pids = re.findall(r"process (\d+), clients", text)
         eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the nodes are gone", 30)
 
+    def test_another_cluster_at_its_address_is_left_alone(self):
+        first, = hosts(1)
+        theirs = self.start("--host", first, "--shards", "1", nodes=1)
+        address = re.search(r"DYNODE_ADDRESS=(\S+)", self.read_until(theirs, "Configurations"))[1]
+        command = [PROGRAM, "table", "drop", "packages", "-a", address]
+        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+        self.assertEqual(subprocess.run(command, capture_output=True, env=environment).returncode, 0)
+        ours = self.start("--host", first, "--shards", "1", "--stop", nodes=1)
+        text = ours.communicate(timeout=60)[0]
+        self.assertEqual(ours.returncode, 1, text)
+        self.assertIn("the port is in use", text)
+        self.assertIn("--host", text)
+        command[2:4] = ["list"]
+        self.assertNotIn(b"packages", subprocess.run(command, capture_output=True, env=environment).stdout)
+        theirs.send_signal(signal.SIGINT)
+        theirs.communicate(timeout=60)
+
     def test_it_stays_up_and_keeps_its_data(self):
         temporary = tempfile.TemporaryDirectory(prefix="dynode-test-")
         self.addCleanup(temporary.cleanup)
