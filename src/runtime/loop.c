@@ -12,12 +12,14 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/prng.h"
+#include "runtime/flusher.h"
 #include "runtime/links.h"
 #include "runtime/loop_host.h"
 
 enum phase { PHASE_RUN, PHASE_DRAIN, PHASE_STOP };
 
 enum {
+    GATHERINGS_MAX = 3,          /* polls before a sync, that it may cover more */
     ROUNDS_MAX = 4,              /* of turns and a flush, before the sockets are looked at again */
     PARCELS_MAX = 64,            /* taken from one sender before the others are looked at */
     MAIL_BYTES_MAX = 64 << 20,   /* above it no more is taken from links; shards are bounded by admission */
@@ -55,7 +57,10 @@ struct loop {
     uv_timer_t retry; /* of full queues */
     uv_timer_t tick;
     uv_async_t control; /* wanted has changed */
+    struct flusher *flusher;
+    uv_async_t flushed; /* a sync has ended */
     uv_poll_t *polls;   /* of each sender to the mailbox */
+    int gatherings;     /* since the last sync */
     bool links_held;    /* nothing is taken from links */
     uint64_t timer_ns;
 
@@ -147,6 +152,7 @@ static bool store_replace(struct loop *loop)
  * node goes on. */
 static void shard_restart(struct loop *loop)
 {
+    flusher_wait(loop->flusher);
     struct node_options *node = &loop->options.node;
     log_line(LOG_LEVEL_ERROR, "shard %u: its store is broken: %s", loop->options.index,
              store_error(loop->store));
@@ -327,12 +333,28 @@ static void flush_done(struct loop *loop, uint64_t turn, enum status status)
     ship(loop);
 }
 
-/* Make all turns so far durable, and call flush_done. It is waited for here; a flusher's thread could take it
- * over. */
+/* Begin to make all turns so far durable, unless the last sync is still under way: then they share the next.
+ */
 static void flush_begin(struct loop *loop)
 {
     uint64_t turn = shard_committed_turn(loop->shard);
-    if (turn > shard_durable_turn(loop->shard)) flush_done(loop, turn, store_sync(loop->store));
+    if (turn > shard_durable_turn(loop->shard) && !flusher_busy(loop->flusher))
+        flusher_begin(loop->flusher, loop->store, turn);
+}
+
+/* On the flusher's thread. */
+static void flush_ended(void *context)
+{
+    struct loop *loop = context;
+    CHECK(uv_async_send(&loop->flushed) == 0);
+}
+
+static void on_flushed(uv_async_t *async)
+{
+    struct loop *loop = async->data;
+    uint64_t turn;
+    enum status status;
+    if (flusher_take(loop->flusher, &turn, &status)) flush_done(loop, turn, status);
 }
 
 static bool has_work(const struct loop *loop, uint64_t now_ns)
@@ -369,16 +391,27 @@ static bool all_sent(struct loop *loop)
     for (uint32_t i = 0; i < loop->shards; i++)
         if (loop->parked[i].msg != NULL || loop->parked[i].count > 0) return false;
     return node_in_flight(loop->shard) == 0 && !shard_has_mail(loop->shard) &&
+           shard_committed_turn(loop->shard) == shard_durable_turn(loop->shard) &&
            !loop->options.hooks.unsent(loop->options.hooks.context, loop);
 }
 
-/* Runs before each poll. */
-static void on_work(uv_prepare_t *prepare)
+/* A sync costs the same for one write as for a hundred: before it, look once more for what has come meanwhile
+ * (the poll does not wait then), as long as that brings something, up to GATHERINGS_MAX times. */
+static bool may_gather(struct loop *loop, bool ran)
 {
-    struct loop *loop = prepare->data;
+    bool unsynced = shard_committed_turn(loop->shard) > shard_durable_turn(loop->shard);
+    bool gather = unsynced && ran && !flusher_busy(loop->flusher) && loop->gatherings < GATHERINGS_MAX;
+    loop->gatherings = gather ? loop->gatherings + 1 : 0;
+    return gather;
+}
+
+/* Turns, and a flush of what they wrote. True: there is more to do, so the poll must not wait. */
+static bool work(struct loop *loop)
+{
     ship(loop);
     bool busy = true;
     for (int round = 0; round < ROUNDS_MAX && busy; round++) {
+        bool ran = false;
         for (int turns = 0; turns < LOOP_TURNS_MAX; turns++) {
             uint64_t now = uv_hrtime();
             if (!has_work(loop, now)) break;
@@ -387,11 +420,20 @@ static void on_work(uv_prepare_t *prepare)
                 break;
             }
             ship(loop);
+            ran = true;
         }
+        if (may_gather(loop, ran)) return true;
         flush_begin(loop);
         busy = has_work(loop, uv_hrtime());
     }
-    if (busy)
+    return busy;
+}
+
+/* Runs before each poll. */
+static void on_work(uv_prepare_t *prepare)
+{
+    struct loop *loop = prepare->data;
+    if (work(loop))
         uv_idle_start(&loop->more, on_more);
     else
         uv_idle_stop(&loop->more);
@@ -444,9 +486,11 @@ static void stop_now(struct loop *loop)
     const struct loop_hooks *hooks = &loop->options.hooks;
     hooks->stop(hooks->context, loop);
     if (loop->links != NULL) links_stop(loop->links);
-    uv_handle_t *own[] = {(uv_handle_t *)&loop->work,  (uv_handle_t *)&loop->more,
-                          (uv_handle_t *)&loop->timer, (uv_handle_t *)&loop->retry,
-                          (uv_handle_t *)&loop->tick,  (uv_handle_t *)&loop->control};
+    flusher_stop(loop->flusher);
+    uv_handle_t *own[] = {(uv_handle_t *)&loop->work,   (uv_handle_t *)&loop->more,
+                          (uv_handle_t *)&loop->timer,  (uv_handle_t *)&loop->retry,
+                          (uv_handle_t *)&loop->tick,   (uv_handle_t *)&loop->control,
+                          (uv_handle_t *)&loop->flushed};
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) close_handle(own[i], NULL);
     for (uint32_t i = 0; i <= loop->shards; i++) close_handle((uv_handle_t *)&loop->polls[i], NULL);
 }
@@ -504,7 +548,8 @@ static void init_handles(struct loop *loop)
     CHECK(uv_timer_init(uv, &loop->retry) == 0);
     CHECK(uv_timer_init(uv, &loop->tick) == 0);
     CHECK(uv_async_init(uv, &loop->control, on_control) == 0);
-    loop->work.data = loop->timer.data = loop->tick.data = loop->control.data = loop;
+    CHECK(uv_async_init(uv, &loop->flushed, on_flushed) == 0);
+    loop->work.data = loop->timer.data = loop->tick.data = loop->control.data = loop->flushed.data = loop;
     uv_prepare_start(&loop->work, on_work);
     uv_timer_start(&loop->tick, on_tick, TICK_MS, TICK_MS);
     loop->polls = calloc(loop->shards + 1, sizeof(*loop->polls));
@@ -546,6 +591,7 @@ struct loop *loop_start(const struct loop_options *options)
         loop->links = links_start(&links);
     }
     shard_make(loop);
+    loop->flusher = flusher_start(flush_ended, loop);
     CHECK(pthread_create(&loop->thread, NULL, run, loop) == 0);
     return loop;
 }

@@ -186,14 +186,7 @@ def three(options):
         time.sleep(1)
         bench(mixes=["get"], duration="1s", **target)
         rows = []
-        for mix, wanted in (("put", 25_000), ("get", 45_000)):
-            runs = [bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=16, **target)[mix]
-                    for _ in range(options.runs)]
-            rates, cpu = [run["rate"] for run in runs], [run["server_cpu_us_per_operation"] for run in runs]
-            met = middle(rates) >= wanted
-            say(f"{mix}, 64 connections, 16 in flight: {spread(rates)} op/s, wanted {wanted:,}: {'met' if met else 'NOT MET'};"
-                f" server CPU {middle(cpu):.1f} us/op; p99 {middle([latency(run, 'p99_ms') for run in runs]):.1f} ms")
-            rows.append(dict(case=f"3 nodes, {mix}", rate=rates, target=wanted, met=met, cpu_us=cpu))
+        # Latencies first: what a full load leaves behind (checkpoints, logs to be filled) is not what they are about.
         for mix in ("put", "get"):
             runs = [bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=1, **target)[mix]
                     for _ in range(max(options.runs, 5))]
@@ -202,6 +195,14 @@ def three(options):
             say(f"{mix}, 64 connections, 1 in flight: p99 {spread(p99, '{:.1f}')} ms, wanted under 10: {'met' if met else 'NOT MET'};"
                 f" {middle([run['rate'] for run in runs]):,.0f} op/s, p50 {middle([latency(run, 'p50_ms') for run in runs]):.1f} ms")
             rows.append(dict(case=f"3 nodes, {mix}, p99 ms", p99=p99, target=10, met=met))
+        for mix, wanted in (("put", 25_000), ("get", 45_000)):
+            runs = [bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=16, **target)[mix]
+                    for _ in range(options.runs)]
+            rates, cpu = [run["rate"] for run in runs], [run["server_cpu_us_per_operation"] for run in runs]
+            met = middle(rates) >= wanted
+            say(f"{mix}, 64 connections, 16 in flight: {spread(rates)} op/s, wanted {wanted:,}: {'met' if met else 'NOT MET'};"
+                f" server CPU {middle(cpu):.1f} us/op; p99 {middle([latency(run, 'p99_ms') for run in runs]):.1f} ms")
+            rows.append(dict(case=f"3 nodes, {mix}", rate=rates, target=wanted, met=met, cpu_us=cpu))
         return rows
     finally:
         servers.close()
