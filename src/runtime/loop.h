@@ -8,7 +8,7 @@
  *      a sync's end:       ship what waited for it
  *      and again; with more to do the poll does not wait.
  *
- * So a client's request is read, served and answered by one thread in one round.
+ * So a get is read, served and answered by one thread in one round; a put's answer follows the end of a sync.
  *
  * The layer above (src/service) lives on the same loop through `struct loop_hooks`: it brings its own handles
  * to loop_uv(), gives frames to loop_shard(), and gets the answers back. It must not run the loop, and must
