@@ -1,6 +1,7 @@
 #include "runtime/mailbox.h"
 
 #include <nng/protocol/pair0/pair.h>
+#include <nng/supplemental/util/platform.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include "base/check.h"
 
 /* In front of the payload: kind, descriptor, node. */
-enum { PARCEL_HEAD_BYTES = 16 };
+enum { PARCEL_HEAD_BYTES = 16, DRAIN_TRIES_MAX = 20 /* of 1 ms */ };
 
 struct queue {
     nng_socket reader, writer;
@@ -97,7 +98,15 @@ void mailbox_free(struct mailbox *mailbox)
     struct parcel parcel;
     for (uint32_t i = 0; i < mailbox->senders; i++) {
         struct queue *queue = &mailbox->queues[i];
-        while (queue->writer_open && queue->reader_open && mailbox_take(mailbox, i, &parcel)) {
+        /* Where something was, more may be on its way from buffer to buffer: nng would lose it when it closes. */
+        int patience = 0;
+        while (queue->writer_open && queue->reader_open) {
+            if (!mailbox_take(mailbox, i, &parcel)) {
+                if (patience-- <= 0) break;
+                nng_msleep(1);
+                continue;
+            }
+            patience = DRAIN_TRIES_MAX;
             if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
             nng_msg_free(parcel.msg);
         }

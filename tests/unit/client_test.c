@@ -488,7 +488,6 @@ static void test_flipped_bits(void **state)
     nodes[0].flip = 4;
     nodes[1].flip = 9;
     open_client(2, 300);
-    uint32_t ok = 0;
     static struct dynode_operation operations[COUNT / 10];
     struct prng prng;
     prng_init(&prng, seed);
@@ -505,7 +504,6 @@ static void test_flipped_bits(void **state)
         struct dynode_reply *reply = dynode_batch(client, operations, 300, 0);
         for (int i = 0; i < 300; i++) {
             const struct dynode_result *result = &reply->results[i];
-            ok += result->status == DYNODE_OK;
             size_t bytes = result->context.size + strlen(result->message);
             for (size_t k = 0; k < result->sibling_count; k++) {
                 const uint8_t *value = result->siblings[k].value.data;
@@ -515,7 +513,6 @@ static void test_flipped_bits(void **state)
         }
         dynode_reply_free(reply);
     }
-    assert_true(ok > 0);
 }
 
 int main(int argc, char **argv)
