@@ -1,5 +1,31 @@
 /* Stories of writes whose fate is hard: lost coordinators, lost links, retries, races, deletes and expiry. */
+#include "base/hash.h"
 #include "story.h"
+#include "wire/object_wire.h"
+
+/* How many siblings a home's store holds of the story's key: what no answer shows. */
+static uint32_t stored_siblings(const struct story *story, uint32_t node)
+{
+    struct shard *any = world_shard(story->world, node, 0);
+    const struct turn *context = shard_turn_context(any);
+    const struct table *table = cluster_find_table(context->cluster, bytes_str(story->table));
+    assert_non_null(table);
+    uint64_t hash = hash64(bytes_str(story->key), table->tag);
+    uint32_t vnode = ring_vnode(context->ring, hash);
+    struct store_place place = {
+        .vnode = vnode, .hash = hash, .tag = table->tag, .key = bytes_str(story->key)};
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct store *store = world_store(story->world, node, vnode % world_shards(story->world, node));
+    struct bytes key = store_key_encode(&place, &arena), stored, encoded;
+    struct object object = {0};
+    assert_int_equal(store_get(store, STORE_OBJECTS, key, &arena, &stored), STATUS_OK);
+    assert_int_equal(object_unseal(key, stored, &encoded), STATUS_OK);
+    assert_int_equal(object_decode(encoded, &arena, &object), STATUS_OK);
+    uint32_t count = object.count;
+    arena_fini(&arena);
+    return count;
+}
 
 /* Invariant 3: a clock mints only while it remembers what it minted. */
 static void restarted_home(void **state)
@@ -143,6 +169,102 @@ static void conditional_race(void **state)
     story_end(&story);
 }
 
+/* What client.proto says of a precondition: two homes that cannot see one another may both say OK. */
+static void conditional_partition(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "conditional_partition");
+    story_key(&story, "apple");
+    const uint32_t left = story.homes[0], right = story.homes[1], middle = story.homes[2];
+    const struct extras if_absent = {.precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT};
+    story_say(&story,
+              "two homes can't see one another, the third sees both: each reaches a majority with it");
+    world_cut(story.world, left, right);
+    story_pass_ms(&story, 10);
+    struct call *a = story_put(&story, left, "red", if_absent);
+    struct call *b = story_put(&story, right, "green", if_absent);
+    story_wait(&story, a);
+    story_wait(&story, b);
+    assert_int_equal(a->status, STATUS_OK);
+    assert_int_equal(b->status, STATUS_OK);
+    story_say(&story, "nothing is lost: both are siblings where they met");
+    struct call *seen = story_wait(&story, story_get(&story, middle, (struct extras){.quorum = 1}));
+    story_expect(seen, STATUS_OK, VALUES("red", "green"));
+    story_say(&story, "who comes later is told, on either side: the majorities share a home");
+    story_expect(story_wait(&story, story_put(&story, left, "blue", if_absent)), STATUS_CONFLICT,
+                 VALUES("red", "green"));
+    story_expect(story_wait(&story, story_put(&story, right, "blue", if_absent)), STATUS_CONFLICT,
+                 VALUES("red", "green"));
+    story_say(&story, "the same race with one context, to merge them: again both");
+    const struct extras if_same = {.precondition = DYNODE__CLIENT__PRECONDITION__IF_CONTEXT, .after = seen};
+    a = story_put(&story, left, "red and green", if_same);
+    b = story_put(&story, right, "brown", if_same);
+    story_wait(&story, a);
+    story_wait(&story, b);
+    assert_int_equal(a->status, STATUS_OK);
+    assert_int_equal(b->status, STATUS_OK);
+    story_say(&story, "mended, every home shows both, and neither of what they superseded");
+    world_mend(story.world, left, right);
+    story_pass_ms(&story, 300);
+    for (uint32_t i = 0; i < 4; i++) {
+        seen = story_wait(&story, story_get(&story, story.homes[i], (struct extras){.quorum = 3}));
+        story_expect(seen, STATUS_OK, VALUES("red and green", "brown"));
+    }
+    story_say(&story, "and now that they see one another only one can be first");
+    const struct extras again = {.precondition = DYNODE__CLIENT__PRECONDITION__IF_CONTEXT, .after = seen};
+    a = story_put(&story, left, "yellow", again);
+    b = story_put(&story, right, "pink", again);
+    story_wait(&story, a);
+    story_wait(&story, b);
+    assert_true((a->status == STATUS_OK) != (b->status == STATUS_OK));
+    assert_true((a->status == STATUS_CONFLICT) != (b->status == STATUS_CONFLICT));
+    story_end(&story);
+}
+
+/* A retry that is minted by a home that does not hold the first: two siblings of one token. */
+static void token_twice(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "token_twice");
+    story_key(&story, "apple");
+    story_say(&story, "a home takes a put with a token, and is cut off before anybody else hears of it");
+    struct call *put = story_put(&story, story.homes[3], "red", (struct extras){.token = 1});
+    story_until(&story, "coordinate this put");
+    story_isolate(&story, story.homes[0], true);
+    story_wait(&story, put);
+    story_expect(put, STATUS_UNAVAILABLE, NULL);
+    assert_int_equal(put->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+    story_pass_ms(&story, 10);
+    story_expect(story_wait(&story, story_get(&story, story.homes[0], (struct extras){.quorum = 1})),
+                 STATUS_OK, VALUES("red"));
+    story_say(&story, "the retry is minted by the next home, which can't know the first");
+    story_expect(story_wait(&story, story_put(&story, story.homes[3], "red", (struct extras){.token = 1})),
+                 STATUS_OK, NULL);
+    assert_int_equal(story_count(&story, "coordinate this put"), 2);
+    story_isolate(&story, story.homes[0], false);
+    story_pass_ms(&story, 500);
+    story_say(&story, "there are two siblings of one token now: a reader is shown one value");
+    struct call *get = story_wait(&story, story_get(&story, story.homes[3], (struct extras){.quorum = 3}));
+    story_expect(get, STATUS_OK, VALUES("red"));
+    assert_int_equal(stored_siblings(&story, story.homes[1]), 1);
+    story_pass_ms(&story, 10);
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(stored_siblings(&story, story.homes[i]), 2);
+    story_say(&story, "another retry makes no third, and hears of one value too");
+    put = story_wait(&story, story_put(&story, story.homes[2], "red", (struct extras){.token = 1}));
+    story_expect(put, STATUS_OK, VALUES("red"));
+    story_say(&story, "the reader's context covers both");
+    story_expect(
+        story_wait(&story, story_put(&story, story.homes[1], "green", (struct extras){.after = get})),
+        STATUS_OK, NULL);
+    story_pass_ms(&story, 10);
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(stored_siblings(&story, story.homes[i]), 1);
+    story_expect(story_wait(&story, story_get(&story, story.homes[3], (struct extras){.quorum = 3})),
+                 STATUS_OK, VALUES("green"));
+    story_end(&story);
+}
+
 static void delete_and_put(void **state)
 {
     (void)state;
@@ -240,7 +362,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restarted_home),   cmocka_unit_test(coordinator_crash),
         cmocka_unit_test(lost_link),        cmocka_unit_test(token_retry),
-        cmocka_unit_test(conditional_race), cmocka_unit_test(delete_and_put),
+        cmocka_unit_test(conditional_race), cmocka_unit_test(conditional_partition),
+        cmocka_unit_test(token_twice),      cmocka_unit_test(delete_and_put),
         cmocka_unit_test(expiry),           cmocka_unit_test(tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
