@@ -161,7 +161,7 @@ struct dynode_operation {
     uint32_t replicas;           /* R or W as a number, 1 to N; 0: as `level` says */
     enum dynode_level level;
     uint32_t n;        /* only the first n homes; 0: all */
-    bool context_only; /* get: siblings come without their values */
+    bool context_only; /* get: no siblings come, only the status and the context */
     enum dynode_precondition precondition;
     uint64_t sequence; /* put, delete: of the write token; 0: a new one. To repeat a write whose outcome was
                           MAYBE, give the sequence that its result names. */

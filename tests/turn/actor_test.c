@@ -215,6 +215,127 @@ static void broken_store_sends_nothing(void **state)
     one_shard_end(&one);
 }
 
+/* --- the bounds of a turn --- */
+
+/* One batch of @count merges, with requests from @first on, of new objects under keys of their own. */
+static void deliver_merges(struct one_shard *one, uint64_t from, uint64_t first, uint32_t count,
+                           size_t value_bytes)
+{
+    struct buffer batch = {0};
+    batch_begin(&batch, from, 0);
+    uint8_t *value = arena_alloc(&one->arena, value_bytes);
+    memset(value, 'v', value_bytes);
+    for (uint64_t request = first; request < first + count; request++) {
+        char *key = arena_alloc(&one->arena, 16);
+        snprintf(key, 16, "k%" PRIu64, request);
+        struct bytes object = one_shard_object(one, 1, request, bytes_of(value, value_bytes));
+        Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
+        merge.place = one_shard_place(one, "t", key);
+        merge.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)object.data, .len = object.size};
+        merge.n = 3;
+        Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+        message.request = request;
+        message.body_case = DYNODE__PEER__MESSAGE__BODY_MERGE;
+        message.merge = &merge;
+        batch_add(&batch, &message);
+    }
+    shard_deliver(one->shard, from, buffer_bytes(&batch), NULL, NULL);
+    buffer_fini(&batch);
+}
+
+/* Turn after turn until the mail is used up; returns how many merges each has applied. */
+static uint32_t count_turns(struct one_shard *one, uint64_t *applied, uint32_t most)
+{
+    uint32_t turns = 0;
+    while (shard_has_mail(one->shard)) {
+        assert_true(turns < most);
+        uint64_t before = shard_counters(one->shard)->replica_writes;
+        uint64_t committed = shard_committed_turn(one->shard);
+        assert_int_equal(shard_turn(one->shard, one->now_ns, one->wall_ms), STATUS_OK);
+        applied[turns++] = shard_counters(one->shard)->replica_writes - before;
+        assert_true(shard_committed_turn(one->shard) == committed + 1); /* each is a transaction of its own */
+        assert_int_equal(store_staged_bytes(one->store), 0);
+    }
+    assert_int_equal(shard_mail_bytes(one->shard), 0);
+    one_shard_sync(one);
+    return turns;
+}
+
+/* Every merge is acknowledged once, to its sender, in the order in which they came. */
+static void expect_acknowledged(const struct one_shard *one, uint64_t to, uint64_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const Dynode__Peer__Message *merged = one_shard_find(one, to, DYNODE__PEER__MESSAGE__BODY_MERGED, i);
+        assert_non_null(merged);
+        assert_true(merged->request == first + i);
+        assert_int_equal(merged->merged->status, STATUS_OK);
+    }
+    assert_null(one_shard_find(one, to, DYNODE__PEER__MESSAGE__BODY_MERGED, count));
+}
+
+/* What one turn does not take is delivered by the next, behind nothing that came later. */
+static void turn_ends_at_256_messages(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t applied[4];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    deliver_merges(&one, NODE_B, 1, 300, 10);
+    deliver_merges(&one, NODE_C, 301, 1, 10);
+    deliver_merges(&one, NODE_B, 302, 1, 10);
+    deliver_merges(&one, NODE_C, 303, 198, 10);
+    assert_int_equal(count_turns(&one, applied, 4), 2);
+    assert_int_equal(applied[0], SHARD_TURN_MESSAGES);
+    assert_int_equal(applied[1], 500 - SHARD_TURN_MESSAGES);
+    for (uint32_t i = 0; i < 300; i++) assert_int_equal(one.sent[i].node, NODE_B);
+    const Dynode__Peer__Message *late = one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGED, 300);
+    assert_non_null(late);
+    assert_true(late->request == 302);
+    const Dynode__Peer__Message *first = one_shard_find(&one, NODE_C, DYNODE__PEER__MESSAGE__BODY_MERGED, 0);
+    assert_non_null(first);
+    assert_true(first->request == 301);
+
+    /* What an actor sends another of its shard counts too: a put is a frame, its coordination, a mint, and
+     * the object minted. */
+    one_shard_forget(&one);
+    for (uint64_t id = 1; id <= 100; id++) {
+        Dynode__Client__Operation *operation =
+            one_shard_put(&one, "solo", "k", bytes_str("x"), (struct bytes){0});
+        Dynode__Client__Request request = DYNODE__CLIENT__REQUEST__INIT;
+        uint8_t packed[256];
+        operation->put->table = "t";
+        request.id = id;
+        request.n_operations = 1;
+        request.operations = &operation;
+        size_t size = dynode__client__request__pack(&request, packed);
+        shard_client_frame(one.shard, id, bytes_of(packed, size));
+    }
+    uint64_t before = shard_counters(one.shard)->puts;
+    assert_int_equal(shard_turn(one.shard, one.now_ns, one.wall_ms), STATUS_OK);
+    assert_int_equal(shard_counters(one.shard)->puts - before, SHARD_TURN_MESSAGES / 4);
+    assert_true(shard_has_mail(one.shard));
+    one_shard_end(&one);
+}
+
+static void turn_ends_at_1_mib_of_writes(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t applied[8];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    const size_t third = SHARD_TURN_WRITE_BYTES / 3; /* with their keys three are just above the bound */
+    deliver_merges(&one, NODE_B, 1, 10, third);
+    assert_int_equal(count_turns(&one, applied, 8), 4);
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(applied[i], 3);
+    assert_int_equal(applied[3], 1);
+    expect_acknowledged(&one, NODE_B, 1, 10);
+    one_shard_forget(&one); /* and one that is larger than a turn's writes is a turn of its own */
+    deliver_merges(&one, NODE_C, 20, 3, SHARD_TURN_WRITE_BYTES);
+    assert_int_equal(count_turns(&one, applied, 8), 3);
+    expect_acknowledged(&one, NODE_C, 20, 3);
+    one_shard_end(&one);
+}
+
 /* --- the outbox --- */
 
 static void outbox_is_cut_between_messages(void **state)
@@ -349,7 +470,7 @@ static void malformed_mail(void **state)
         invalid = shard_counters(one.shard)->invalid;
         assert_int_equal(shard_mail_bytes(one.shard), 0);
     }
-    assert_true(counted > batch.size - 8); /* but for the few cuts between two messages */
+    assert_true(counted > batch.size - 8);              /* but for the few cuts between two messages */
     for (size_t bit = 0; bit < batch.size * 8; bit++) { /* every bit flipped */
         batch.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
         shard_deliver(one.shard, NODE_B, buffer_bytes(&batch), NULL, NULL);
@@ -404,6 +525,8 @@ int main(void)
         cmocka_unit_test(release_in_the_order_of_turns),
         cmocka_unit_test(done_is_said_when_durable),
         cmocka_unit_test(broken_store_sends_nothing),
+        cmocka_unit_test(turn_ends_at_256_messages),
+        cmocka_unit_test(turn_ends_at_1_mib_of_writes),
         cmocka_unit_test(outbox_is_cut_between_messages),
         cmocka_unit_test(outbox_drops_at_its_bound),
         cmocka_unit_test(no_link_no_mail),

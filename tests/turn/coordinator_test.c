@@ -445,6 +445,84 @@ static void minted_by_a_peer(void **state)
     one_shard_end(&one);
 }
 
+/* A get for the context alone: the same answer without its siblings, of whatever quorum and after whatever
+ * repair; and the context is as good as that of a whole get. */
+static void context_only(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    others_of(&one, "k", others);
+    Dynode__Client__Operation *get = one_shard_get(&one, "t", "k", 2);
+    struct bytes contexts[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        get->get->context_only = i == 0;
+        one_shard_ask(&one, 1, 1 + i, 1000, &get, 1);
+        const Dynode__Peer__Message *read = read_of(&one, others[0]);
+        assert_non_null(read);
+        answer_read(&one, others[0], read->request, STATUS_OK,
+                    one_shard_object(&one, 7, 1, bytes_str("a value")), false);
+        const Dynode__Client__Result *result = one_shard_result(&one);
+        assert_int_equal(result->status, STATUS_OK); /* not NOT_FOUND: a value is there */
+        assert_int_equal(result->n_siblings, i == 0 ? 0 : 1);
+        assert_int_equal(result->n_replicas, 2);
+        assert_false(result->more);
+        contexts[i] = bytes_of(result->context.data, result->context.len);
+        one_shard_forget(&one);
+    }
+    assert_true(contexts[0].size > 0);
+    assert_true(bytes_equal(contexts[0], contexts[1]));
+    assert_int_equal(shard_counters(one.shard)->repairs, 1); /* of our own copy, by the first */
+
+    /* What it hands out supersedes what it did not show. */
+    Dynode__Client__Operation *put = one_shard_put(&one, "t", "k", bytes_str("new"), contexts[0]);
+    put->put->w = 1;
+    one_shard_ask(&one, 1, 3, 1000, &put, 1);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    struct object object;
+    assert_int_equal(one_shard_stored(&one, "t", "k", &object), STATUS_OK);
+    assert_int_equal(object.count, 1);
+
+    /* Absence has a context too once something was there; and nothing at all has none. */
+    one_shard_forget(&one);
+    Dynode__Client__Operation *gone = ARENA_NEW(&one.arena, Dynode__Client__Operation);
+    Dynode__Client__Delete *delete = ARENA_NEW(&one.arena, Dynode__Client__Delete);
+    dynode__client__operation__init(gone);
+    dynode__client__delete__init(delete);
+    gone->kind_case = DYNODE__CLIENT__OPERATION__KIND_DELETE;
+    gone->delete_ = delete;
+    delete->table = put->put->table;
+    delete->key = put->put->key;
+    delete->w = 1;
+    one_shard_ask(&one, 1, 4, 1000, &gone, 1);
+    one_shard_sync(&one);
+    one_shard_forget(&one);
+    get->get->context_only = true;
+    get->get->r = 1;
+    one_shard_ask(&one, 1, 5, 1000, &get, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
+    assert_true(one_shard_result(&one)->context.len > 0);
+    one_shard_forget(&one);
+    get->get->key = pb(bytes_str("never"));
+    one_shard_ask(&one, 1, 6, 1000, &get, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
+    assert_int_equal(one_shard_result(&one)->context.len, 0);
+
+    /* The next that uses the slot shows values again. */
+    one_shard_forget(&one);
+    get->get->context_only = false;
+    get->get->key = put->put->key;
+    put->put->context = (ProtobufCBinaryData){0};
+    one_shard_ask(&one, 1, 7, 1000, &put, 1);
+    one_shard_sync(&one);
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 8, 1000, &get, 1);
+    assert_int_equal(one_shard_result(&one)->n_siblings, 1);
+    one_shard_end(&one);
+}
+
 static void unreachable_is_known_at_once(void **state)
 {
     (void)state;
@@ -485,6 +563,7 @@ int main(void)
         cmocka_unit_test(full_context),
         cmocka_unit_test(levels),
         cmocka_unit_test(minted_by_a_peer),
+        cmocka_unit_test(context_only),
         cmocka_unit_test(unreachable_is_known_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
