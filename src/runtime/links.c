@@ -25,6 +25,7 @@ struct link {
     nng_stream_dialer *dialer;
     nng_stream *stream;
     nng_aio *dial_aio, *receive_aio, *send_aio;
+    nng_aio *try_aio; /* without a callback: a write that the socket takes at once ends on this thread */
     atomic_bool dialled, received; /* raised by nng's callbacks */
     atomic_int send;               /* enum send_state */
 
@@ -77,7 +78,7 @@ static void receive_done(void *argument)
     wake(link);
 }
 
-static void write_rest(struct link *link)
+static void set_rest(struct link *link, nng_aio *aio)
 {
     nng_iov iov[2];
     unsigned count = 0;
@@ -86,7 +87,17 @@ static void write_rest(struct link *link)
         iov[count++] = (nng_iov){.iov_buf = link->header + sent, .iov_len = FRAME_HEADER_BYTES - sent};
     size_t from = sent < FRAME_HEADER_BYTES ? 0 : sent - FRAME_HEADER_BYTES;
     iov[count++] = (nng_iov){.iov_buf = link->out.data + from, .iov_len = link->out.size - from};
-    CHECK(nng_aio_set_iov(link->send_aio, count, iov) == 0);
+    CHECK(nng_aio_set_iov(aio, count, iov) == 0);
+}
+
+static bool all_written(const struct link *link)
+{
+    return link->sent == FRAME_HEADER_BYTES + link->out.size;
+}
+
+static void write_rest(struct link *link)
+{
+    set_rest(link, link->send_aio);
     nng_stream_send(link->stream, link->send_aio);
 }
 
@@ -99,7 +110,7 @@ static void send_done(void *argument)
         return;
     }
     link->sent += nng_aio_count(link->send_aio);
-    if (link->sent < FRAME_HEADER_BYTES + link->out.size) {
+    if (!all_written(link)) {
         write_rest(link);
         return;
     }
@@ -128,11 +139,12 @@ static void attempt_end(struct link *link)
     nng_aio_free(link->dial_aio);
     nng_aio_free(link->receive_aio);
     nng_aio_free(link->send_aio);
+    nng_aio_free(link->try_aio);
     if (link->stream != NULL) nng_stream_free(link->stream);
     if (link->dialer != NULL) nng_stream_dialer_free(link->dialer);
     link->dialer = NULL;
     link->stream = NULL;
-    link->dial_aio = link->receive_aio = link->send_aio = NULL;
+    link->dial_aio = link->receive_aio = link->send_aio = link->try_aio = NULL;
     atomic_store(&link->dialled, false);
     atomic_store(&link->received, false);
     atomic_store(&link->send, SEND_IDLE);
@@ -168,6 +180,7 @@ static void link_dial(struct link *link)
     if (error == 0) error = nng_aio_alloc(&link->dial_aio, dial_done, link);
     if (error == 0) error = nng_aio_alloc(&link->receive_aio, receive_done, link);
     if (error == 0) error = nng_aio_alloc(&link->send_aio, send_done, link);
+    if (error == 0) error = nng_aio_alloc(&link->try_aio, NULL, NULL);
     if (error != 0) {
         link_lost(link, nng_strerror(error));
         return;
@@ -191,12 +204,32 @@ static void receive_answer(struct link *link)
     nng_stream_recv(link->stream, link->receive_aio);
 }
 
-static void write_buffer(struct link *link)
+/* Write what the socket takes at once. nng's stream tries to write before it queues, and without a callback
+ * it wakes nobody: a wake of one of its threads costs more than the write. What it has queued all the same is
+ * cancelled; nothing of that went out, for a partial write is a whole result.
+ * False: the socket is full, or broken: the write with a callback will tell. */
+static bool write_now(struct link *link)
+{
+    while (!all_written(link)) {
+        set_rest(link, link->try_aio);
+        nng_stream_send(link->stream, link->try_aio);
+        nng_aio_cancel(link->try_aio);
+        nng_aio_wait(link->try_aio);
+        if (nng_aio_result(link->try_aio) != 0) return false;
+        link->sent += nng_aio_count(link->try_aio);
+    }
+    return true;
+}
+
+/* True: it is written. False: the rest is in flight. */
+static bool write_buffer(struct link *link)
 {
     frame_header(link->header, link->out.size);
     link->sent = 0;
+    if (write_now(link)) return true;
     atomic_store(&link->send, SEND_BUSY);
     write_rest(link);
+    return false;
 }
 
 static void link_dialled(struct link *link)
@@ -370,9 +403,11 @@ void links_ship(struct links *links, uint64_t node)
     int busy = SEND_BUSY;
     if (atomic_compare_exchange_strong(&link->send, &busy, SEND_BUSY_AND_MORE)) return;
     if (busy != SEND_IDLE) return;
-    buffer_clear(&link->out);
-    if (link->out.capacity > 4 * LINK_WRITE_BYTES) buffer_fini(&link->out);
-    if (links->options.take(links->options.context, node, LINK_WRITE_BYTES, &link->out)) write_buffer(link);
+    do {
+        buffer_clear(&link->out);
+        if (link->out.capacity > 4 * LINK_WRITE_BYTES) buffer_fini(&link->out);
+    } while (links->options.take(links->options.context, node, LINK_WRITE_BYTES, &link->out) &&
+             write_buffer(link));
 }
 
 void links_reset(struct links *links, uint64_t node, const char *why)

@@ -5,8 +5,8 @@
  * jitter
  *
  * A link has one write in flight: all that the shard has for the node when the last write is done goes out in
- * the next. The other direction carries the acceptor's hello and nothing more, so one read stands there and
- * means the link's end.
+ * the next. What the socket takes at once is written on the shard's thread, and wakes nobody. The other
+ * direction carries the acceptor's hello and nothing more, so one read stands there and means the link's end.
  *
  * All of it belongs to the shard's thread. nng's callbacks only raise a flag and wake the loop (uv_async);
  * after a write that nobody waits behind they do not even wake. What was in flight when a link is lost is
