@@ -1,20 +1,23 @@
 #include "runtime/mailbox.h"
 
 #include <nng/protocol/pair0/pair.h>
-#include <nng/supplemental/util/platform.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/log.h"
 
-/* In front of the payload: kind, descriptor, node. */
-enum { PARCEL_HEAD_BYTES = 16, DRAIN_TRIES_MAX = 20 /* of 1 ms */ };
+enum {
+    PARCEL_HEAD_BYTES = 16, /* in front of the payload: kind, descriptor, node */
+    END_WAIT_MS = 5000,     /* for the next message of a queue that ends; it takes nng microseconds */
+};
 
 struct queue {
     nng_socket reader, writer;
     bool reader_open, writer_open;
+    bool connected;
     int descriptor;
     nng_aio *send; /* kept: a call with a flag would allocate one each time */
 };
@@ -71,10 +74,11 @@ static bool queue_open(struct queue *queue)
     if (nng_pair0_open(&queue->writer) != 0) return false;
     queue->writer_open = true;
     queue->send = try_aio();
-    return queue->send != NULL && nng_socket_set_int(queue->reader, NNG_OPT_RECVBUF, MAILBOX_BUFFER) == 0 &&
-           nng_socket_set_int(queue->writer, NNG_OPT_SENDBUF, MAILBOX_BUFFER) == 0 &&
-           nng_listen(queue->reader, url, NULL, 0) == 0 && nng_dial(queue->writer, url, NULL, 0) == 0 &&
-           nng_socket_get_int(queue->reader, NNG_OPT_RECVFD, &queue->descriptor) == 0;
+    queue->connected =
+        queue->send != NULL && nng_socket_set_int(queue->reader, NNG_OPT_RECVBUF, MAILBOX_BUFFER) == 0 &&
+        nng_socket_set_int(queue->writer, NNG_OPT_SENDBUF, MAILBOX_BUFFER) == 0 &&
+        nng_listen(queue->reader, url, NULL, 0) == 0 && nng_dial(queue->writer, url, NULL, 0) == 0;
+    return queue->connected && nng_socket_get_int(queue->reader, NNG_OPT_RECVFD, &queue->descriptor) == 0;
 }
 
 enum status mailbox_alloc(uint32_t senders, struct mailbox **out)
@@ -93,23 +97,48 @@ enum status mailbox_alloc(uint32_t senders, struct mailbox **out)
     return STATUS_OK;
 }
 
-void mailbox_free(struct mailbox *mailbox)
+static nng_msg *receive(struct mailbox *mailbox, const struct queue *queue)
+{
+    nng_recv_aio(queue->reader, mailbox->receive);
+    nng_aio_wait(mailbox->receive);
+    return nng_aio_result(mailbox->receive) == 0 ? nng_aio_get_msg(mailbox->receive) : NULL;
+}
+
+static void discard(nng_msg *msg)
 {
     struct parcel parcel;
+    parcel_unpack(msg, &parcel);
+    if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
+    nng_msg_free(msg);
+}
+
+/* Take all that was sent. A message between the two sockets when they are closed would be lost: nng takes the
+ * next one of the writer's buffer for a pipe that it is closing, cannot send it, and forgets it. So an empty
+ * message, which no parcel is, follows the last: the queue keeps its order, and when that one has arrived
+ * nothing is on its way. */
+static void queue_empty(struct mailbox *mailbox, struct queue *queue)
+{
+    nng_msg *end, *msg;
+    CHECK(nng_msg_alloc(&end, 0) == 0);
+    nng_aio_set_timeout(mailbox->receive, END_WAIT_MS);
+    nng_aio_set_timeout(queue->send, END_WAIT_MS);
+    nng_aio_set_msg(queue->send, end);
+    nng_send_aio(queue->writer, queue->send); /* waits for room while the queue is emptied below */
+    while ((msg = receive(mailbox, queue)) != NULL && nng_msg_len(msg) > 0) discard(msg);
+    nng_aio_wait(queue->send);
+    if (nng_aio_result(queue->send) != 0) nng_msg_free(end);
+    if (msg != NULL)
+        nng_msg_free(msg);
+    else
+        log_line(LOG_LEVEL_ERROR, "a queue between threads ended with messages on their way: %s",
+                 nng_strerror(nng_aio_result(mailbox->receive)));
+}
+
+void mailbox_free(struct mailbox *mailbox)
+{
     for (uint32_t i = 0; i < mailbox->senders; i++) {
         struct queue *queue = &mailbox->queues[i];
-        /* Where something was, more may be on its way from buffer to buffer: nng would lose it when it closes. */
-        int patience = 0;
-        while (queue->writer_open && queue->reader_open) {
-            if (!mailbox_take(mailbox, i, &parcel)) {
-                if (patience-- <= 0) break;
-                nng_msleep(1);
-                continue;
-            }
-            patience = DRAIN_TRIES_MAX;
-            if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
-            nng_msg_free(parcel.msg);
-        }
+        if (queue->connected) queue_empty(mailbox, queue);
         if (queue->writer_open) nng_close(queue->writer);
         if (queue->reader_open) nng_close(queue->reader);
         nng_aio_free(queue->send);
@@ -132,10 +161,9 @@ int mailbox_descriptor(const struct mailbox *mailbox, uint32_t sender)
 bool mailbox_take(struct mailbox *mailbox, uint32_t sender, struct parcel *out)
 {
     CHECK(sender < mailbox->senders);
-    nng_recv_aio(mailbox->queues[sender].reader, mailbox->receive);
-    nng_aio_wait(mailbox->receive);
-    if (nng_aio_result(mailbox->receive) != 0) return false;
-    parcel_unpack(nng_aio_get_msg(mailbox->receive), out);
+    nng_msg *msg = receive(mailbox, &mailbox->queues[sender]);
+    if (msg == NULL) return false;
+    parcel_unpack(msg, out);
     return true;
 }
 

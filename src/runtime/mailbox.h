@@ -46,7 +46,8 @@ struct mailbox;
 /* STATUS_NO_MEMORY  nng could not make a queue: out of memory or of descriptors. */
 enum status mailbox_alloc(uint32_t senders, struct mailbox **out);
 
-/* No sender may be sending. What was not taken is freed, and the descriptors in it are closed. */
+/* No sender may be sending, and no aio be waiting for room. What was not taken is freed, also what is still
+ * between the two buffers, and the descriptors in it are closed. */
 void mailbox_free(struct mailbox *mailbox);
 
 /* --- the shard --- */

@@ -1,4 +1,5 @@
-/* The mailbox keeps each sender's order and loses nothing, even while its buffers are full. */
+/* The mailbox keeps each sender's order and loses nothing, even while its buffers are full or as it ends. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -187,13 +188,48 @@ static void descriptors_are_closed(void **state)
     close(fds[0]);
 }
 
+/* A mailbox that ends at any moment, with messages in either buffer and between them, forgets none: each one
+ * here carries the writing end of a pipe, and the reader of that pipe sees its end. */
+static void nothing_on_its_way_is_lost(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 300 };
+    struct prng prng;
+    uint64_t seed = prng_entropy();
+    printf("seed %" PRIu64 "\n", seed);
+    prng_init(&prng, seed);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct mailbox *mailbox;
+        int fds[2];
+        assert_int_equal(mailbox_alloc(2, &mailbox), STATUS_OK);
+        assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+        uint64_t wanted = prng_below(&prng, 2 * MAILBOX_BUFFER + 10);
+        for (uint64_t i = 0; i < wanted; i++) {
+            int fd = dup(fds[1]);
+            nng_msg *msg = parcel_pack(&(struct parcel){.kind = PARCEL_DESCRIPTOR, .fd = fd});
+            if (mailbox_try_send(mailbox, (uint32_t)(i % 3 == 0), &msg)) continue;
+            nng_msg_free(msg);
+            close(fd);
+        }
+        struct parcel parcel;
+        if (prng_below(&prng, 2) == 0 && mailbox_take(mailbox, 0, &parcel)) {
+            close(parcel.fd);
+            nng_msg_free(parcel.msg);
+        }
+        close(fds[1]);
+        mailbox_free(mailbox);
+        char byte;
+        assert_int_equal(read(fds[0], &byte, 1), 0); /* -1: somebody still has the other end */
+        close(fds[0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order_and_no_loss),
-        cmocka_unit_test(full_is_not_blocked),
-        cmocka_unit_test(aio_waits_for_room),
-        cmocka_unit_test(descriptors_are_closed),
+        cmocka_unit_test(order_and_no_loss),          cmocka_unit_test(full_is_not_blocked),
+        cmocka_unit_test(aio_waits_for_room),         cmocka_unit_test(descriptors_are_closed),
+        cmocka_unit_test(nothing_on_its_way_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
