@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/backoff.h"
 #include "base/check.h"
 #include "client/internal.h"
 
@@ -39,13 +40,8 @@ void endpoints_free(struct dynode_client *client)
 
 void endpoint_failed(struct dynode_client *client, struct endpoint *endpoint, const char *why)
 {
-    int64_t backoff = BACKOFF_MS_MIN;
-    for (uint32_t i = 0; i < endpoint->failures && backoff < BACKOFF_MS_MAX; i++) backoff *= 2;
-    if (backoff > BACKOFF_MS_MAX) backoff = BACKOFF_MS_MAX;
-    endpoint->failures++;
-    /* Between half of it and all of it: clients that lost the same node do not come back together. */
-    endpoint->down_until_ms =
-        client->now_ms + backoff / 2 + (int64_t)prng_below(&client->prng, (uint64_t)backoff / 2 + 1);
+    endpoint->down_until_ms = client->now_ms + (int64_t)backoff_draw(&client->prng, BACKOFF_MS_MIN,
+                                                                     BACKOFF_MS_MAX, endpoint->failures++);
     snprintf(endpoint->why, sizeof(endpoint->why), "%s", why);
     if (client->preferred == endpoint) client->preferred = NULL;
 }

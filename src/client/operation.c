@@ -3,6 +3,7 @@
  * again only if it has certainly not been applied, because it had not left whole or a node said so. */
 #include <stdio.h>
 
+#include "base/backoff.h"
 #include "base/check.h"
 #include "client/internal.h"
 
@@ -59,15 +60,6 @@ void operation_tried(struct operation *operation, const struct endpoint *endpoin
         operation->tried[operation->tried_count++] = endpoint->number;
 }
 
-/* Twice as long each time, between half of that and all of it, so that refused clients do not return
- * together. */
-static int64_t retry_delay_ms(struct dynode_client *client, const struct operation *operation)
-{
-    int64_t delay = RETRY_MS_MIN;
-    for (int i = 1; i < operation->refusals && delay < RETRY_MS_MAX; i++) delay *= 2;
-    return delay / 2 + (int64_t)prng_below(&client->prng, (uint64_t)delay / 2 + 1);
-}
-
 void operation_answered(struct dynode_client *client, struct operation *operation, struct endpoint *endpoint)
 {
     const struct dynode_result *result = &operation->call->reply->public.results[operation->index];
@@ -92,8 +84,8 @@ void operation_answered(struct dynode_client *client, struct operation *operatio
         operation_finish(client, operation);
         return;
     }
-    operation->refusals++;
-    operation_wait(client, operation, retry_delay_ms(client, operation));
+    operation_wait(client, operation,
+                   (int64_t)backoff_draw(&client->prng, RETRY_MS_MIN, RETRY_MS_MAX, operation->refusals++));
 }
 
 void operation_give_up(struct dynode_client *client, struct operation *operation)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/backoff.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/prng.h"
@@ -13,7 +14,7 @@
 enum link_state { LINK_DOWN, LINK_DIALLING, LINK_HELLO, LINK_UP };
 enum send_state { SEND_IDLE, SEND_BUSY, SEND_BUSY_AND_MORE, SEND_FAILED };
 
-enum { NAME_BYTES = 64, ADDRESS_BYTES = 160, RETRY_DOUBLINGS_MAX = 6, SETTLED_MS = 1000 };
+enum { NAME_BYTES = 64, ADDRESS_BYTES = 160, SETTLED_MS = 1000 };
 
 struct link {
     struct links *links;
@@ -164,12 +165,8 @@ static void link_lost(struct link *link, const char *why)
                  link->name, link->address, why);
     }
     attempt_end(link);
-    uint32_t doublings = link->failures < RETRY_DOUBLINGS_MAX ? link->failures : RETRY_DOUBLINGS_MAX;
-    uint64_t delay = (uint64_t)LINK_RETRY_MS_MIN << doublings;
-    if (delay > LINK_RETRY_MS_MAX) delay = LINK_RETRY_MS_MAX;
-    delay = delay / 2 + prng_below(&links->prng, delay / 2 + 1);
-    link->retry_ms = now_ms(links) + delay;
-    link->failures++;
+    link->retry_ms =
+        now_ms(links) + backoff_draw(&links->prng, LINK_RETRY_MS_MIN, LINK_RETRY_MS_MAX, link->failures++);
     if (was_up) links->options.changed(links->options.context, link->node, false);
     schedule(links);
 }

@@ -13,6 +13,7 @@
 #include "base/prng.h"
 #include "client/address.h"
 #include "client/dynode.h"
+#include "client/internal.h"
 #include "fake_node.h"
 
 static uint64_t seed;
@@ -323,6 +324,28 @@ static void test_fail_over(void **state)
     dynode_reply_free(reply);
 }
 
+/* Clients that lose the same node in the same moment do not come back to it in the same moment. */
+static void test_reconnects_are_spread(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 200, FAILURES = 6, SPAN_MS = 1600 }; /* 50 ms, doubled five times */
+    bool seen[SPAN_MS + 1] = {false};
+    uint32_t distinct = 0;
+    for (int i = 0; i < CLIENTS; i++) {
+        char why[256];
+        assert_int_equal(dynode_open("tcp://127.0.0.1:1", NULL, &client, why, sizeof(why)), DYNODE_OK);
+        struct endpoint *endpoint = client->endpoints[0];
+        for (int k = 0; k < FAILURES; k++) endpoint_failed(client, endpoint, "lost");
+        int64_t delay = endpoint->down_until_ms - client->now_ms;
+        assert_in_range(delay, SPAN_MS / 2, SPAN_MS);
+        distinct += !seen[delay];
+        seen[delay] = true;
+        dynode_close(client);
+        client = NULL;
+    }
+    assert_in_range(distinct, CLIENTS / 2, CLIENTS); /* some 177 of 200 drawn from 801 */
+}
+
 static uint32_t all_tries(void)
 {
     uint32_t tries = 0;
@@ -528,6 +551,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_large_batch, stop),
         cmocka_unit_test_teardown(test_siblings_in_parts, stop),
         cmocka_unit_test_teardown(test_fail_over, stop),
+        cmocka_unit_test_teardown(test_reconnects_are_spread, stop),
         cmocka_unit_test_teardown(test_writes_are_repeated_only_when_not_applied, stop),
         cmocka_unit_test_teardown(test_restart_between_writes, stop),
         cmocka_unit_test_teardown(test_a_silent_node_times_out, stop),
