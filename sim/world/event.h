@@ -17,6 +17,7 @@ enum event_kind {
     EVENT_ARRIVAL,   /* a batch over a link */
     EVENT_LINK_LOST, /* the dialler learns that its link is gone */
     EVENT_DIAL,      /* the dialler tries again */
+    EVENT_STALLED,   /* a way has carried nothing for too long */
     EVENT_REQUEST,   /* a client's frame reaches its node */
     EVENT_ANSWER,    /* a node's frame reaches its client */
     EVENT_CLOSED,    /* a client learns that its connection is gone */

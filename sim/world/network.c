@@ -1,14 +1,63 @@
-/* The network of a world: links that keep order, take time, and are lost with what is under way. */
+/* The network of a world: links that keep order, take time, and are lost with what is under way; and ways
+ * between nodes that are cut, or carry nothing for a while.
+ *
+ *      node.shard --link--> peer.shard     a link is one stream: TCP's promises, until it is lost
+ *      node =======way=====> peer          what befalls all links in one direction: how long it takes, cut,
+ * clogged
+ *
+ * A cut that is seen at once (a refused connection) loses the links; one that swallows packets makes them
+ * stall, as TCP goes on sending: what waits arrives when the way is open again, unless the link was given up.
+ * On top of what streams do there are batches that come twice or late: whoever merges must not care. */
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "wire/frame.h"
 #include "world/world_state.h"
 
+enum { LIFE_FREE = 0 }; /* of a batch that no link's end stops; a link's life begins at 1 */
+
 static struct sim_link *link_of(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
 {
     return &world->nodes[node].shards[shard].links[peer];
 }
+
+static bool holds(const struct sim_way *way)
+{
+    return way->cut || way->clogged;
+}
+
+static bool one_in(struct world *world, uint32_t per_million)
+{
+    return per_million > 0 && prng_chance(&world->prng, per_million, 1000000);
+}
+
+void network_init(struct world *world)
+{
+    for (uint32_t from = 0; from < world->options.nodes; from++)
+        for (uint32_t to = 0; to < world->options.nodes; to++) {
+            struct span delay = world->options.network;
+            if (world->options.uneven) delay.max_ns = world_draw(world, delay);
+            world->ways[from][to].delay = delay;
+        }
+}
+
+static void drop_held(struct sim_link *link)
+{
+    for (uint32_t i = 0; i < link->held_count; i++) buffer_fini(&link->held[i]);
+    free(link->held);
+    link->held = NULL;
+    link->held_count = 0;
+}
+
+void network_fini(struct world *world)
+{
+    for (uint32_t node = 0; node < world->options.nodes; node++)
+        for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
+            for (uint32_t peer = 0; peer < world->options.nodes; peer++)
+                drop_held(link_of(world, node, shard, peer));
+}
+
+/* --- links come and go --- */
 
 static void post_dial(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct span after)
 {
@@ -32,11 +81,12 @@ static void lose(struct world *world, uint32_t node, uint32_t shard, uint32_t pe
 {
     struct sim_link *link = link_of(world, node, shard, peer);
     link->life++;
+    drop_held(link);
     if (!link->up) return;
     link->up = false;
     link->arrival_ns = 0;
     events_post(&world->events,
-                (struct event){.at_ns = world->now_ns + world_draw(world, world->options.network),
+                (struct event){.at_ns = world->now_ns + world_draw(world, world->ways[peer][node].delay),
                                .kind = EVENT_LINK_LOST,
                                .node = node,
                                .shard = shard,
@@ -74,8 +124,9 @@ void network_dial(struct world *world, const struct event *event)
     if (!node->up || node->life != event->life) return;
     struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
     CHECK(!link->up);
+    bool apart = world->ways[event->node][event->peer].cut || world->ways[event->peer][event->node].cut;
     /* A process that is stopped answers no hello, and is not there to dial either. */
-    if (!peer->up || peer->paused || node->paused || world->cut[event->node][event->peer]) {
+    if (!peer->up || peer->paused || node->paused || apart) {
         post_dial(world, event->node, event->shard, event->peer, world->options.redial);
         return;
     }
@@ -86,72 +137,215 @@ void network_dial(struct world *world, const struct event *event)
     world_wake(world, event->node, event->shard);
 }
 
+void network_tell(struct world *world, uint32_t node, uint32_t shard)
+{
+    for (uint32_t peer = 0; peer < world->options.nodes; peer++)
+        if (link_of(world, node, shard, peer)->up)
+            shard_link_changed(world->nodes[node].shards[shard].shard, world->nodes[peer].id, true);
+}
+
+/* --- batches --- */
+
+static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, uint64_t at_ns,
+                         uint64_t life, struct buffer batch)
+{
+    events_post(&world->events, (struct event){.at_ns = at_ns,
+                                               .kind = EVENT_ARRIVAL,
+                                               .node = node,
+                                               .shard = shard,
+                                               .peer = peer,
+                                               .life = life,
+                                               .number = world->nodes[peer].life,
+                                               .bytes = batch});
+}
+
+/* Does the batch get lost? */
+static bool befallen(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
+{
+    if (one_in(world, world->options.resets)) {
+        world_count(world, WORLD_RESET, node);
+        if (world_traced(world)) world_note(world, "n%u.%u loses its link to n%u", node + 1, shard, peer + 1);
+        lose(world, node, shard, peer);
+        return true;
+    }
+    if (one_in(world, world->options.losses)) {
+        world_count(world, WORLD_LOSS, node);
+        if (world_traced(world))
+            world_note(world, "n%u.%u -> n%u  a batch is lost", node + 1, shard, peer + 1);
+        return true;
+    }
+    return false;
+}
+
 void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct buffer *batch)
 {
     struct sim_link *link = link_of(world, node, shard, peer);
     CHECK(batch->size <= FRAME_PEER_BYTES_MAX);
     world->counts.batches++;
     world->counts.bytes += batch->size;
-    if (link->up && prng_chance(&world->prng, world->options.resets_per_million, 1000000)) {
-        world->counts.resets++;
-        if (world_traced(world)) world_note(world, "n%u.%u loses its link to n%u", node + 1, shard, peer + 1);
-        lose(world, node, shard, peer);
-    }
-    if (!link->up) {
+    if (!link->up || befallen(world, node, shard, peer)) {
         buffer_fini(batch);
         return;
     }
-    uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
+    uint64_t at_ns = world->now_ns + world_draw(world, world->ways[node][peer].delay);
     if (at_ns < link->arrival_ns) at_ns = link->arrival_ns;
-    link->arrival_ns = at_ns;
-    events_post(&world->events, (struct event){.at_ns = at_ns,
-                                               .kind = EVENT_ARRIVAL,
-                                               .node = node,
-                                               .shard = shard,
-                                               .peer = peer,
-                                               .life = link->life,
-                                               .bytes = *batch});
+    if (one_in(world, world->options.repeats)) {
+        world_count(world, WORLD_REPEAT, node);
+        struct buffer copy = {0};
+        buffer_append(&copy, batch->data, batch->size);
+        post_arrival(world, node, shard, peer, at_ns + world_draw(world, world->options.late), LIFE_FREE,
+                     copy);
+    }
+    uint64_t life = link->life;
+    if (one_in(world, world->options.overtakings)) {
+        world_count(world, WORLD_OVERTAKING, node);
+        at_ns += world_draw(world, world->options.late);
+        life = LIFE_FREE;
+    } else {
+        link->arrival_ns = at_ns;
+    }
+    post_arrival(world, node, shard, peer, at_ns, life, *batch);
     *batch = (struct buffer){0};
+}
+
+static void deliver(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct buffer *batch)
+{
+    struct sim_node *to = &world->nodes[peer];
+    uint32_t to_shard = shard % to->shard_count;
+    world_mix(world, node, buffer_bytes(batch));
+    if (world_traced(world)) describe_batch(world, node, shard, peer, to_shard, buffer_bytes(batch));
+    shard_deliver(to->shards[to_shard].shard, world->nodes[node].id, buffer_bytes(batch), free, batch->data);
+    world_wake(world, peer, to_shard);
 }
 
 void network_arrival(struct world *world, struct event *event)
 {
-    const struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
-    struct sim_node *to = &world->nodes[event->peer];
-    if (link->life != event->life || !to->up) {
+    struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
+    const struct sim_node *to = &world->nodes[event->peer];
+    bool lost = event->life != LIFE_FREE && event->life != link->life;
+    /* What an end of a link had in its hands when the link was lost may arrive yet, even after what was sent
+     * on the next one; but not at another process. */
+    if (lost && to->life == event->number && one_in(world, world->options.strays)) {
+        world_count(world, WORLD_STRAY, event->node);
+        post_arrival(world, event->node, event->shard, event->peer,
+                     world->now_ns + world_draw(world, world->options.late), LIFE_FREE, event->bytes);
+        return;
+    }
+    if (lost || to->life != event->number || !to->up) {
         buffer_fini(&event->bytes);
         return;
     }
-    uint32_t shard = event->shard % to->shard_count;
-    world_mix(world, event->node, buffer_bytes(&event->bytes));
-    if (world_traced(world))
-        describe_batch(world, event->node, event->shard, event->peer, shard, buffer_bytes(&event->bytes));
-    shard_deliver(to->shards[shard].shard, world->nodes[event->node].id, buffer_bytes(&event->bytes), free,
-                  event->bytes.data);
-    world_wake(world, event->peer, shard);
+    if (event->life == LIFE_FREE || !holds(&world->ways[event->node][event->peer])) {
+        deliver(world, event->node, event->shard, event->peer, &event->bytes);
+        return;
+    }
+    link->held = realloc(link->held, (link->held_count + 1) * sizeof(*link->held));
+    CHECK(link->held != NULL);
+    link->held[link->held_count++] = event->bytes;
 }
 
-void world_reset(struct world *world, uint32_t a, uint32_t b)
+/* --- ways --- */
+
+/* The way is open again: what waited arrives, in its order. */
+static void let_go(struct world *world, uint32_t from, uint32_t to)
 {
-    world->counts.resets++;
+    world->ways[from][to].stall++;
+    if (holds(&world->ways[from][to])) return;
+    for (uint32_t shard = 0; shard < world->nodes[from].shard_count; shard++) {
+        struct sim_link *link = link_of(world, from, shard, to);
+        for (uint32_t i = 0; i < link->held_count; i++) deliver(world, from, shard, to, &link->held[i]);
+        link->held_count = 0;
+        drop_held(link);
+    }
+}
+
+static void post_stalled(struct world *world, uint32_t from, uint32_t to)
+{
+    events_post(&world->events, (struct event){.at_ns = world->now_ns + world->options.stall_ns,
+                                               .kind = EVENT_STALLED,
+                                               .node = from,
+                                               .peer = to,
+                                               .life = ++world->ways[from][to].stall});
+}
+
+void network_stalled(struct world *world, const struct event *event)
+{
+    const struct sim_way *way = &world->ways[event->node][event->peer];
+    bool still = holds(way) || world->nodes[event->node].paused || world->nodes[event->peer].paused;
+    if (way->stall != event->life || !still) return;
+    lose_all(world, event->node, event->peer);
+    lose_all(world, event->peer, event->node);
+}
+
+void network_pause(struct world *world, uint32_t node)
+{
+    for (uint32_t peer = 0; peer < world->options.nodes; peer++)
+        if (peer != node) post_stalled(world, node, peer);
+}
+
+void world_cut_way(struct world *world, uint32_t from, uint32_t to)
+{
+    world_count(world, WORLD_CUT_WAY, from);
+    if (world_traced(world)) world_note(world, "nothing passes from n%u to n%u", from + 1, to + 1);
+    world->ways[from][to].cut = true;
+    post_stalled(world, from, to);
+}
+
+void world_mend_way(struct world *world, uint32_t from, uint32_t to)
+{
+    if (!world->ways[from][to].cut) return;
+    if (world_traced(world)) world_note(world, "n%u can reach n%u again", from + 1, to + 1);
+    world->ways[from][to].cut = false;
+    let_go(world, from, to);
+}
+
+void world_clog(struct world *world, uint32_t from, uint32_t to)
+{
+    world_count(world, WORLD_CLOG, from);
+    if (world_traced(world)) world_note(world, "the way from n%u to n%u is clogged", from + 1, to + 1);
+    world->ways[from][to].clogged = true;
+    post_stalled(world, from, to);
+}
+
+void world_unclog(struct world *world, uint32_t from, uint32_t to)
+{
+    if (!world->ways[from][to].clogged) return;
+    if (world_traced(world)) world_note(world, "the way from n%u to n%u is free again", from + 1, to + 1);
+    world->ways[from][to].clogged = false;
+    let_go(world, from, to);
+}
+
+static void reset(struct world *world, uint32_t a, uint32_t b)
+{
     if (world_traced(world)) world_note(world, "the links between n%u and n%u are lost", a + 1, b + 1);
     lose_all(world, a, b);
     lose_all(world, b, a);
 }
 
-void world_set_resets(struct world *world, uint32_t per_million)
+void world_reset(struct world *world, uint32_t a, uint32_t b)
 {
-    world->options.resets_per_million = per_million;
+    world_count(world, WORLD_RESET, a);
+    reset(world, a, b);
 }
 
 void world_cut(struct world *world, uint32_t a, uint32_t b)
 {
-    world->cut[a][b] = world->cut[b][a] = true;
-    world_reset(world, a, b);
+    world_count(world, WORLD_CUT, a);
+    world->ways[a][b].cut = world->ways[b][a].cut = true;
+    reset(world, a, b);
 }
 
 void world_mend(struct world *world, uint32_t a, uint32_t b)
 {
     if (world_traced(world)) world_note(world, "n%u and n%u can see one another again", a + 1, b + 1);
-    world->cut[a][b] = world->cut[b][a] = false;
+    world->ways[a][b].cut = world->ways[b][a].cut = false;
+    let_go(world, a, b);
+    let_go(world, b, a);
+}
+
+void world_calm_network(struct world *world)
+{
+    struct world_options *options = &world->options;
+    options->resets = options->losses = options->repeats = options->overtakings = 0;
+    options->strays = options->client_resets = 0;
 }

@@ -1,4 +1,4 @@
-/* The nodes of a world: their starts and ends, their turns and their disks, and what clients send them. */
+/* The nodes of a world: their starts and ends, their turns, and the heap of events that drives all. */
 #include "world/world.h"
 
 #include <stdarg.h>
@@ -10,7 +10,6 @@
 #include "wire/frame.h"
 #include "world/world_state.h"
 
-static const uint64_t wall_start_ms = 1700000000000;
 static const uint64_t us = 1000, ms = 1000000;
 
 struct world_options world_options_default(uint64_t seed)
@@ -25,6 +24,8 @@ struct world_options world_options_default(uint64_t seed)
         .sync = {200 * us, 2 * ms},
         .turn = {5 * us, 100 * us},
         .redial = {50 * ms, 300 * ms},
+        .stall_ns = 10000 * ms,
+        .late = {1 * ms, 400 * ms},
     };
 }
 
@@ -51,6 +52,12 @@ void world_note(struct world *world, const char *format, ...)
     if (world->watch.line != NULL) world->watch.line(world->watch.context, line);
 }
 
+void world_count(struct world *world, enum world_fault fault, uint32_t node)
+{
+    world->counts.faults[fault]++;
+    world_mix(world, node, bytes_str(world_fault_name(fault)));
+}
+
 /* --- starts and ends of nodes --- */
 
 static struct member member_of(struct world *world, uint32_t node)
@@ -60,7 +67,7 @@ static struct member member_of(struct world *world, uint32_t node)
     return member;
 }
 
-static void start_shard(struct world *world, uint32_t number, uint32_t shard, const struct cluster *cluster)
+void world_start_shard(struct world *world, uint32_t number, uint32_t shard, const struct cluster *cluster)
 {
     struct sim_node *node = &world->nodes[number];
     struct sim_shard *sim = &node->shards[shard];
@@ -78,12 +85,13 @@ static void start_shard(struct world *world, uint32_t number, uint32_t shard, co
         .software = "dynode",
         .operations_max = operations_max != 0 ? operations_max : NODE_OPERATIONS_MAX_DEFAULT,
         .connection_operations_max = NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
-        .filled = true,
-        .started_wall_ms = world_wall_ms(world, number),
+        .filled = sim->filled,
+        .started_wall_ms = node->incarnation,
     };
-    node_options.self.incarnation = world_wall_ms(world, number);
+    node_options.self.incarnation = node->incarnation;
     node_options.self.shards = node->shard_count;
     node_init(sim->shard, &node_options);
+    sim->life = ++world->lives;
     sim->turn_ns = UINT64_MAX;
     sim->busy_ns = 0;
     sim->syncing = false;
@@ -96,21 +104,13 @@ static void start_node(struct world *world, uint32_t number)
     CHECK(!node->up);
     node->up = true;
     node->life++;
-    char why[128];
+    node->incarnation = world_wall_ms(world, number);
     struct cluster cluster;
     cluster_copy(&world->cluster, &cluster);
-    for (uint32_t shard = 0; shard < node->shard_count; shard++) {
-        struct identity identity = {.cluster = cluster.id,
-                                    .node = node->id,
-                                    .shard = shard,
-                                    .shards = node->shard_count,
-                                    .vnodes = cluster.vnodes,
-                                    .filled = true};
-        CHECK(identity_claim(node->shards[shard].store, &identity, why, sizeof(why), &identity) == STATUS_OK);
-    }
+    for (uint32_t shard = 0; shard < node->shard_count; shard++) disk_claim(world, number, shard);
     CHECK(cluster_load(node->shards[CLUSTER_OWNER_SHARD].store, &cluster) == STATUS_OK);
     for (uint32_t shard = 0; shard < node->shard_count; shard++) {
-        start_shard(world, number, shard, &cluster);
+        world_start_shard(world, number, shard, &cluster);
         world_wake(world, number, shard);
     }
     cluster_fini(&cluster);
@@ -125,32 +125,26 @@ static void stop_node(struct world *world, uint32_t number)
     for (uint32_t shard = 0; shard < node->shard_count; shard++) {
         shard_free(node->shards[shard].shard);
         node->shards[shard].shard = NULL;
-        node->shards[shard].synced_turn = 0;
-        store_mem_crash(node->shards[shard].store);
+        node->shards[shard].life = 0;
+        disk_crash(world, number, shard);
     }
-}
-
-static void post_closed(struct world *world, struct sim_connection *connection)
-{
-    connection->open = false;
-    uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
-    if (at_ns < connection->answer_ns) at_ns = connection->answer_ns;
-    events_post(&world->events,
-                (struct event){.at_ns = at_ns, .kind = EVENT_CLOSED, .number = connection->id});
 }
 
 void world_crash(struct world *world, uint32_t node)
 {
     CHECK(world->nodes[node].up);
-    world->counts.crashes++;
-    world_mix(world, node, bytes_str("crash"));
+    world_count(world, WORLD_CRASH, node);
     if (world_traced(world)) world_note(world, "n%u crashes", node + 1);
     stop_node(world, node);
     network_crash(world, node);
-    for (uint32_t i = 0; i < world->connection_count; i++) {
-        struct sim_connection *connection = world->connections[i];
-        if (connection->open && connection->node == node) post_closed(world, connection);
-    }
+    connection_lose(world, node, UINT32_MAX);
+}
+
+void world_cut_power(struct world *world)
+{
+    world_count(world, WORLD_POWER, 0);
+    for (uint32_t node = 0; node < world->options.nodes; node++)
+        if (world->nodes[node].up) world_crash(world, node);
 }
 
 void world_restart(struct world *world, uint32_t node)
@@ -163,9 +157,19 @@ void world_restart(struct world *world, uint32_t node)
 void world_pause(struct world *world, uint32_t node)
 {
     CHECK(world->nodes[node].up);
-    world->counts.pauses++;
+    CHECK(!world->nodes[node].paused);
+    world_count(world, WORLD_PAUSE, node);
     if (world_traced(world)) world_note(world, "n%u stands still", node + 1);
     world->nodes[node].paused = true;
+    network_pause(world, node);
+}
+
+void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms)
+{
+    world_count(world, WORLD_CLOCK_JUMP, node);
+    if (world_traced(world))
+        world_note(world, "the clock of n%u is set by %+lld ms", node + 1, (long long)by_ms);
+    world->nodes[node].clock_jump_ms += by_ms;
 }
 
 void world_resume(struct world *world, uint32_t node)
@@ -200,9 +204,12 @@ struct world *world_alloc(const struct world_options *options, const struct worl
         CHECK(node->shard_count <= WORLD_SHARDS_MAX);
         struct member member = member_of(world, i);
         cluster_merge_member(&world->cluster, &member);
-        for (uint32_t shard = 0; shard < node->shard_count; shard++)
+        for (uint32_t shard = 0; shard < node->shard_count; shard++) {
             node->shards[shard].store = store_mem_open();
+            node->shards[shard].filled = true;
+        }
     }
+    network_init(world);
     for (uint32_t i = 0; i < options->nodes; i++) start_node(world, i);
     return world;
 }
@@ -216,55 +223,33 @@ void world_free(struct world *world)
     }
     for (uint32_t i = 0; i < world->connection_count; i++) free(world->connections[i]);
     free(world->connections);
+    network_fini(world);
     events_fini(&world->events);
     cluster_fini(&world->cluster);
     arena_fini(&world->arena);
     free(world);
 }
 
-/* --- turns and disks --- */
+/* --- turns --- */
 
-/* A turn at the earliest moment that @at_ns and the turn before it allow. */
-static void schedule(struct world *world, uint32_t node, uint32_t shard, uint64_t at_ns)
+void world_schedule(struct world *world, uint32_t node, uint32_t shard, uint64_t at_ns)
 {
     struct sim_shard *sim = &world->nodes[node].shards[shard];
     if (at_ns < sim->busy_ns) at_ns = sim->busy_ns;
     if (at_ns < world->now_ns) at_ns = world->now_ns;
     if (at_ns >= sim->turn_ns) return;
     sim->turn_ns = at_ns;
-    events_post(&world->events, (struct event){.at_ns = at_ns,
-                                               .kind = EVENT_TURN,
-                                               .node = node,
-                                               .shard = shard,
-                                               .life = world->nodes[node].life});
+    events_post(
+        &world->events,
+        (struct event){.at_ns = at_ns, .kind = EVENT_TURN, .node = node, .shard = shard, .life = sim->life});
 }
 
 void world_wake(struct world *world, uint32_t node, uint32_t shard)
 {
-    schedule(world, node, shard, world->now_ns);
+    world_schedule(world, node, shard, world->now_ns);
 }
 
-static void send_answers(struct world *world, struct outbox *outbox)
-{
-    for (uint32_t i = 0; i < outbox->answer_count; i++) {
-        const struct answer *answer = &outbox->answers[i];
-        struct sim_connection *connection = world->connections[answer->connection - 1];
-        if (!connection->open) continue;
-        uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
-        if (at_ns < connection->answer_ns) at_ns = connection->answer_ns;
-        connection->answer_ns = at_ns;
-        if (answer->size > 0) {
-            struct event event = {.at_ns = at_ns, .kind = EVENT_ANSWER, .number = connection->id};
-            buffer_append(&event.bytes, outbox->answer_bytes.data + answer->offset, answer->size);
-            events_post(&world->events, event);
-        }
-        if (answer->hang_up != NULL) world_disconnect(world, connection->id);
-    }
-    outbox_clear_answers(outbox);
-}
-
-/* Hand on all that a shard has for others. */
-static void drain(struct world *world, uint32_t node, uint32_t shard)
+void world_drain(struct world *world, uint32_t node, uint32_t shard)
 {
     struct outbox *outbox = shard_outbox(world->nodes[node].shards[shard].shard);
     for (uint32_t i = 0; i < outbox->queue_count; i++) {
@@ -285,79 +270,32 @@ static void drain(struct world *world, uint32_t node, uint32_t shard)
             batch = (struct buffer){0};
         }
     }
-    send_answers(world, outbox);
-}
-
-static void start_sync(struct world *world, uint32_t node, uint32_t shard)
-{
-    struct sim_shard *sim = &world->nodes[node].shards[shard];
-    uint64_t turn = shard_committed_turn(sim->shard);
-    if (sim->syncing || turn == shard_durable_turn(sim->shard)) return;
-    sim->syncing = true;
-    world->counts.syncs++;
-    /* The bytes may reach the disk early within a sync, or late and with what was committed meanwhile: only
-     * that the turns before its beginning are there at its end may be relied on. */
-    sim->early = prng_chance(&world->prng, 1, 2) && !world->nodes[node].hold_syncs;
-    if (sim->early) CHECK(store_sync(sim->store) == STATUS_OK);
-    events_post(&world->events,
-                (struct event){.at_ns = world->now_ns + world_draw(world, world->options.sync),
-                               .kind = EVENT_SYNCED,
-                               .node = node,
-                               .shard = shard,
-                               .life = world->nodes[node].life,
-                               .number = turn});
-}
-
-static void end_sync(struct world *world, uint32_t node, uint32_t shard, uint64_t turn)
-{
-    struct sim_shard *sim = &world->nodes[node].shards[shard];
-    sim->syncing = false;
-    sim->synced_turn = 0;
-    if (!sim->early) CHECK(store_sync(sim->store) == STATUS_OK);
-    shard_durable(sim->shard, turn);
-    drain(world, node, shard);
-    if (shard_has_mail(sim->shard)) world_wake(world, node, shard);
-    start_sync(world, node, shard);
-}
-
-static void synced(struct world *world, const struct event *event)
-{
-    struct sim_node *node = &world->nodes[event->node];
-    if (node->life != event->life) return;
-    if (node->paused || node->hold_syncs)
-        node->shards[event->shard].synced_turn = event->number;
-    else
-        end_sync(world, event->node, event->shard, event->number);
-}
-
-void world_hold_syncs(struct world *world, uint32_t node, bool hold)
-{
-    struct sim_node *sim = &world->nodes[node];
-    sim->hold_syncs = hold;
-    if (hold || sim->paused) return;
-    for (uint32_t shard = 0; shard < sim->shard_count; shard++)
-        if (sim->shards[shard].synced_turn != 0) end_sync(world, node, shard, sim->shards[shard].synced_turn);
+    connection_send_answers(world, outbox);
 }
 
 static void run_turn(struct world *world, const struct event *event)
 {
     struct sim_node *node = &world->nodes[event->node];
     struct sim_shard *sim = &node->shards[event->shard];
-    if (node->life != event->life || sim->turn_ns != event->at_ns || node->paused) return;
+    if (sim->life != event->life || sim->turn_ns != event->at_ns || node->paused) return;
     sim->turn_ns = UINT64_MAX;
-    if (sim->synced_turn != 0 && !node->hold_syncs)
-        end_sync(world, event->node, event->shard, sim->synced_turn);
+    disk_catch_up(world, event->node, event->shard);
+    if (sim->life != event->life) return;
     world->counts.turns++;
-    if (shard_turn(sim->shard, world->now_ns, world_wall_ms(world, event->node)) != STATUS_OK) {
-        world_crash(world, event->node);
+    enum status status =
+        shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
+    if (status != STATUS_OK) {
+        disk_replace(world, event->node, event->shard);
         return;
     }
     shard_check(sim->shard);
     sim->busy_ns = world->now_ns + world_draw(world, world->options.turn);
-    drain(world, event->node, event->shard);
-    start_sync(world, event->node, event->shard);
+    world_drain(world, event->node, event->shard);
+    disk_sync(world, event->node, event->shard);
     if (shard_has_mail(sim->shard)) world_wake(world, event->node, event->shard);
-    schedule(world, event->node, event->shard, shard_next_timer_ns(sim->shard));
+    uint64_t timer_ns = shard_next_timer_ns(sim->shard);
+    if (timer_ns != UINT64_MAX)
+        world_schedule(world, event->node, event->shard, world_time_at(world, event->node, timer_ns));
 }
 
 static void local_arrival(struct world *world, struct event *event)
@@ -369,76 +307,6 @@ static void local_arrival(struct world *world, struct event *event)
     }
     shard_deliver(node->shards[event->shard].shard, 0, buffer_bytes(&event->bytes), free, event->bytes.data);
     world_wake(world, event->node, event->shard);
-}
-
-/* --- clients --- */
-
-uint64_t world_connect(struct world *world, uint32_t node, uint32_t shard)
-{
-    if (!world->nodes[node].up) return 0;
-    struct sim_connection *connection = calloc(1, sizeof(*connection));
-    CHECK(connection != NULL);
-    world->connections =
-        realloc(world->connections, (world->connection_count + 1) * sizeof(*world->connections));
-    CHECK(world->connections != NULL);
-    world->connections[world->connection_count++] = connection;
-    *connection = (struct sim_connection){.id = world->connection_count,
-                                          .node = node,
-                                          .shard = shard % world->nodes[node].shard_count,
-                                          .open = true};
-    return connection->id;
-}
-
-bool world_is_open(const struct world *world, uint64_t id)
-{
-    return world->connections[id - 1]->open;
-}
-
-void world_disconnect(struct world *world, uint64_t id)
-{
-    struct sim_connection *connection = world->connections[id - 1];
-    if (!connection->open) return;
-    shard_client_closed(world->nodes[connection->node].shards[connection->shard].shard, id);
-    world_wake(world, connection->node, connection->shard);
-    post_closed(world, connection);
-}
-
-bool world_send(struct world *world, uint64_t id, const Dynode__Client__Request *request)
-{
-    struct sim_connection *connection = world->connections[id - 1];
-    if (!connection->open) return false;
-    uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
-    if (at_ns < connection->request_ns) at_ns = connection->request_ns;
-    connection->request_ns = at_ns;
-    struct event event = {.at_ns = at_ns, .kind = EVENT_REQUEST, .number = id};
-    size_t size = dynode__client__request__get_packed_size(request);
-    event.bytes.size += dynode__client__request__pack(request, buffer_reserve(&event.bytes, size));
-    events_post(&world->events, event);
-    return true;
-}
-
-static void request_arrival(struct world *world, const struct event *event)
-{
-    const struct sim_connection *connection = world->connections[event->number - 1];
-    if (!connection->open) return;
-    world_mix(world, event->number, buffer_bytes(&event->bytes));
-    shard_client_frame(world->nodes[connection->node].shards[connection->shard].shard, event->number,
-                       buffer_bytes(&event->bytes));
-    world_wake(world, connection->node, connection->shard);
-}
-
-static void answer_arrival(struct world *world, const struct event *event)
-{
-    struct bytes payload;
-    size_t size;
-    CHECK(frame_next(buffer_bytes(&event->bytes), FRAME_CLIENT_BYTES_MAX, &payload, &size) == FRAME_WHOLE);
-    CHECK(size == event->bytes.size);
-    world_mix(world, event->number, payload);
-    Dynode__Client__Response *response =
-        dynode__client__response__unpack(arena_allocator(&world->arena), payload.size, payload.data);
-    CHECK(response != NULL);
-    if (world->watch.answer != NULL) world->watch.answer(world->watch.context, event->number, response);
-    arena_reset(&world->arena);
 }
 
 /* --- the heap's turn --- */
@@ -454,7 +322,7 @@ void world_step(struct world *world)
         run_turn(world, &event);
         return;
     case EVENT_SYNCED:
-        synced(world, &event);
+        disk_synced(world, &event);
         return;
     case EVENT_LOCAL: /* these two hand the bytes on */
         local_arrival(world, &event);
@@ -468,11 +336,14 @@ void world_step(struct world *world)
     case EVENT_DIAL:
         network_dial(world, &event);
         return;
+    case EVENT_STALLED:
+        network_stalled(world, &event);
+        return;
     case EVENT_REQUEST:
-        request_arrival(world, &event);
+        connection_request(world, &event);
         break;
     case EVENT_ANSWER:
-        answer_arrival(world, &event);
+        connection_answer(world, &event);
         break;
     case EVENT_CLOSED:
         if (world->watch.closed != NULL) world->watch.closed(world->watch.context, event.number);
@@ -497,86 +368,4 @@ void world_at(struct world *world, uint64_t at_ns, world_call *call, void *conte
         &world->events,
         (struct event){
             .at_ns = at_ns, .kind = EVENT_CALL, .call = call, .context = context, .number = argument});
-}
-
-/* --- looking inside --- */
-
-uint64_t world_now(const struct world *world)
-{
-    return world->now_ns;
-}
-
-uint64_t world_wall_ms(const struct world *world, uint32_t node)
-{
-    return wall_start_ms + world->now_ns / ms + world->options.skew_ms[node];
-}
-
-uint64_t world_hash(const struct world *world)
-{
-    return world->hash;
-}
-
-struct world_counts world_counts(const struct world *world)
-{
-    return world->counts;
-}
-
-struct prng *world_prng(struct world *world)
-{
-    return &world->prng;
-}
-
-bool world_is_up(const struct world *world, uint32_t node)
-{
-    return world->nodes[node].up;
-}
-
-bool world_is_paused(const struct world *world, uint32_t node)
-{
-    return world->nodes[node].paused;
-}
-
-uint64_t world_node_id(const struct world *world, uint32_t node)
-{
-    return world->nodes[node].id;
-}
-
-uint32_t world_node_of(const struct world *world, uint64_t id)
-{
-    uint32_t node = 0;
-    while (node < world->options.nodes && world->nodes[node].id != id) node++;
-    return node;
-}
-
-uint32_t world_nodes(const struct world *world)
-{
-    return world->options.nodes;
-}
-
-uint32_t world_shards(const struct world *world, uint32_t node)
-{
-    return world->nodes[node].shard_count;
-}
-
-struct shard *world_shard(struct world *world, uint32_t node, uint32_t shard)
-{
-    return world->nodes[node].shards[shard].shard;
-}
-
-struct store *world_store(struct world *world, uint32_t node, uint32_t shard)
-{
-    return world->nodes[node].shards[shard].store;
-}
-
-uint32_t world_homes(struct world *world, const char *name, struct bytes key, uint32_t homes[WORLD_NODES_MAX])
-{
-    uint32_t node = 0;
-    while (node < world->options.nodes && !world->nodes[node].up) node++;
-    if (node == world->options.nodes) return 0;
-    const struct turn *turn = shard_turn_context(world->nodes[node].shards[0].shard);
-    const struct table *table = cluster_find_table(turn->cluster, bytes_str(name));
-    if (table == NULL) return 0;
-    const uint64_t *list = ring_preference_list(turn->ring, ring_vnode(turn->ring, hash64(key, table->tag)));
-    for (uint32_t i = 0; i < table->n; i++) homes[i] = world_node_of(world, list[i]);
-    return table->n;
 }

@@ -9,12 +9,14 @@
  *
  * Links are those of runtime/: shard i of a node dials shard (i modulo its shards) of every other node, and
  * sends only there; what arrives keeps its order, until the link is lost with all that is under way on it.
- * A crash takes a node's memory and what its disks had not synced; a pause (SIGSTOP) takes its turns only.
- * Nothing is a process global: many worlds may live in one process. */
+ * Faults may break even that: batches that come twice, late or from a link that is lost.
+ * A crash takes a node's memory and what its disks had not synced, or all but the first of it; a pause
+ * (SIGSTOP) takes its turns only. Nothing is a process global: many worlds may live in one process. */
 #pragma once
 
 #include "actor/shard.h"
 #include "client.pb-c.h"
+#include "store/store.h"
 #include "world/event.h"
 
 enum { WORLD_NODES_MAX = 16, WORLD_SHARDS_MAX = 8 };
@@ -31,10 +33,50 @@ struct world_options {
     uint32_t shards_of[WORLD_NODES_MAX]; /* ... or of this one, where it is not 0 */
     uint32_t vnodes;
     uint32_t skew_ms[WORLD_NODES_MAX];              /* how far each node's clock is ahead */
+    int32_t drift_ppm[WORLD_NODES_MAX];             /* and how much faster it runs */
     struct span network, local, sync, turn, redial; /* how long each takes */
-    uint32_t resets_per_million;                    /* how many of a million batches lose their link */
-    uint32_t operations_max;                        /* node_options; 0: the default */
+    bool uneven;             /* each way from node to node has a longest time of its own, within network */
+    uint64_t stall_ns;       /* a way that carries nothing for so long loses its links */
+    struct span late;        /* how much later than the others a repeated, overtaken or stray batch comes */
+    uint32_t resets;         /* of a million batches so many lose their link, */
+    uint32_t losses;         /* ... are lost, as where an outbox is full, */
+    uint32_t repeats;        /* ... come twice (no stream does that), */
+    uint32_t overtakings;    /* ... come late, after those behind them (no stream does that either) */
+    uint32_t strays;         /* of a million batches on a link that is lost so many arrive yet, late */
+    uint32_t client_resets;  /* of a million answers so many are lost with their connection */
+    uint32_t operations_max; /* node_options; 0: the default */
 };
+
+/* What befell the nodes, disks, links and clocks of a world. */
+enum world_fault {
+    WORLD_CRASH, /* a node ... */
+    WORLD_POWER, /* all of them at once */
+    WORLD_PAUSE,
+    WORLD_WIPE,
+    WORLD_CUT,     /* two nodes, both ways ... */
+    WORLD_CUT_WAY, /* and one way */
+    WORLD_CLOG,
+    WORLD_RESET,
+    WORLD_LOSS, /* a batch ... */
+    WORLD_REPEAT,
+    WORLD_OVERTAKING,
+    WORLD_STRAY,
+    WORLD_CLIENT_RESET,
+    WORLD_FORGOTTEN, /* a store lost commits in a crash ... */
+    WORLD_MID_SYNC,  /* and a sync was under way */
+    WORLD_HELD_DISK,
+    WORLD_SLOW_DISK,
+    WORLD_FULL_DISK,
+    WORLD_READ_ERROR,
+    WORLD_COMMIT_ERROR,
+    WORLD_SYNC_ERROR,
+    WORLD_ROT,
+    WORLD_CLOCK_JUMP,
+    WORLD_FAULTS
+};
+
+/* In lower case, with dashes. */
+const char *world_fault_name(enum world_fault fault);
 
 /* Who is told what happens. Any may be NULL. What is handed over is borrowed for the call. */
 struct world_watch {
@@ -46,7 +88,8 @@ struct world_watch {
 };
 
 struct world_counts {
-    uint64_t turns, batches, bytes, syncs, resets, crashes, restarts, pauses;
+    uint64_t turns, batches, bytes, syncs, restarts;
+    uint64_t faults[WORLD_FAULTS]; /* that really took place */
 };
 
 struct world;
@@ -65,7 +108,8 @@ void world_run(struct world *world, uint64_t until_ns);
 void world_step(struct world *world);
 
 uint64_t world_now(const struct world *world);
-uint64_t world_wall_ms(const struct world *world, uint32_t node);
+uint64_t world_wall_ms(const struct world *world, uint32_t node);      /* its clock's time of day */
+uint64_t world_monotonic_ns(const struct world *world, uint32_t node); /* and what its timers go by */
 uint64_t
 world_hash(const struct world *world); /* of all that happened: the same for the same seed and script */
 struct world_counts world_counts(const struct world *world);
@@ -74,27 +118,64 @@ struct prng *world_prng(struct world *world);
 /* Call @call at @at_ns. */
 void world_at(struct world *world, uint64_t at_ns, world_call *call, void *context, uint64_t argument);
 
-/* --- what befalls nodes and links --- */
+/* --- what befalls nodes --- */
 
 void world_crash(struct world *world, uint32_t node);   /* kill -9, and the disks' caches with it */
 void world_restart(struct world *world, uint32_t node); /* after a crash */
+void world_cut_power(struct world *world);              /* every node that is up crashes */
 void world_pause(struct world *world, uint32_t node);
 void world_resume(struct world *world, uint32_t node);
 bool world_is_up(const struct world *world, uint32_t node);
 bool world_is_paused(const struct world *world, uint32_t node);
 
+/* Its clock is set: by so much forward, or back. */
+void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms);
+
+/* --- what befalls the ways between them (network.c) --- */
+
 /* Lose all links between two nodes, once; they come back by themselves. */
 void world_reset(struct world *world, uint32_t a, uint32_t b);
 
-/* From now on so many of a million batches lose their link. */
-void world_set_resets(struct world *world, uint32_t per_million);
-
-/* Keep two nodes apart until they are mended. */
+/* Keep two nodes apart until they are mended. Their links are lost at once. */
 void world_cut(struct world *world, uint32_t a, uint32_t b);
 void world_mend(struct world *world, uint32_t a, uint32_t b);
 
+/* Let nothing through from one node to the other, as a stream sees it: what is sent waits, nobody can dial
+ * either way, and after stall_ns the links both ways are lost. Mending lets through what still waits. */
+void world_cut_way(struct world *world, uint32_t from, uint32_t to);
+void world_mend_way(struct world *world, uint32_t from, uint32_t to);
+
+/* Hold back what is sent from one node to the other, and then let all of it go at once. */
+void world_clog(struct world *world, uint32_t from, uint32_t to);
+void world_unclog(struct world *world, uint32_t from, uint32_t to);
+
+/* From now on no batch meets with a fault of its own (resets, losses, ... client_resets). */
+void world_calm_network(struct world *world);
+
+/* --- what befalls disks (disk.c) --- */
+
 /* Let no sync of a node's disks finish until they are freed again. */
 void world_hold_syncs(struct world *world, uint32_t node, bool hold);
+
+/* Each sync takes so much longer; {0}: as it should be. */
+void world_slow_disks(struct world *world, uint32_t node, struct span longer);
+
+/* No store of the node takes a write until there is room again. */
+void world_fill_disks(struct world *world, uint32_t node, bool full);
+
+/* The next read (or commit, or sync) of a shard's store fails: the store is set aside, and the shard starts
+ * anew with an empty one that counts for no read. False: the node is down. */
+bool world_fail_disk(struct world *world, uint32_t node, uint32_t shard, enum store_mem_operation operation);
+
+/* A bit of one stored object turns. False: there is none. */
+bool world_rot(struct world *world, uint32_t node, uint32_t shard);
+
+/* The disks of a node that is down are replaced by empty ones. */
+void world_wipe(struct world *world, uint32_t node);
+
+/* Was any store of the node lost (a failure, a wipe)? Until the exchange between replicas exists it stays
+ * unfilled: that node counts for no read of that shard's vnodes. */
+bool world_is_filled(const struct world *world, uint32_t node);
 
 /* --- clients --- */
 

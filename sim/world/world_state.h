@@ -1,4 +1,5 @@
-/* The inside of a world, shared by world.c (nodes, turns, disks, clients) and network.c (links). */
+/* The inside of a world, shared by world.c (nodes and turns), network.c (links), disk.c, connection.c
+ * (clients) and look.c. */
 #pragma once
 
 #include "actors/node.h"
@@ -10,10 +11,21 @@ struct sim_link {
     bool up;
     uint64_t life;       /* raised when it is lost: what was under way arrives in no other life */
     uint64_t arrival_ns; /* of the last batch: what follows comes later */
+    struct buffer *held; /* arrived while the way was clogged or cut */
+    uint32_t held_count;
+};
+
+/* The way from one node to another, for all links on it. */
+struct sim_way {
+    struct span delay;
+    bool cut, clogged;
+    uint64_t stall; /* counts when it stopped carrying: an EVENT_STALLED of another time is void */
 };
 
 struct sim_shard {
     struct store *store;  /* outlives crashes */
+    bool filled;          /* false: it replaced one that was lost */
+    uint64_t life;        /* of @shard: no two have the same */
     struct shard *shard;  /* NULL while the node is down */
     uint64_t turn_ns;     /* when its next turn is due; UINT64_MAX: none */
     uint64_t busy_ns;     /* the last turn takes until then */
@@ -24,8 +36,11 @@ struct sim_shard {
 
 struct sim_node {
     uint64_t id;
-    bool up, paused, hold_syncs;
-    uint64_t life; /* raised by every start and crash */
+    bool up, paused, hold_syncs, full;
+    struct span slow;      /* how much longer a sync takes */
+    int64_t clock_jump_ms; /* all its jumps, added up */
+    uint64_t life;         /* raised by every start and crash */
+    uint64_t incarnation;  /* its wall clock when it started */
     uint32_t shard_count;
     struct sim_shard shards[WORLD_SHARDS_MAX];
 };
@@ -46,7 +61,8 @@ struct world {
     uint64_t now_ns, hash;
     struct cluster cluster; /* the configuration's */
     struct sim_node nodes[WORLD_NODES_MAX];
-    bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX];
+    struct sim_way ways[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* from, to */
+    uint64_t lives;
     struct sim_connection **connections; /* by id - 1 */
     uint32_t connection_count;
     struct arena arena; /* for what is decoded here */
@@ -65,7 +81,25 @@ static inline bool world_traced(const struct world *world)
 /* A shard has mail: it gets a turn. */
 void world_wake(struct world *world, uint32_t node, uint32_t shard);
 
+void world_count(struct world *world, enum world_fault fault, uint32_t node);
+
+/* A turn at the earliest moment that @at_ns and the turn before it allow. */
+void world_schedule(struct world *world, uint32_t node, uint32_t shard, uint64_t at_ns);
+
+/* Hand on all that a shard has for others. */
+void world_drain(struct world *world, uint32_t node, uint32_t shard);
+
+/* Make a shard on its store. @cluster: what it begins with. */
+void world_start_shard(struct world *world, uint32_t node, uint32_t shard, const struct cluster *cluster);
+
+/* The time on a node's monotonic clock, and when that clock shows a time. */
+uint64_t world_time_at(const struct world *world, uint32_t node, uint64_t monotonic_ns);
+
 /* --- network.c --- */
+
+/* All ways are open and as long as the options say. */
+void network_init(struct world *world);
+void network_fini(struct world *world);
 
 /* All links of a node that has started are to be dialled. */
 void network_start(struct world *world, uint32_t node);
@@ -79,6 +113,41 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
 void network_arrival(struct world *world, struct event *event);
 void network_link_lost(struct world *world, const struct event *event);
 void network_dial(struct world *world, const struct event *event);
+void network_stalled(struct world *world, const struct event *event);
+
+/* A node that stands still: after stall_ns its links are lost. */
+void network_pause(struct world *world, uint32_t node);
+
+/* A shard has started anew on a node that stays up: it is told which of its links are. */
+void network_tell(struct world *world, uint32_t node, uint32_t shard);
+
+/* --- disk.c --- */
+
+/* Open the store of a shard for the first time, or open it again after a crash; replace it if it is broken.
+ */
+void disk_claim(struct world *world, uint32_t node, uint32_t shard);
+
+/* Forget what was not durable: all of it, or all but some of the first commits. */
+void disk_crash(struct world *world, uint32_t node, uint32_t shard);
+
+/* Begin a sync if something waits for one. */
+void disk_sync(struct world *world, uint32_t node, uint32_t shard);
+void disk_synced(struct world *world, const struct event *event);
+
+/* End a sync that was held up, if one was. */
+void disk_catch_up(struct world *world, uint32_t node, uint32_t shard);
+
+/* The shard's store is broken: it gets an empty one, and starts anew. */
+void disk_replace(struct world *world, uint32_t node, uint32_t shard);
+
+/* --- connection.c --- */
+
+void connection_send_answers(struct world *world, struct outbox *outbox);
+
+/* A shard (UINT32_MAX: every one) of a node has gone, and the connections to it with it. */
+void connection_lose(struct world *world, uint32_t node, uint32_t shard);
+void connection_request(struct world *world, const struct event *event);
+void connection_answer(struct world *world, const struct event *event);
 
 /* --- describe.c: lines of a trace --- */
 

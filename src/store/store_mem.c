@@ -2,7 +2,8 @@
  *
  * A skip list per table (Pugh, 1990) with heights from a stream of its own, so that a run depends on nothing
  * but the calls made. Committed is not durable: an undo list remembers, for each write since the last sync,
- * what was there before it. A sync forgets the list; a crash plays it backwards. */
+ * what was there before it. A sync forgets the list; a crash plays it backwards, to the end or to the end of
+ * one of the commits in it: never into one, as a log's records are whole or not there. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,6 +34,7 @@ struct undo {
     enum store_table table;
     struct blob *key;
     struct blob *value;
+    bool first; /* of its commit */
 };
 
 struct store_mem {
@@ -40,9 +42,11 @@ struct store_mem {
     struct list lists[STORE_TABLES];
     struct undo *undo;
     size_t undo_count, undo_capacity;
+    size_t unsynced; /* commits in it */
     uint64_t bytes;
     struct prng prng;
     bool full;
+    bool failing[STORE_MEM_SYNC + 1];
 };
 
 static struct blob *blob_alloc(struct bytes from)
@@ -128,9 +132,20 @@ static struct store_mem *mem_of(struct store *store)
     return (struct store_mem *)store;
 }
 
+/* Fail if that was asked for. */
+static enum status mem_status(struct store_mem *mem, enum store_mem_operation operation)
+{
+    static const char *const names[] = {"read", "commit", "sync"};
+    if (!mem->failing[operation]) return STATUS_OK;
+    snprintf(mem->store.error, sizeof mem->store.error, "a %s failed on command", names[operation]);
+    mem->store.broken = true;
+    return STATUS_STORE_BROKEN;
+}
+
 static enum status mem_get(struct store *store, enum store_table table, struct bytes key, struct arena *arena,
                            struct bytes *out)
 {
+    if (mem_status(mem_of(store), STORE_MEM_READ) != STATUS_OK) return STATUS_STORE_BROKEN;
     const struct node *node = list_seek(&mem_of(store)->lists[table], key, NULL);
     if (!node_is(node, key)) return STATUS_NOT_FOUND;
     uint8_t *copy = arena_try(arena, node->value->size);
@@ -143,6 +158,7 @@ static enum status mem_get(struct store *store, enum store_table table, struct b
 static enum status mem_scan(struct store *store, enum store_table table, struct bytes from, struct bytes to,
                             store_visit *visit, void *context)
 {
+    if (mem_status(mem_of(store), STORE_MEM_READ) != STATUS_OK) return STATUS_STORE_BROKEN;
     for (const struct node *node = list_seek(&mem_of(store)->lists[table], from, NULL); node != NULL;
          node = node->next[0]) {
         if (to.size > 0 && bytes_compare(blob_bytes(node->key), to) >= 0) break;
@@ -164,23 +180,34 @@ static void undo_push(struct store_mem *mem, struct undo undo)
 static enum status mem_apply(struct store *store, struct store_write *const *writes, size_t count)
 {
     struct store_mem *mem = mem_of(store);
+    if (mem_status(mem, STORE_MEM_COMMIT) != STATUS_OK) return STATUS_STORE_BROKEN;
+    mem->unsynced++;
     for (size_t i = 0; i < count; i++) {
         const struct store_write *write = writes[i];
         struct blob *value = write->removed ? NULL : blob_alloc(write->value);
         struct blob *old = mem_exchange(mem, write->table, write->key, value);
-        undo_push(mem, (struct undo){.table = write->table, .key = blob_alloc(write->key), .value = old});
+        undo_push(mem,
+                  (struct undo){
+                      .table = write->table, .key = blob_alloc(write->key), .value = old, .first = i == 0});
     }
     return STATUS_OK;
 }
 
-static enum status mem_sync(struct store *store)
+static void undo_forget(struct store_mem *mem)
 {
-    struct store_mem *mem = mem_of(store);
     for (size_t i = 0; i < mem->undo_count; i++) {
         free(mem->undo[i].key);
         free(mem->undo[i].value);
     }
     mem->undo_count = 0;
+    mem->unsynced = 0;
+}
+
+static enum status mem_sync(struct store *store)
+{
+    struct store_mem *mem = mem_of(store);
+    if (mem_status(mem, STORE_MEM_SYNC) != STATUS_OK) return STATUS_STORE_BROKEN;
+    undo_forget(mem);
     return STATUS_OK;
 }
 
@@ -198,7 +225,7 @@ static enum status mem_room(struct store *store, size_t bytes)
 static void mem_close(struct store *store)
 {
     struct store_mem *mem = mem_of(store);
-    mem_sync(store);
+    undo_forget(mem);
     for (int table = 0; table < STORE_TABLES; table++) {
         for (struct node *node = mem->lists[table].head, *next; node != NULL; node = next) {
             next = node->next[0];
@@ -230,15 +257,53 @@ struct store *store_mem_open(void)
     return &mem->store;
 }
 
-void store_mem_crash(struct store *store)
+size_t store_mem_unsynced(const struct store *store)
+{
+    CHECK(store->engine == &mem_engine);
+    return ((const struct store_mem *)store)->unsynced;
+}
+
+void store_mem_crash_after(struct store *store, size_t kept)
 {
     CHECK(store->engine == &mem_engine);
     struct store_mem *mem = mem_of(store);
     store_unstage(store);
-    while (mem->undo_count > 0) {
+    memset(mem->failing, 0, sizeof mem->failing);
+    while (mem->unsynced > kept) {
         struct undo *undo = &mem->undo[--mem->undo_count];
         free(mem_exchange(mem, undo->table, blob_bytes(undo->key), undo->value));
         free(undo->key);
+        if (undo->first) mem->unsynced--;
+    }
+    undo_forget(mem);
+}
+
+void store_mem_crash(struct store *store)
+{
+    store_mem_crash_after(store, 0);
+}
+
+void store_mem_fail(struct store *store, enum store_mem_operation operation)
+{
+    CHECK(store->engine == &mem_engine);
+    mem_of(store)->failing[operation] = true;
+}
+
+bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice)
+{
+    CHECK(store->engine == &mem_engine);
+    uint64_t count = 0;
+    const struct node *head = mem_of(store)->lists[table].head;
+    for (const struct node *node = head->next[0]; node != NULL; node = node->next[0])
+        count += node->value->size;
+    if (count == 0) return false;
+    uint64_t bit = choice % (count * 8);
+    for (const struct node *node = head->next[0];; node = node->next[0]) {
+        if (bit < node->value->size * 8) {
+            node->value->data[bit / 8] ^= (uint8_t)(1U << bit % 8);
+            return true;
+        }
+        bit -= node->value->size * 8;
     }
 }
 

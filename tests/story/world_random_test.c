@@ -412,7 +412,7 @@ static struct world_options options_of(uint64_t seed)
     for (uint32_t i = 0; i < options.nodes; i++) options.shards_of[i] = 1 + (uint32_t)prng_below(&prng, 3);
     for (uint32_t i = 0; i < options.nodes; i++)
         if (prng_chance(&prng, 1, 4)) options.skew_ms[i] = (uint32_t)prng_below(&prng, 5000);
-    if (prng_chance(&prng, 1, 2)) options.resets_per_million = (uint32_t)prng_below(&prng, 2000);
+    if (prng_chance(&prng, 1, 2)) options.resets = (uint32_t)prng_below(&prng, 2000);
     if (prng_chance(&prng, 1, 3)) options.network.max_ns = 30 * ms;
     if (prng_chance(&prng, 1, 3)) options.sync.max_ns = 100 * ms;
     return options;
@@ -469,7 +469,7 @@ static void run_all(struct run *run, uint64_t until_ms)
     break_something(run, 0);
     world_run(run->world, world_now(run->world) + until_ms * ms);
     run->quiet = true;
-    world_set_resets(run->world, 0);
+    world_calm_network(run->world);
     world_run(run->world, world_now(run->world) + 4000 * ms); /* every fault ends, every link is back */
     for (uint32_t i = 0; i < run->calls.count; i++)
         if (!run->calls.list[i]->done) found(run, "operation %u was never answered", i);
@@ -484,9 +484,9 @@ static void count_up(const struct run *run)
 {
     struct world_counts counts = world_counts(run->world);
     total_operations += run->answered;
-    total.crashes += counts.crashes;
-    total.pauses += counts.pauses;
-    total.resets += counts.resets;
+    total.faults[WORLD_CRASH] += counts.faults[WORLD_CRASH];
+    total.faults[WORLD_PAUSE] += counts.faults[WORLD_PAUSE];
+    total.faults[WORLD_RESET] += counts.faults[WORLD_RESET];
     total.turns += counts.turns;
 }
 
@@ -512,7 +512,7 @@ static bool run_seeds(uint64_t from, uint64_t to)
     for (uint64_t seed = from; seed < to; seed++) good = run_seed(seed) && good;
     printf("%" PRIu64 " seeds: %" PRIu64 " operations answered, %" PRIu64 " crashes, %" PRIu64
            " pauses, %" PRIu64 " resets, %" PRIu64 " turns\n",
-           to - from, total_operations, total.crashes, total.pauses, total.resets, total.turns);
+           to - from, total_operations, total.faults[WORLD_CRASH], total.faults[WORLD_PAUSE], total.faults[WORLD_RESET], total.turns);
     return good;
 }
 
