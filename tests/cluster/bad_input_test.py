@@ -4,6 +4,8 @@ The lists are those of handshake, length, protobuf and data that a node must wit
 must serve a put and a get, and at the end it must not have grown.
 """
 import os
+import resource
+import selectors
 import socket
 import struct
 import time
@@ -135,11 +137,52 @@ class BadInput(ClusterCase):
                 connection.sendall(sent)
                 reset(connection)
 
-    def test_many_half_open_connections(self):
-        connections = [raw(self.node.address) for _ in range(800)]
-        self.alive()
-        for connection in connections:
-            connection.close()
+    def test_ten_thousand_half_open_connections(self):
+        """9,900 that say nothing or half a hello to the port for clients, 300 to that for nodes: good ones are served."""
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the node raises its own as far
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        peers = 300
+        clients = min(9900, limit - peers - 400)
+        print(f"{clients} half-open clients, {peers} half-open peers", flush=True)
+        good, half = self.connect(), client.hello()[:6]
+
+        def serves(number):
+            value = b"%d" % number
+            self.ok(good.one(put("alive", b"good", value)))
+            self.assertEqual(self.values(self.ok(good.one(get("alive", b"good")))), [value])
+
+        def known():
+            return sum(shard.connections for shard in good.one(client.node_status()).node.shards)
+
+        serves(0)
+        before, known_before = self.memory(self.node), known()
+        self.forget_peak(self.node)
+        half_open, most = selectors.EpollSelector(), 0
+        for number in range(clients + peers):
+            to_peer_port = number % (clients // peers + 1) == 0
+            connection = raw(self.node.peer_address if to_peer_port else self.node.address)
+            self.addCleanup(connection.close)
+            if number % 3 == 0:
+                connection.sendall(half)
+            half_open.register(connection, selectors.EVENT_READ, None if to_peer_port else time.monotonic())
+            if number % 1000 == 999:
+                serves(number)
+                most = max(most, known() - known_before)
+        self.alive()  # others get in besides
+        # All are ended, without a byte, but not before their time. (The port for nodes holds 256 and ends the rest at once.)
+        until = time.monotonic() + 30
+        while half_open.get_map():
+            self.assertLess(time.monotonic(), until, f"{len(half_open.get_map())} are still open")
+            for key, _ in half_open.select(1):
+                if key.data is not None:
+                    self.assertGreater(time.monotonic() - key.data, 4, "it has 5 s for its hello")
+                half_open.unregister(key.fileobj)
+                self.closes(key.fileobj, answer_allowed=False)
+            serves(clients)
+        eventually(lambda: known() <= known_before, "the node has forgotten them")
+        grown = self.memory(self.node, "VmHWM") - before
+        print(f"{most} were open at once; the node grew by {grown >> 10} KiB at most", flush=True)
+        self.assertLess(grown, 64 * MIB)
 
     # Length
 
