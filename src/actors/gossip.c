@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "actors/coordinator.h"
 #include "actors/identity.h"
 #include "actors/result.h"
 #include "base/check.h"
@@ -136,9 +137,9 @@ static void answer_change(struct turn *turn, struct address asker, uint64_t requ
     turn_send_durable(turn, asker, request, DYNODE__PEER__MESSAGE__BODY_ADMINISTERED, message);
 }
 
-static void finish_change(struct turn *turn, struct change *change)
+static void finish_change(struct turn *turn, struct change *change, Dynode__Client__Result *result)
 {
-    answer_change(turn, change->asker, change->asker_request, result_new(turn->arena, STATUS_OK, NULL));
+    answer_change(turn, change->asker, change->asker_request, result);
     turn_disarm(turn, change->timer);
     free(change->waiting);
     *change = (struct change){0};
@@ -153,7 +154,7 @@ static void strike(struct turn *turn, struct change *change, struct address who,
         if (!same) change->waiting[kept++] = one;
     }
     change->waiting_count = kept;
-    if (kept == 0) finish_change(turn, change);
+    if (kept == 0) finish_change(turn, change, result_new(turn->arena, STATUS_OK, NULL));
 }
 
 static void receive_ack(struct gossip *gossip, struct turn *turn, const struct mail *mail)
@@ -242,14 +243,14 @@ static void receive_administer(struct gossip *gossip, struct turn *turn, const s
         return;
     }
     struct change *change = &gossip->changes[place];
-    uint64_t wait_ms = (uint64_t)message->deadline_ms * 8 / 10;
-    if (wait_ms > GOSSIP_SPREAD_MS_MAX) wait_ms = GOSSIP_SPREAD_MS_MAX;
+    uint64_t left_ns = (uint64_t)message->deadline_ms * ms;
+    uint64_t margin = left_ns / 10 < COORDINATOR_MARGIN_NS ? left_ns / 10 : COORDINATOR_MARGIN_NS;
     *change = (struct change){.used = true, .asker = mail->from, .asker_request = mail->request};
     change->waiting = malloc(told_count * sizeof(*change->waiting));
     CHECK(change->waiting != NULL);
     memcpy(change->waiting, told, told_count * sizeof(*change->waiting));
     change->waiting_count = told_count;
-    change->timer = turn_arm(turn, &gossip->actor, turn->now_ns + wait_ms * ms, place);
+    change->timer = turn_arm(turn, &gossip->actor, turn->now_ns + left_ns - margin, place);
     gossip->rounds[place] = gossip->round;
 }
 
@@ -289,7 +290,12 @@ static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
     struct change *change = &gossip->changes[argument];
     CHECK(change->used);
     change->timer = 0;
-    finish_change(turn, change);
+    /* It is made, and can't be taken back; but its client must not believe that all know it. */
+    Dynode__Client__Result *result =
+        result_new(turn->arena, STATUS_TIMEOUT,
+                   "a node that can be reached has not confirmed the change: it may not know it yet");
+    result->applied = DYNODE__CLIENT__APPLIED__MAYBE;
+    finish_change(turn, change, result);
 }
 
 static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, bool reachable)

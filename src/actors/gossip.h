@@ -5,16 +5,16 @@
  * it merges what arrives, keeps it in its store, gives it to its node's other shards, and sends it whole to a
  * peer when their link comes up and to all when it changes.
  *
- *      Administer (create, alter, drop a table) --> merged, stored, sent to all --> answered when all that
- * can be reached have it durably, or at the deadline: the state spreads all the same, so that is OK too.
+ *      Administer (create, alter, drop a table) --> merged, stored, sent to all --> OK when all that can be
+ * reached have it durably; at the deadline TIMEOUT: the state spreads all the same, but somebody may not
+ * know it yet.
  */
 #pragma once
 
 #include "actor/shard.h"
 
 enum {
-    GOSSIP_CHANGES_MAX = 64,     /* under way at once; more are OVERLOADED */
-    GOSSIP_SPREAD_MS_MAX = 2000, /* a change waits so long for others, if its deadline does */
+    GOSSIP_CHANGES_MAX = 64, /* under way at once; more are OVERLOADED */
 };
 
 /* Make it and add it to the shard. The shard's cluster must be set. */

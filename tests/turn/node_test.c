@@ -160,7 +160,8 @@ static void identity(void **state)
     store_close(store);
 }
 
-/* A change of a table is told to all that can be reached, and answered when they have it, or are gone. */
+/* A change of a table is told to all that can be reached, and is OK when they have it, or are gone; when they
+ * are there and do not say so it is TIMEOUT, and made all the same. */
 static void change_of_tables(void **state)
 {
     (void)state;
@@ -186,17 +187,35 @@ static void change_of_tables(void **state)
     one_shard_sync(&one);
     assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
 
-    one_shard_forget(&one); /* silence does not hold it up for ever */
+    one_shard_forget(&one); /* who is there and does not confirm is waited for, but not for ever */
     drop.name = "solo";
-    one_shard_ask(&one, 1, 2, 1000, operations, 1);
+    Dynode__Peer__Ping here = DYNODE__PEER__PING__INIT;
+    one_shard_ask(&one, 1, 2, 3000, operations, 1);
     one_shard_sync(&one);
-    one_shard_pass_ms(&one, 810);
+    for (uint32_t i = 0; i < 29; i++) {
+        assert_int_equal(one.answer_count, 0);
+        one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_PING, &here);
+        one_shard_pass_ms(&one, 100);
+    }
+    one_shard_pass_ms(&one, 99);
     one_shard_sync(&one);
-    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
-    one_shard_forget(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_TIMEOUT);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+    one_shard_forget(&one); /* what it confirms now is nobody's any more */
+    one_shard_receive(&one, NODE_B, one.wall_ms, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK, &ack);
+    one_shard_sync(&one);
+    assert_int_equal(one.answer_count, 0);
     one_shard_ask(&one, 1, 3, 1000, operations, 1);
     one_shard_sync(&one);
     assert_int_equal(one_shard_result(&one)->status, STATUS_NO_SUCH_TABLE);
+    one_shard_forget(&one); /* who falls silent is gone: nobody is left to wait for */
+    drop.name = "t";
+    one_shard_ask(&one, 1, 4, 3000, operations, 1);
+    one_shard_sync(&one);
+    assert_int_equal(one.answer_count, 0);
+    one_shard_pass_ms(&one, PEER_SILENCE_NS / 1000000 + PEER_PING_NS / 1000000);
+    one_shard_sync(&one);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
     /* It is in the store: a shard that starts anew knows it. */
     struct cluster loaded;
     cluster_copy(&one.cluster, &loaded);
