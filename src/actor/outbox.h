@@ -2,8 +2,8 @@
  * clients.
  *
  * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch to a node
- * at its bound drops what is added (its coordinator takes it for silence); to a shard of the same node
- * nothing is dropped: what is in flight there is bounded by admission. */
+ * at its bound drops what is added: who must not take that for silence asks turn_reaches first. To a shard of
+ * the same node nothing is dropped: what is in flight there is bounded by admission. */
 #pragma once
 
 #include "base/bytes.h"

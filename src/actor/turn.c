@@ -23,6 +23,17 @@ static bool is_here(const struct turn *turn, struct address to)
     return to.node == turn->self.node && to.shard % turn->shards == turn->self.shard;
 }
 
+static bool is_full(const struct outbox_queue *queue)
+{
+    return queue->batch.size > OUTBOX_NODE_BYTES_MAX;
+}
+
+bool turn_reaches(const struct turn *turn, uint64_t node)
+{
+    if (node == turn->self.node) return true;
+    return peers_reachable(turn->peers, node) && !is_full(outbox_queue(&turn->shard->outbox, node, 0));
+}
+
 void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
                const void *body)
 {
@@ -42,7 +53,7 @@ void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__P
     if (to.node != turn->self.node) {
         const struct peer *peer = peers_find(&shard->peers, to.node);
         if (peer == NULL || !peer->link) return;
-        if (queue->batch.size > OUTBOX_NODE_BYTES_MAX) {
+        if (is_full(queue)) {
             queue->dropped++;
             turn->counters->dropped++;
             return;

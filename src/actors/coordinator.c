@@ -241,7 +241,7 @@ static void send_merges(struct turn *turn, struct slot *slot, struct bytes encod
     message->n = slot->table_n;
     for (uint32_t home = 0; home < slot->n; home++) {
         if (slot->homes[home] == turn->self.node) continue;
-        if (peers_reachable(turn->peers, slot->homes[home]))
+        if (turn_reaches(turn, slot->homes[home]))
             turn_send(turn, home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
         else
             put_core_fail(&slot->put, home);
@@ -292,7 +292,7 @@ static void read_first(struct coordinator *coordinator, struct turn *turn, struc
     slot->phase = SLOT_READING;
     get_core_init(&slot->get, slot->n, needed);
     for (uint32_t home = 0; home < slot->n; home++)
-        if (!peers_reachable(turn->peers, slot->homes[home])) get_core_fail(&slot->get, home);
+        if (!turn_reaches(turn, slot->homes[home])) get_core_fail(&slot->get, home);
     turn_disarm(turn, slot->hedge_timer);
     slot->hedge_timer =
         turn_arm(turn, &coordinator->actor, turn->now_ns + COORDINATOR_HEDGE_NS, slot->id | hedge_bit);
@@ -391,7 +391,7 @@ static void start_get(struct coordinator *coordinator, struct turn *turn, struct
     slot->phase = SLOT_READING;
     get_core_init(&slot->get, slot->n, r);
     for (uint32_t home = 0; home < slot->n; home++)
-        if (!peers_reachable(turn->peers, slot->homes[home])) get_core_fail(&slot->get, home);
+        if (!turn_reaches(turn, slot->homes[home])) get_core_fail(&slot->get, home);
     turn->counters->gets++;
     bool alone = slot->homes[0] == turn->self.node && r == 1;
     if (!alone)
@@ -403,7 +403,7 @@ static void start_get(struct coordinator *coordinator, struct turn *turn, struct
 static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < slot->n; i++) count += peers_reachable(turn->peers, slot->homes[i]);
+    for (uint32_t i = 0; i < slot->n; i++) count += turn_reaches(turn, slot->homes[i]);
     return count;
 }
 

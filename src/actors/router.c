@@ -154,7 +154,7 @@ void router_done(struct router *router, struct turn *turn, struct task *task, Dy
 
 /* --- sending operations to their coordinators --- */
 
-/* Where a write goes. False: no home can be reached. */
+/* Where a write goes. False: no home can be reached, or those that can have too much waiting for them. */
 static bool write_target(const struct turn *turn, uint32_t vnode, uint32_t n, bool conditional,
                          uint64_t *node)
 {
@@ -167,7 +167,8 @@ static bool write_target(const struct turn *turn, uint32_t vnode, uint32_t n, bo
     for (uint32_t i = 0; i < n; i++) {
         if (!peers_reachable(turn->peers, homes[i])) continue;
         *node = homes[i];
-        return true;
+        if (turn_reaches(turn, homes[i])) return true;
+        if (conditional) return false; /* only who can't be reached is passed over: two would race */
     }
     return false;
 }
@@ -206,8 +207,8 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
     uint32_t vnode = ring_vnode(turn->ring, hash64(key, table->tag));
     struct address to = {.node = turn->self.node, .shard = vnode};
     if (write && !write_target(turn, vnode, n, conditional, &to.node)) {
-        Dynode__Client__Result *result =
-            result_new(turn->arena, STATUS_UNAVAILABLE, "no home of the key can be reached");
+        Dynode__Client__Result *result = result_new(
+            turn->arena, STATUS_UNAVAILABLE, "no home of the key can be reached, or too much waits for it");
         struct wish wish = wish_of(operation);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
         result->needed = wish_quorum(&wish, table->w, n);

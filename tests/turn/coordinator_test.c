@@ -545,6 +545,45 @@ static void unreachable_is_known_at_once(void **state)
     one_shard_end(&one);
 }
 
+/* What would be dropped at the bound of a queue is no silence: it is known before anything is begun. */
+static void queues_at_their_bound(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    others_of(&one, "k", others);
+    one_shard_clog(&one, others[0], true);
+    ask_get(&one, "k", 0); /* the other is asked at once, without a hedge */
+    const Dynode__Peer__Message *read = read_of(&one, others[1]);
+    assert_non_null(read);
+    answer_read(&one, others[1], read->request, STATUS_NOT_FOUND, (struct bytes){0}, false);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
+    one_shard_forget(&one);
+    ask_put(&one, "k", "x");
+    const Dynode__Peer__Message *merge =
+        one_shard_find(&one, others[1], DYNODE__PEER__MESSAGE__BODY_MERGE, 0);
+    assert_non_null(merge);
+    answer_merge(&one, others[1], merge->request, STATUS_NO_SPACE); /* nobody is left to make the quorum */
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+    one_shard_sync(&one);
+    one_shard_forget(&one);
+    one_shard_clog(&one, others[1], true);
+    ask_put(&one, "fresh", "y");
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    struct object object;
+    assert_int_equal(one_shard_stored(&one, "t", "fresh", &object), STATUS_NOT_FOUND);
+    one_shard_forget(&one);
+    ask_get(&one, "k", 0);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(shard_counters(one.shard)->dropped, 0);
+    one_shard_clog(&one, others[0], false);
+    one_shard_clog(&one, others[1], false);
+    one_shard_end(&one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -565,6 +604,7 @@ int main(void)
         cmocka_unit_test(minted_by_a_peer),
         cmocka_unit_test(context_only),
         cmocka_unit_test(unreachable_is_known_at_once),
+        cmocka_unit_test(queues_at_their_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -356,6 +356,76 @@ static void forwarded_put(void **state)
     one_shard_end(&one);
 }
 
+/* What our own queue would drop has certainly not left: another home is asked, or the answer is NO, at once.
+ */
+static void queue_at_its_bound(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    char key[16];
+    uint64_t home;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    key_of_another(&one, key, sizeof(key), &home);
+    Dynode__Client__Operation *operation =
+        one_shard_put(&one, "solo", key, bytes_str("x"), (struct bytes){0});
+    one_shard_clog(&one, home, true);
+    one_shard_ask(&one, 1, 1, 1000, &operation, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    assert_int_equal(shard_counters(one.shard)->dropped, 0);
+    one_shard_clog(&one, home, false);
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 2, 1000, &operation, 1);
+    assert_int_equal(one.answer_count, 0);
+    assert_non_null(one_shard_find(&one, home, DYNODE__PEER__MESSAGE__BODY_COORDINATE, 0));
+
+    /* Of two homes the second is asked. */
+    const struct ring *ring = shard_turn_context(one.shard)->ring;
+    const uint64_t *homes = ring_preference_list(ring, 0);
+    for (int number = 0; homes[2] != NODE_A; number++) {
+        snprintf(key, sizeof(key), "key%d", number);
+        homes = ring_preference_list(ring, one_shard_place(&one, "t", key)->vnode);
+    }
+    operation = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
+    operation->put->n = 2;
+    one_shard_forget(&one);
+    one_shard_clog(&one, homes[0], true);
+    one_shard_ask(&one, 1, 3, 1000, &operation, 1);
+    assert_int_equal(one.answer_count, 0);
+    assert_non_null(one_shard_find(&one, homes[1], DYNODE__PEER__MESSAGE__BODY_COORDINATE, 0));
+    one_shard_clog(&one, homes[0], false);
+    one_shard_end(&one);
+}
+
+/* A condition is tested by the first home that can be reached, whether or not it can take more just now. */
+static void condition_stays_with_its_home(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    const struct ring *ring = shard_turn_context(one.shard)->ring;
+    char key[16];
+    uint64_t first = NODE_A;
+    for (int number = 0; first == NODE_A; number++) {
+        snprintf(key, sizeof(key), "key%d", number);
+        first = ring_preference_list(ring, one_shard_place(&one, "t", key)->vnode)[0];
+    }
+    Dynode__Client__Operation *operation = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
+    operation->put->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
+    one_shard_clog(&one, first, true);
+    one_shard_ask(&one, 1, 1, 1000, &operation, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    assert_int_equal(one.sent_count, 0);
+    one_shard_forget(&one);
+    shard_link_changed(one.shard, first, false); /* now it can't */
+    one_shard_ask(&one, 1, 2, 1000, &operation, 1);
+    assert_int_equal(one.answer_count, 0);
+    assert_int_equal(one.sent_count, 1);
+    one_shard_clog(&one, first, false);
+    one_shard_end(&one);
+}
+
 /* What a peer calls a result may be anything: above a frame, without a result, of no known status. */
 static void strange_results(void **state)
 {
@@ -451,6 +521,8 @@ int main(void)
         cmocka_unit_test(frames_that_are_no_requests),
         cmocka_unit_test(client_goes),
         cmocka_unit_test(forwarded_put),
+        cmocka_unit_test(queue_at_its_bound),
+        cmocka_unit_test(condition_stays_with_its_home),
         cmocka_unit_test(strange_results),
         cmocka_unit_test(shards_of_a_node),
     };
