@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "wire/client_wire.h"
 #include "wire/frame.h"
 
@@ -81,8 +82,8 @@ static void client_remove(struct client *client)
     struct port_shard *s = client->shard;
     uint32_t slot = (uint32_t)(client->id & (CLIENT_SLOTS_MAX - 1));
     CHECK(s->slots[slot] == client);
-    /* Before the descriptor is closed: libuv takes it out of its epoll set once more here, and another thread may have
-     * the number by then. */
+    /* Before the descriptor is closed: libuv takes it out of its epoll set once more here, and another thread
+     * may have the number by then. */
     uv_close((uv_handle_t *)&client->poll, client_freed);
     s->held_bytes -= client->held_bytes;
     connection_fini(&client->connection);
@@ -239,10 +240,18 @@ static bool hello_frame(struct hello_outcome *outcome, struct bytes payload)
     arena_init(&arena, HELLO_ARENA_BYTES);
     enum status status = client_hello_unpack(payload, &arena, &hello);
     uint32_t wanted = status == STATUS_OK ? hello->shard : 0;
+    if (status == STATUS_OK) {
+        char address[80];
+        peer_name(client->connection.fd, address, sizeof address);
+        log_line(LOG_LEVEL_DEBUG, "client %s: hello from \"%s\"", address, hello->client);
+    }
     arena_fini(&arena);
     if (status == STATUS_WRONG_VERSION) {
         outcome->why =
             client_say_hello(client, DYNODE__CLIENT__STATUS__WRONG_VERSION, "this node speaks version 1");
+    } else if (status == STATUS_TOO_LARGE) {
+        outcome->why = client_say_hello(client, DYNODE__CLIENT__STATUS__INVALID,
+                                        "client: a name of at most 63 bytes is needed");
     } else if (status != STATUS_OK) {
         outcome->why = "its first frame is no hello";
     } else if (s->draining) {

@@ -30,7 +30,8 @@ enum status client_hello_unpack(struct bytes payload, struct arena *arena, Dynod
     Dynode__Client__ClientHello *hello = (Dynode__Client__ClientHello *)message;
     if (hello->magic != CLIENT_HELLO_MAGIC) return STATUS_INVALID;
     *out = hello;
-    return hello->version == CLIENT_PROTOCOL_VERSION ? STATUS_OK : STATUS_WRONG_VERSION;
+    if (hello->version != CLIENT_PROTOCOL_VERSION) return STATUS_WRONG_VERSION;
+    return strlen(hello->client) <= CLIENT_NAME_BYTES_MAX ? STATUS_OK : STATUS_TOO_LARGE;
 }
 
 enum status request_unpack(struct bytes payload, struct arena *arena, Dynode__Client__Request **out,

@@ -7,6 +7,7 @@
 #include "client.pb-c.h"
 
 enum {
+    CLIENT_NAME_BYTES_MAX = 63, /* in its hello */
     KEY_BYTES_MAX = 1024,
     OPERATIONS_OTHER_MAX = 8, /* in one request: other than get, put and delete */
     VALUE_BYTES_MAX = 1048576,
@@ -20,7 +21,8 @@ enum {
 
 /* The first frame of a connection.
  * STATUS_INVALID        It does not decode, or the magic is wrong.
- * STATUS_WRONG_VERSION  It decodes; the version is not ours. *out is set. */
+ * STATUS_WRONG_VERSION  It decodes; the version is not ours. *out is set.
+ * STATUS_TOO_LARGE      The client's name is above CLIENT_NAME_BYTES_MAX. *out is set. */
 enum status client_hello_unpack(struct bytes payload, struct arena *arena, Dynode__Client__ClientHello **out);
 
 /* A request's frame: decodes, id not 0, 1 to OPERATIONS_MAX operations. Unknown fields are dropped. What is

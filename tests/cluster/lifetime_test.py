@@ -11,6 +11,7 @@ import time
 import unittest
 
 from fixture import PROGRAM, ClusterCase, dynode, eventually, hosts, main
+import client  # fixture says where it is
 from client import Client, get, pb, put  # fixture says where it is
 
 STOP_SECONDS = 15  # SIGTERM to exit; what `dynode serve --help` states, and room for a slow machine
@@ -128,17 +129,23 @@ class Alone(unittest.TestCase):
             self.stop(node)
 
     def test_log_levels(self):
-        for level, warns, informs in (("error", False, False), ("warn", True, False), ("info", True, True)):
+        hello = client.hello(name="a name\n")  # what is not printable is shown as ?
+        for level, warns, informs in (("error", False, False), ("warn", True, False), ("info", True, True),
+                                     ("debug", True, True)):
             config = self.config(level, log=f"{{ level: {level} }}")
             node = self.serve(config)
             self.ready(node)
             with socket.create_connection((self.host, 7400), 30) as stranger:
                 stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 self.assertEqual(stranger.recv(1), b"", "the connection ends")
+            with socket.create_connection((self.host, 7400), 30) as friend:
+                friend.sendall(hello)
+                self.assertTrue(friend.recv(1))
             self.stop(node)
             with open(config + ".log") as file:
                 said = file.read()
             self.assertEqual((" warn client " in said, " info stopping: SIGTERM" in said), (warns, informs), said)
+            self.assertEqual(': hello from "a name?"' in said, level == "debug", said)
 
     def test_unwritable_directory(self):
         with open(f"{self.folder}/file", "w") as file:

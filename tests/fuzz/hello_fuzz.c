@@ -41,7 +41,7 @@ static void read_client(struct bytes input)
         enum status status = client_hello_unpack(payload, &arena, &hello);
         CHECK((status == STATUS_INVALID) == (hello == NULL));
         if (status == STATUS_OK) CHECK(hello->magic == CLIENT_HELLO_MAGIC);
-        if (status == STATUS_OK) CHECK(hello->client != NULL);
+        if (status == STATUS_OK) CHECK(strlen(hello->client) <= CLIENT_NAME_BYTES_MAX);
     }
     arena_fini(&arena);
 }

@@ -237,20 +237,26 @@ static void test_hello(void **state)
 {
     (void)state;
     static const struct {
-        uint32_t magic, version;
+        uint32_t magic, version, name_bytes;
         enum status status;
     } cases[] = {
-        {CLIENT_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, STATUS_OK},
-        {CLIENT_HELLO_MAGIC, 0, STATUS_WRONG_VERSION},
-        {CLIENT_HELLO_MAGIC, UINT32_MAX, STATUS_WRONG_VERSION},
-        {PEER_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, STATUS_INVALID},
-        {0, CLIENT_PROTOCOL_VERSION, STATUS_INVALID},
+        {CLIENT_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, 0, STATUS_OK},
+        {CLIENT_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, 63, STATUS_OK},
+        {CLIENT_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, 64, STATUS_TOO_LARGE},
+        {CLIENT_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, 900, STATUS_TOO_LARGE},
+        {CLIENT_HELLO_MAGIC, 0, 0, STATUS_WRONG_VERSION},
+        {CLIENT_HELLO_MAGIC, UINT32_MAX, 64, STATUS_WRONG_VERSION}, /* another version has other bounds */
+        {PEER_HELLO_MAGIC, CLIENT_PROTOCOL_VERSION, 0, STATUS_INVALID},
+        {0, CLIENT_PROTOCOL_VERSION, 0, STATUS_INVALID},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         Dynode__Client__ClientHello hello = DYNODE__CLIENT__CLIENT_HELLO__INIT, *out = NULL;
         hello.magic = cases[i].magic;
         hello.version = cases[i].version;
-        uint8_t packed[64];
+        char name[901] = "";
+        memset(name, 'n', cases[i].name_bytes);
+        hello.client = name;
+        uint8_t packed[1024];
         size_t size = dynode__client__client_hello__pack(&hello, packed);
         struct arena arena;
         arena_init(&arena, 0);
