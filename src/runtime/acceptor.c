@@ -10,30 +10,30 @@
 #include "base/check.h"
 #include "base/log.h"
 
-enum { RECEIVE_BYTES = 65536, KEPT_BYTES_MAX = 1024 * 1024, ACCEPT_PAUSE_MS = 100 };
+enum { ACCEPT_PAUSE_MS = 100, FULL_MAILBOX_PAUSE_MS = 1 };
 
-enum inbound_state { INBOUND_HELLO, INBOUND_ANSWER, INBOUND_REFUSAL, INBOUND_OPEN };
+enum entry_state {
+    ENTRY_HELLO,
+    ENTRY_ANSWER,
+    ENTRY_REFUSAL,
+    ENTRY_LENT,
+    ENTRY_ENDING, /* lent, and its stream is closed: the borrower will notice */
+};
 
-struct inbound {
+/* One connection. */
+struct entry {
+    struct accepted accepted; /* the borrower's while it is lent */
     struct acceptor *acceptor;
-    struct inbound *next, *previous; /* of all; the keeper's */
-    struct inbound *next_event;
+    struct entry *next, *previous; /* of all; the keeper's */
+    struct entry *next_event;
     bool has_event; /* under the acceptor's lock */
 
-    enum inbound_state state; /* the keeper's */
-    struct hello hello;       /* theirs, once it has come */
+    enum entry_state state; /* the keeper's */
     uint64_t hello_until_ms;
     uint8_t answer[HELLO_FRAME_BYTES_MAX];
     size_t answer_size, answer_sent;
-
-    nng_stream *stream;
-    nng_aio *receive, *send, *deliver;
-    atomic_uint_fast64_t heard_ms;
-
-    /* The keeper's until the link is open, then nng's callbacks', of which one runs at a time. */
-    struct buffer in;
-    size_t in_used; /* frames before it have gone */
-    const char *end;
+    nng_aio *receive, *send; /* of the handshake */
+    const char *end;         /* the borrower's last word */
 };
 
 struct acceptor {
@@ -46,12 +46,12 @@ struct acceptor {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct inbound *events; /* whose callback has something for the keeper */
+    struct entry *events; /* who has something for the keeper */
     bool accepted, stopping;
     uint64_t *members; /* NULL: not known yet, and nothing is accepted */
     uint32_t member_count;
 
-    struct inbound *all; /* the keeper's from here on */
+    struct entry *all; /* the keeper's from here on */
     uint32_t count, half_open;
     struct log_rate rate;
 };
@@ -63,16 +63,16 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- nng's callbacks --- */
+/* --- other threads: nng's callbacks, borrowers --- */
 
-static void tell_keeper(struct inbound *inbound)
+static void tell_keeper(struct entry *entry)
 {
-    struct acceptor *acceptor = inbound->acceptor;
+    struct acceptor *acceptor = entry->acceptor;
     pthread_mutex_lock(&acceptor->lock);
-    if (!inbound->has_event) {
-        inbound->has_event = true;
-        inbound->next_event = acceptor->events;
-        acceptor->events = inbound;
+    if (!entry->has_event) {
+        entry->has_event = true;
+        entry->next_event = acceptor->events;
+        acceptor->events = entry;
         pthread_cond_signal(&acceptor->changed);
     }
     pthread_mutex_unlock(&acceptor->lock);
@@ -87,137 +87,77 @@ static void on_accept(void *argument)
     pthread_mutex_unlock(&acceptor->lock);
 }
 
-static void receive_more(struct inbound *inbound)
-{
-    nng_iov iov = {.iov_buf = buffer_reserve(&inbound->in, RECEIVE_BYTES), .iov_len = RECEIVE_BYTES};
-    CHECK(nng_aio_set_iov(inbound->receive, 1, &iov) == 0);
-    nng_stream_recv(inbound->stream, inbound->receive);
-}
-
-static void end(struct inbound *inbound, const char *why)
-{
-    inbound->end = why;
-    tell_keeper(inbound);
-}
-
-/* Send on the next whole frame, or receive more if there is none. */
-static void pump(struct inbound *inbound)
-{
-    struct buffer *in = &inbound->in;
-    struct bytes payload;
-    size_t bytes;
-    switch (frame_next(bytes_of(in->data + inbound->in_used, in->size - inbound->in_used),
-                       FRAME_PEER_BYTES_MAX, &payload, &bytes)) {
-    case FRAME_WHOLE: {
-        struct acceptor *acceptor = inbound->acceptor;
-        struct mailbox *mailbox = acceptor->mailboxes[inbound->hello.to_shard % acceptor->shards];
-        inbound->in_used += bytes;
-        nng_aio_set_msg(inbound->deliver,
-                        parcel_pack(&(struct parcel){
-                            .kind = PARCEL_LINK_BATCH, .node = inbound->hello.node, .payload = payload}));
-        mailbox_send_aio(mailbox, mailbox_senders(mailbox) - 1, inbound->deliver);
-        return;
-    }
-    case FRAME_PARTIAL:
-        buffer_consume(in, inbound->in_used);
-        inbound->in_used = 0;
-        if (in->size == 0 && in->capacity > KEPT_BYTES_MAX) buffer_fini(in);
-        receive_more(inbound);
-        return;
-    case FRAME_BAD:
-        end(inbound, bytes == 0 ? "it sent an empty frame" : "it sent a frame above the limit");
-        return;
-    }
-}
-
-static void on_receive(void *argument)
-{
-    struct inbound *inbound = argument;
-    int error = nng_aio_result(inbound->receive);
-    if (error == 0) {
-        inbound->in.size += nng_aio_count(inbound->receive);
-        atomic_store(&inbound->heard_ms, now_ms());
-    }
-    if (inbound->state != INBOUND_OPEN)
-        tell_keeper(inbound);
-    else if (error == 0)
-        pump(inbound);
-    else
-        end(inbound, error == NNG_ETIMEDOUT ? "it was silent for too long" : nng_strerror(error));
-}
-
-static void on_send(void *argument)
+static void on_handshake(void *argument)
 {
     tell_keeper(argument);
 }
 
-static void on_deliver(void *argument)
+void acceptor_ended(struct acceptor *acceptor, struct accepted *accepted, const char *why)
 {
-    struct inbound *inbound = argument;
-    if (nng_aio_result(inbound->deliver) == 0) {
-        nng_aio_set_msg(inbound->deliver, NULL);
-        pump(inbound);
-    } else {
-        end(inbound, "the node stops");
-    }
+    struct entry *entry = (struct entry *)accepted; /* its first member */
+    CHECK(entry->acceptor == acceptor);
+    entry->end = why;
+    tell_keeper(entry);
 }
 
 /* --- the keeper --- */
 
-static void inbound_free(struct inbound *inbound)
+static void entry_free(struct entry *entry)
 {
-    struct acceptor *acceptor = inbound->acceptor;
-    if (inbound->previous != NULL)
-        inbound->previous->next = inbound->next;
+    struct acceptor *acceptor = entry->acceptor;
+    if (entry->previous != NULL)
+        entry->previous->next = entry->next;
     else
-        acceptor->all = inbound->next;
-    if (inbound->next != NULL) inbound->next->previous = inbound->previous;
+        acceptor->all = entry->next;
+    if (entry->next != NULL) entry->next->previous = entry->previous;
     acceptor->count--;
-    if (inbound->state == INBOUND_HELLO) acceptor->half_open--;
+    if (entry->state == ENTRY_HELLO) acceptor->half_open--;
 
-    nng_stream_close(inbound->stream);
-    /* In this order: a callback that still runs may begin the other operation, which is without effect once
-     * that is stopped. What was to be delivered then is still in the aio. */
-    nng_aio_stop(inbound->receive);
-    nng_aio_stop(inbound->deliver);
-    nng_aio_stop(inbound->send);
+    nng_stream_close(entry->accepted.stream);
+    nng_aio_stop(entry->receive);
+    nng_aio_stop(entry->send);
     pthread_mutex_lock(&acceptor->lock);
-    for (struct inbound **at = &acceptor->events; *at != NULL; at = &(*at)->next_event) {
-        if (*at != inbound) continue;
-        *at = inbound->next_event;
+    for (struct entry **at = &acceptor->events; *at != NULL; at = &(*at)->next_event) {
+        if (*at != entry) continue;
+        *at = entry->next_event;
         break;
     }
     pthread_mutex_unlock(&acceptor->lock);
-    nng_msg *msg = nng_aio_get_msg(inbound->deliver);
-    if (msg != NULL) nng_msg_free(msg);
-    nng_aio_free(inbound->receive);
-    nng_aio_free(inbound->deliver);
-    nng_aio_free(inbound->send);
-    nng_stream_free(inbound->stream);
-    buffer_fini(&inbound->in);
-    free(inbound);
+    nng_aio_free(entry->receive);
+    nng_aio_free(entry->send);
+    nng_stream_free(entry->accepted.stream);
+    buffer_fini(&entry->accepted.in);
+    free(entry);
 }
 
-static void drop(struct inbound *inbound, enum log_level level, const char *why)
+static void log_drop(struct entry *entry, enum log_level level, const char *why)
 {
-    if (inbound->hello.node == 0)
-        log_line_rated(&inbound->acceptor->rate, level, "peer port: a connection was closed: %s", why);
+    if (entry->accepted.hello.node == 0)
+        log_line_rated(&entry->acceptor->rate, level, "peer port: a connection was closed: %s", why);
     else
-        log_line_rated(&inbound->acceptor->rate, level,
-                       "peer port: link from shard %u of node %016" PRIx64 ": %s", inbound->hello.from_shard,
-                       inbound->hello.node, why);
-    inbound_free(inbound);
+        log_line_rated(&entry->acceptor->rate, level,
+                       "peer port: link from shard %u of node %016" PRIx64 ": %s",
+                       entry->accepted.hello.from_shard, entry->accepted.hello.node, why);
 }
 
-static void receive_hello(struct inbound *inbound)
+static void drop(struct entry *entry, enum log_level level, const char *why)
+{
+    log_drop(entry, level, why);
+    entry_free(entry);
+}
+
+static void receive_hello(struct entry *entry)
 {
     uint64_t now = now_ms();
-    if (now >= inbound->hello_until_ms) {
-        drop(inbound, LOG_LEVEL_WARN, "no hello came in time");
+    if (now >= entry->hello_until_ms) {
+        drop(entry, LOG_LEVEL_WARN, "no hello came in time");
         return;
     }
-    nng_aio_set_timeout(inbound->receive, (nng_duration)(inbound->hello_until_ms - now));
-    receive_more(inbound);
+    nng_aio_set_timeout(entry->receive, (nng_duration)(entry->hello_until_ms - now));
+    nng_iov iov = {.iov_buf = buffer_reserve(&entry->accepted.in, HELLO_FRAME_BYTES_MAX),
+                   .iov_len = HELLO_FRAME_BYTES_MAX};
+    CHECK(nng_aio_set_iov(entry->receive, 1, &iov) == 0);
+    nng_stream_recv(entry->accepted.stream, entry->receive);
 }
 
 static void take_in(struct acceptor *acceptor, nng_stream *stream)
@@ -230,20 +170,19 @@ static void take_in(struct acceptor *acceptor, nng_stream *stream)
         nng_stream_free(stream);
         return;
     }
-    struct inbound *inbound = calloc(1, sizeof(*inbound));
-    CHECK(inbound != NULL);
-    inbound->acceptor = acceptor;
-    inbound->stream = stream;
-    CHECK(nng_aio_alloc(&inbound->receive, on_receive, inbound) == 0);
-    CHECK(nng_aio_alloc(&inbound->send, on_send, inbound) == 0);
-    CHECK(nng_aio_alloc(&inbound->deliver, on_deliver, inbound) == 0);
-    inbound->hello_until_ms = now_ms() + ACCEPTOR_HELLO_MS;
-    inbound->next = acceptor->all;
-    if (acceptor->all != NULL) acceptor->all->previous = inbound;
-    acceptor->all = inbound;
+    struct entry *entry = calloc(1, sizeof(*entry));
+    CHECK(entry != NULL);
+    entry->acceptor = acceptor;
+    entry->accepted.stream = stream;
+    CHECK(nng_aio_alloc(&entry->receive, on_handshake, entry) == 0);
+    CHECK(nng_aio_alloc(&entry->send, on_handshake, entry) == 0);
+    entry->hello_until_ms = now_ms() + ACCEPTOR_HELLO_MS;
+    entry->next = acceptor->all;
+    if (acceptor->all != NULL) acceptor->all->previous = entry;
+    acceptor->all = entry;
     acceptor->count++;
     acceptor->half_open++;
-    receive_hello(inbound);
+    receive_hello(entry);
 }
 
 static bool is_member(struct acceptor *acceptor, uint64_t node)
@@ -255,128 +194,166 @@ static bool is_member(struct acceptor *acceptor, uint64_t node)
     return found;
 }
 
+/* End a link, whoever has it. */
+static void part(struct entry *entry, enum log_level level, const char *why)
+{
+    if (entry->state == ENTRY_LENT) {
+        log_drop(entry, level, why);
+        entry->state = ENTRY_ENDING;
+        nng_stream_close(entry->accepted.stream);
+    } else {
+        drop(entry, level, why);
+    }
+}
+
 /* Is the node already here? An earlier link of the same process and shard is dead for its dialler, which has
  * one at a time; of another process it counts while it lives. */
-static bool admit_once(struct inbound *inbound, char why[HELLO_WHY_BYTES])
+static bool admit_once(struct entry *entry, char why[HELLO_WHY_BYTES])
 {
-    const struct hello *hello = &inbound->hello;
-    struct inbound *next;
-    for (struct inbound *other = inbound->acceptor->all; other != NULL; other = next) {
+    const struct hello *hello = &entry->accepted.hello;
+    struct entry *next;
+    for (struct entry *other = entry->acceptor->all; other != NULL; other = next) {
         next = other->next;
-        if (other == inbound || other->state == INBOUND_HELLO || other->state == INBOUND_REFUSAL ||
-            other->hello.node != hello->node)
+        if (other == entry || other->state == ENTRY_HELLO || other->state == ENTRY_REFUSAL ||
+            other->state == ENTRY_ENDING || other->accepted.hello.node != hello->node)
             continue;
-        if (other->hello.incarnation == hello->incarnation) {
-            if (other->hello.from_shard == hello->from_shard)
-                drop(other, LOG_LEVEL_INFO, "it was dialled again, and the old one ends");
-        } else if (now_ms() - atomic_load(&other->heard_ms) < ACCEPTOR_ALIVE_MS) {
+        if (other->accepted.hello.incarnation == hello->incarnation) {
+            if (other->accepted.hello.from_shard == hello->from_shard)
+                part(other, LOG_LEVEL_INFO, "it was dialled again, and the old one ends");
+        } else if (now_ms() - atomic_load(&other->accepted.heard_ms) < ACCEPTOR_ALIVE_MS) {
             snprintf(why, HELLO_WHY_BYTES,
                      "another process with node id %016" PRIx64 " is connected (incarnation %" PRIu64
                      ", this is %" PRIu64 "): two nodes must not share one data directory or id",
-                     hello->node, other->hello.incarnation, hello->incarnation);
+                     hello->node, other->accepted.hello.incarnation, hello->incarnation);
             return false;
         } else {
-            drop(other, LOG_LEVEL_WARN, "it was silent, and the node has started anew");
+            part(other, LOG_LEVEL_WARN, "it was silent, and the node has started anew");
         }
     }
     return true;
 }
 
-static void send_answer(struct inbound *inbound)
+static void send_answer(struct entry *entry)
 {
-    nng_iov iov = {.iov_buf = inbound->answer + inbound->answer_sent,
-                   .iov_len = inbound->answer_size - inbound->answer_sent};
-    CHECK(nng_aio_set_iov(inbound->send, 1, &iov) == 0);
-    nng_aio_set_timeout(inbound->send, ACCEPTOR_HELLO_MS);
-    nng_stream_send(inbound->stream, inbound->send);
+    nng_iov iov = {.iov_buf = entry->answer + entry->answer_sent,
+                   .iov_len = entry->answer_size - entry->answer_sent};
+    CHECK(nng_aio_set_iov(entry->send, 1, &iov) == 0);
+    nng_aio_set_timeout(entry->send, ACCEPTOR_HELLO_MS);
+    nng_stream_send(entry->accepted.stream, entry->send);
 }
 
-static void judge(struct inbound *inbound)
+static void judge(struct entry *entry)
 {
-    struct acceptor *acceptor = inbound->acceptor;
+    struct acceptor *acceptor = entry->acceptor;
     struct hello self = acceptor->self;
-    self.from_shard = inbound->hello.to_shard % acceptor->shards;
-    self.to_shard = inbound->hello.from_shard;
-    bool welcome = hello_agree(&acceptor->self, &inbound->hello, self.refused);
-    if (welcome && !is_member(acceptor, inbound->hello.node)) {
+    self.from_shard = entry->accepted.hello.to_shard % acceptor->shards;
+    self.to_shard = entry->accepted.hello.from_shard;
+    bool welcome = hello_agree(&acceptor->self, &entry->accepted.hello, self.refused);
+    if (welcome && !is_member(acceptor, entry->accepted.hello.node)) {
         snprintf(self.refused, sizeof(self.refused), "node id %016" PRIx64 " is no member of this cluster",
-                 inbound->hello.node);
+                 entry->accepted.hello.node);
         welcome = false;
     }
-    if (welcome) welcome = admit_once(inbound, self.refused);
+    if (welcome) welcome = admit_once(entry, self.refused);
     if (!welcome)
         log_line_rated(&acceptor->rate, LOG_LEVEL_WARN, "peer port: node %016" PRIx64 " was refused: %s",
-                       inbound->hello.node, self.refused);
-    inbound->state = welcome ? INBOUND_ANSWER : INBOUND_REFUSAL;
+                       entry->accepted.hello.node, self.refused);
+    entry->state = welcome ? ENTRY_ANSWER : ENTRY_REFUSAL;
     acceptor->half_open--;
-    atomic_store(&inbound->heard_ms, now_ms());
-    inbound->answer_size = hello_pack(&self, inbound->answer);
-    send_answer(inbound);
+    atomic_store(&entry->accepted.heard_ms, now_ms());
+    entry->answer_size = hello_pack(&self, entry->answer);
+    send_answer(entry);
 }
 
-static void hello_came(struct inbound *inbound)
+static void hello_came(struct entry *entry)
 {
-    int error = nng_aio_result(inbound->receive);
+    int error = nng_aio_result(entry->receive);
     if (error != 0) {
-        drop(inbound, LOG_LEVEL_WARN,
+        drop(entry, LOG_LEVEL_WARN,
              error == NNG_ETIMEDOUT ? "no hello came in time" : "it ended before its hello");
         return;
     }
+    entry->accepted.in.size += nng_aio_count(entry->receive);
     struct bytes payload;
     size_t bytes;
-    switch (frame_next(buffer_bytes(&inbound->in), FRAME_HELLO_BYTES_MAX, &payload, &bytes)) {
+    switch (frame_next(buffer_bytes(&entry->accepted.in), FRAME_HELLO_BYTES_MAX, &payload, &bytes)) {
     case FRAME_PARTIAL:
-        receive_hello(inbound);
+        receive_hello(entry);
         return;
     case FRAME_BAD:
-        drop(inbound, LOG_LEVEL_WARN, "it does not speak dynode's peer protocol");
+        drop(entry, LOG_LEVEL_WARN, "it does not speak dynode's peer protocol");
         return;
     case FRAME_WHOLE:
         break;
     }
     struct hello hello;
     if (hello_unpack(payload, &hello) != STATUS_OK || hello.node == 0) {
-        drop(inbound, LOG_LEVEL_WARN, "it does not speak dynode's peer protocol");
+        drop(entry, LOG_LEVEL_WARN, "it does not speak dynode's peer protocol");
         return;
     }
-    inbound->hello = hello;
-    inbound->in_used = bytes;
-    judge(inbound);
+    entry->accepted.hello = hello;
+    buffer_consume(&entry->accepted.in, bytes);
+    judge(entry);
 }
 
-static void answer_went(struct inbound *inbound)
+static bool is_stopping(struct acceptor *acceptor)
 {
-    int error = nng_aio_result(inbound->send);
+    pthread_mutex_lock(&acceptor->lock);
+    bool stopping = acceptor->stopping;
+    pthread_mutex_unlock(&acceptor->lock);
+    return stopping;
+}
+
+/* The shard drains its mailbox, unless it is just opening a new store: then all wait. */
+static void lend(struct entry *entry)
+{
+    struct acceptor *acceptor = entry->acceptor;
+    struct mailbox *mailbox = acceptor->mailboxes[entry->accepted.hello.to_shard % acceptor->shards];
+    nng_msg *msg = parcel_pack(&(struct parcel){.kind = PARCEL_LINK, .link = &entry->accepted});
+    entry->state = ENTRY_LENT;
+    while (!mailbox_try_send(mailbox, mailbox_senders(mailbox) - 1, &msg)) {
+        if (is_stopping(acceptor)) {
+            nng_msg_free(msg);
+            return;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = FULL_MAILBOX_PAUSE_MS * 1000000L}, NULL);
+    }
+}
+
+static void answer_went(struct entry *entry)
+{
+    int error = nng_aio_result(entry->send);
     if (error != 0) {
-        drop(inbound, LOG_LEVEL_WARN, nng_strerror(error));
+        drop(entry, LOG_LEVEL_WARN, nng_strerror(error));
         return;
     }
-    inbound->answer_sent += nng_aio_count(inbound->send);
-    if (inbound->answer_sent < inbound->answer_size) {
-        send_answer(inbound);
-    } else if (inbound->state == INBOUND_REFUSAL) {
-        inbound_free(inbound);
+    entry->answer_sent += nng_aio_count(entry->send);
+    if (entry->answer_sent < entry->answer_size) {
+        send_answer(entry);
+    } else if (entry->state == ENTRY_REFUSAL) {
+        entry_free(entry);
     } else {
-        inbound->state = INBOUND_OPEN;
-        nng_aio_set_timeout(inbound->receive, ACCEPTOR_SILENCE_MS);
         log_line(LOG_LEVEL_DEBUG, "peer port: link from shard %u of node %016" PRIx64 ": open",
-                 inbound->hello.from_shard, inbound->hello.node);
-        pump(inbound);
+                 entry->accepted.hello.from_shard, entry->accepted.hello.node);
+        lend(entry);
     }
 }
 
-static void handle(struct inbound *inbound)
+static void handle(struct entry *entry)
 {
-    switch (inbound->state) {
-    case INBOUND_HELLO:
-        hello_came(inbound);
+    switch (entry->state) {
+    case ENTRY_HELLO:
+        hello_came(entry);
         break;
-    case INBOUND_ANSWER:
-    case INBOUND_REFUSAL:
-        answer_went(inbound);
+    case ENTRY_ANSWER:
+    case ENTRY_REFUSAL:
+        answer_went(entry);
         break;
-    case INBOUND_OPEN:
-        drop(inbound, LOG_LEVEL_INFO, inbound->end);
+    case ENTRY_LENT:
+        drop(entry, LOG_LEVEL_INFO, entry->end);
+        break;
+    case ENTRY_ENDING:
+        entry_free(entry);
         break;
     }
 }
@@ -402,12 +379,12 @@ static void *keep(void *argument)
         pthread_cond_wait(&acceptor->changed, &acceptor->lock);
     if (!acceptor->stopping) nng_stream_listener_accept(acceptor->listener, acceptor->accept);
     while (!acceptor->stopping) {
-        struct inbound *inbound = acceptor->events;
-        if (inbound != NULL) {
-            acceptor->events = inbound->next_event;
-            inbound->has_event = false;
+        struct entry *entry = acceptor->events;
+        if (entry != NULL) {
+            acceptor->events = entry->next_event;
+            entry->has_event = false;
             pthread_mutex_unlock(&acceptor->lock);
-            handle(inbound);
+            handle(entry);
             pthread_mutex_lock(&acceptor->lock);
         } else if (acceptor->accepted) {
             acceptor->accepted = false;
@@ -481,7 +458,7 @@ void acceptor_stop(struct acceptor *acceptor)
         nng_stream_close(stream);
         nng_stream_free(stream);
     }
-    while (acceptor->all != NULL) inbound_free(acceptor->all);
+    while (acceptor->all != NULL) entry_free(acceptor->all);
     nng_aio_free(acceptor->accept);
     nng_stream_listener_free(acceptor->listener);
     pthread_mutex_destroy(&acceptor->lock);

@@ -1,18 +1,16 @@
-/* Acceptor: a node's peer port. It lets peers' links in and pumps their frames into the shards' mailboxes.
+/* Acceptor: a node's peer port. It lets peers' links in and hands them to the shards.
  *
- *      accepted --hello--> judged --answer--> open: receive -> whole frames -> the mailbox of the shard that
- * the link names
+ *      accepted --hello--> judged --answer--> lent to the shard that the link names ... ended
  *                             \--refusal--> closed
  *
  * A thread of its own (the keeper) owns the connections: it judges hellos and buries the dead. While a link
- * is open its bytes belong to nng's callbacks: they cut frames and send them on to the mailbox, and receive
- * again only when the mailbox has taken all that had come: so a shard that falls behind holds back the
- * sender's TCP window, and no thread waits.
+ * is open the shard borrows it and reads it on its own thread (inbound.h).
  *
- * Bounds: ACCEPTOR_HALF_OPEN_MAX connections without a hello, each for LINK_HELLO_MS at most;
- * ACCEPTOR_LINKS_MAX in all; a frame of FRAME_PEER_BYTES_MAX a link, whose memory grows only as its bytes
- * come; a link that is silent for ACCEPTOR_SILENCE_MS ends (peers ping every 200 ms). */
+ * Bounds: ACCEPTOR_HALF_OPEN_MAX connections without a hello, each for ACCEPTOR_HELLO_MS at most;
+ * ACCEPTOR_LINKS_MAX in all. */
 #pragma once
+
+#include <stdatomic.h>
 
 #include "runtime/hello.h"
 #include "runtime/mailbox.h"
@@ -21,7 +19,6 @@ enum {
     ACCEPTOR_HALF_OPEN_MAX = 256,
     ACCEPTOR_LINKS_MAX = 4096,
     ACCEPTOR_HELLO_MS = 5000,
-    ACCEPTOR_SILENCE_MS = 10000,
     ACCEPTOR_ALIVE_MS =
         2000, /* a link that was heard since then is a living one: its node is not let in twice */
 };
@@ -36,6 +33,17 @@ struct acceptor_options {
 
 struct acceptor;
 
+/* An open link, lent to a shard: it comes in a PARCEL_LINK, and goes back with acceptor_ended. Another thread
+ * may close the stream meanwhile: then a receive says so. */
+struct accepted {
+    struct hello hello; /* theirs */
+    nng_stream *stream;
+    struct buffer in; /* what came behind the hello */
+
+    /* When bytes came last, in ms of CLOCK_MONOTONIC (as uv_now): the borrower's to set. */
+    atomic_uint_fast64_t heard_ms;
+};
+
 /* STATUS_IN_USE   Somebody listens on that address. STATUS_INVALID  It can't be listened on. *why: a
  * sentence. */
 enum status acceptor_start(const struct acceptor_options *options, char *why, size_t why_bytes,
@@ -49,5 +57,9 @@ void acceptor_set_members(struct acceptor *acceptor, const uint64_t *nodes, uint
 /* The TCP port that it listens on; 0 for others. */
 uint16_t acceptor_port(const struct acceptor *acceptor);
 
-/* Close the port and all links. The mailboxes must still be there. */
+/* The borrower gives a link back, and its receive is no longer under way. @why: a sentence for the log, kept.
+ * Any thread. */
+void acceptor_ended(struct acceptor *acceptor, struct accepted *accepted, const char *why);
+
+/* Close the port and all links: nobody borrows one any more. The mailboxes must still be there. */
 void acceptor_stop(struct acceptor *acceptor);

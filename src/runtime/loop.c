@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/prng.h"
 #include "runtime/flusher.h"
+#include "runtime/inbound.h"
 #include "runtime/links.h"
 #include "runtime/loop_host.h"
 
@@ -44,7 +45,8 @@ struct loop {
     uint32_t shards;
     struct store *store;
     struct shard *shard;
-    struct links *links; /* NULL: no peers */
+    struct links *links;     /* that this shard dials; NULL: no peers */
+    struct inbound *inbound; /* that others dialled to it; NULL: no peers */
     struct mailbox *mailbox;
     struct parked *parked; /* for each shard */
     struct buffer scratch;
@@ -61,7 +63,7 @@ struct loop {
     uv_async_t flushed; /* a sync has ended */
     uv_poll_t *polls;   /* of each sender to the mailbox */
     int gatherings;     /* since the last sync */
-    bool links_held;    /* nothing is taken from links */
+    bool links_held;    /* nothing is received from links */
     uint64_t timer_ns;
 
     pthread_t thread;
@@ -204,9 +206,8 @@ static bool ship_to_shard(struct loop *loop, uint32_t to)
             if (queue->node != outbox->self_node || queue->shard != to) continue;
             buffer_clear(&loop->scratch);
             if (!outbox_take(outbox, i, MAIL_BATCH_BYTES, &loop->scratch)) return true;
-            parked->msg = parcel_pack(&(struct parcel){.kind = PARCEL_SHARD_BATCH,
-                                                       .node = outbox->self_node,
-                                                       .payload = buffer_bytes(&loop->scratch)});
+            parked->msg = parcel_pack(
+                &(struct parcel){.kind = PARCEL_SHARD_BATCH, .payload = buffer_bytes(&loop->scratch)});
         }
         if (parked->msg == NULL) return true;
         if (!mailbox_try_send(loop->options.mailboxes[to], loop->options.index, &parked->msg)) return false;
@@ -286,8 +287,9 @@ static void take_in(struct loop *loop, const struct parcel *parcel)
     case PARCEL_SHARD_BATCH:
         shard_deliver(loop->shard, 0, parcel->payload, release_msg, parcel->msg);
         break;
-    case PARCEL_LINK_BATCH:
-        shard_deliver(loop->shard, parcel->node, parcel->payload, release_msg, parcel->msg);
+    case PARCEL_LINK:
+        inbound_add(loop->inbound, parcel->link);
+        nng_msg_free(parcel->msg);
         break;
     case PARCEL_DESCRIPTOR:
         loop->options.hooks.descriptor(loop->options.hooks.context, loop, parcel->fd, parcel->payload);
@@ -301,23 +303,24 @@ static void on_mail(uv_poll_t *poll, int status, int events)
     struct loop *loop = poll->data;
     struct parcel parcel;
     uint32_t sender = (uint32_t)(poll - loop->polls);
-    bool link = sender == loop->shards;
     (void)events;
     if (status != 0) return;
     for (int i = 0; i < PARCELS_MAX; i++) {
-        if (link && shard_mail_bytes(loop->shard) > MAIL_BYTES_MAX) {
-            uv_poll_stop(poll);
-            loop->links_held = true;
-            return;
-        }
         if (!mailbox_take(loop->mailbox, sender, &parcel)) return;
         take_in(loop, &parcel);
     }
 }
 
-static void poll_sender(struct loop *loop, uint32_t sender)
+static void link_frame(void *context, uint64_t node, struct bytes payload)
 {
-    CHECK(uv_poll_start(&loop->polls[sender], UV_READABLE, on_mail) == 0);
+    shard_deliver(((struct loop *)context)->shard, node, payload, NULL, NULL);
+}
+
+static bool link_room(void *context)
+{
+    struct loop *loop = context;
+    if (shard_mail_bytes(loop->shard) > MAIL_BYTES_MAX) loop->links_held = true;
+    return !loop->links_held;
 }
 
 /* --- a round --- */
@@ -440,7 +443,7 @@ static void on_work(uv_prepare_t *prepare)
     set_timer(loop);
     if (loop->links_held && shard_mail_bytes(loop->shard) <= MAIL_BYTES_MAX / 2) {
         loop->links_held = false;
-        poll_sender(loop, loop->shards);
+        inbound_resume(loop->inbound);
     }
     if (loop->phase == PHASE_DRAIN) atomic_store(&loop->quiet, all_sent(loop));
 }
@@ -485,7 +488,10 @@ static void stop_now(struct loop *loop)
 {
     const struct loop_hooks *hooks = &loop->options.hooks;
     hooks->stop(hooks->context, loop);
-    if (loop->links != NULL) links_stop(loop->links);
+    if (loop->links != NULL) {
+        links_stop(loop->links);
+        inbound_stop(loop->inbound);
+    }
     flusher_stop(loop->flusher);
     uv_handle_t *own[] = {(uv_handle_t *)&loop->work,   (uv_handle_t *)&loop->more,
                           (uv_handle_t *)&loop->timer,  (uv_handle_t *)&loop->retry,
@@ -533,7 +539,10 @@ static void *run(void *argument)
                  store_error(loop->store));
     shard_free(loop->shard);
     store_close(loop->store);
-    if (loop->links != NULL) links_free(loop->links);
+    if (loop->links != NULL) {
+        links_free(loop->links);
+        inbound_free(loop->inbound);
+    }
     CHECK(uv_loop_close(&loop->uv) == 0);
     return NULL;
 }
@@ -557,7 +566,7 @@ static void init_handles(struct loop *loop)
     for (uint32_t i = 0; i <= loop->shards; i++) {
         loop->polls[i].data = loop;
         CHECK(uv_poll_init(uv, &loop->polls[i], mailbox_descriptor(loop->mailbox, i)) == 0);
-        poll_sender(loop, i);
+        CHECK(uv_poll_start(&loop->polls[i], UV_READABLE, on_mail) == 0);
     }
 }
 
@@ -589,6 +598,13 @@ struct loop *loop_start(const struct loop_options *options)
         };
         links.self.from_shard = options->index;
         loop->links = links_start(&links);
+        loop->inbound = inbound_start(&(struct inbound_options){
+            .uv = &loop->uv,
+            .acceptor = options->acceptor,
+            .context = loop,
+            .frame = link_frame,
+            .room = link_room,
+        });
     }
     shard_make(loop);
     loop->flusher = flusher_start(flush_ended, loop);

@@ -10,7 +10,7 @@
 #include "base/log.h"
 
 enum {
-    PARCEL_HEAD_BYTES = 16, /* in front of the payload: kind, descriptor, node */
+    PARCEL_HEAD_BYTES = 16, /* in front of the payload: kind, descriptor, link */
     END_WAIT_MS = 5000,     /* for the next message of a queue that ends; it takes nng microseconds */
 };
 
@@ -35,7 +35,7 @@ nng_msg *parcel_pack(const struct parcel *parcel)
     uint8_t *to = nng_msg_body(msg);
     put_be32(to, (uint32_t)parcel->kind);
     put_be32(to + 4, (uint32_t)parcel->fd);
-    put_be64(to + 8, parcel->node);
+    put_be64(to + 8, (uint64_t)(uintptr_t)parcel->link);
     if (parcel->payload.size > 0) memcpy(to + PARCEL_HEAD_BYTES, parcel->payload.data, parcel->payload.size);
     return msg;
 }
@@ -47,7 +47,7 @@ void parcel_unpack(nng_msg *msg, struct parcel *out)
     *out = (struct parcel){
         .kind = (enum parcel_kind)get_be32(body),
         .fd = (int)get_be32(body + 4),
-        .node = get_be64(body + 8),
+        .link = (struct accepted *)(uintptr_t)get_be64(body + 8),
         .payload = bytes_of(body + PARCEL_HEAD_BYTES, nng_msg_len(msg) - PARCEL_HEAD_BYTES),
         .msg = msg,
     };
@@ -177,10 +177,4 @@ bool mailbox_try_send(struct mailbox *mailbox, uint32_t sender, nng_msg **msg)
     if (nng_aio_result(queue->send) != 0) return false;
     *msg = NULL;
     return true;
-}
-
-void mailbox_send_aio(struct mailbox *mailbox, uint32_t sender, nng_aio *aio)
-{
-    CHECK(sender < mailbox->senders);
-    nng_send_aio(mailbox->queues[sender].writer, aio);
 }

@@ -5,12 +5,12 @@
  *
  * Each sender has a pair of PAIR0 sockets of its own, with a short buffer at both ends: that was the quickest
  * pattern at rest and with many writers (README.md, tests/bench/mailbox_bench.c), it keeps each sender's
- * order, loses nothing, and lets the shard hold back one sender (its links) without the others. What does not
+ * order and loses nothing. What does not
  * fit stays with the sender, whose batch grows meanwhile: nobody ever blocks. A sender learns that its queue
  * is free again by trying.
  *
- * Senders are numbered: 0 to shards - 1 are the shards of this node, the last one is the links'
- * (link_acceptor.h). */
+ * Senders are numbered: 0 to shards - 1 are the shards of this node, the last one is the acceptor
+ * (acceptor.h). */
 #pragma once
 
 #include <nng/nng.h>
@@ -24,15 +24,17 @@ enum { MAILBOX_BUFFER = 32 /* parcels, at either end of each queue */ };
 
 enum parcel_kind {
     PARCEL_SHARD_BATCH, /* a batch from a shard of this node */
-    PARCEL_LINK_BATCH,  /* a batch that came over a link; @node sent it */
+    PARCEL_LINK,        /* a link that is open now, for the shard to read: @link */
     PARCEL_DESCRIPTOR,  /* a client's socket @fd, and what is known of it */
 };
+
+struct accepted; /* acceptor.h */
 
 /* What one nng message carries. @payload points into @msg: free it with nng_msg_free. */
 struct parcel {
     enum parcel_kind kind;
-    uint64_t node;
     int fd;
+    struct accepted *link; /* the acceptor's, lent */
     struct bytes payload;
     nng_msg *msg;
 };
@@ -46,7 +48,7 @@ struct mailbox;
 /* STATUS_NO_MEMORY  nng could not make a queue: out of memory or of descriptors. */
 enum status mailbox_alloc(uint32_t senders, struct mailbox **out);
 
-/* No sender may be sending, and no aio be waiting for room. What was not taken is freed, also what is still
+/* No sender may be sending. What was not taken is freed, also what is still
  * between the two buffers, and the descriptors in it are closed. */
 void mailbox_free(struct mailbox *mailbox);
 
@@ -66,7 +68,3 @@ bool mailbox_take(struct mailbox *mailbox, uint32_t sender, struct parcel *out);
 /* Send it now or not at all. True: *msg has gone and is NULL. False: the queue is full; keep it and try
  * again. */
 bool mailbox_try_send(struct mailbox *mailbox, uint32_t sender, nng_msg **msg);
-
-/* Send the message that is set in @aio when there is room: for callbacks of nng, which must not block and
- * need not try. Several aios may wait at once; each keeps its own order. */
-void mailbox_send_aio(struct mailbox *mailbox, uint32_t sender, nng_aio *aio);

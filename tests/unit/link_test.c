@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -15,7 +17,7 @@
 
 #include "base/log.h"
 #include "base/prng.h"
-#include "runtime/acceptor.h"
+#include "runtime/inbound.h"
 #include "runtime/links.h"
 
 enum { CLUSTER = 77, VNODES = 64, HERE = 11, THERE = 22, STRANGER = 33, SHARDS = 2, WAIT_MS = 30000 };
@@ -24,11 +26,80 @@ static const uint64_t WAIT_NS = WAIT_MS * 1000000ull;
 
 /* --- the accepting end: node HERE with two shards --- */
 
+/* A shard's thread: it reads the links that it is lent. */
+struct reader {
+    struct here *here;
+    uint32_t shard;
+    pthread_t thread;
+    atomic_bool stop, hold;
+
+    /* What must come: batches of this stream, each at most so large. Set before any is sent. */
+    struct prng expected;
+    atomic_size_t bytes_max; /* set last */
+    atomic_uint_fast64_t got;
+    atomic_bool wrong;
+};
+
 struct here {
     struct mailbox *mailboxes[SHARDS];
     struct acceptor *acceptor;
     char address[128];
+    struct reader readers[SHARDS];
 };
+
+static void make_batch(struct prng *prng, size_t bytes_max, uint64_t number, struct buffer *batch)
+{
+    uint8_t head[8];
+    size_t size = (size_t)prng_below(prng, bytes_max + 1);
+    put_be64(head, number);
+    buffer_append(batch, head, sizeof(head));
+    memset(buffer_reserve(batch, size), (int)(number * 13 & 0xff), size);
+    batch->size += size;
+}
+
+static void reader_frame(void *context, uint64_t node, struct bytes payload)
+{
+    struct reader *reader = context;
+    struct buffer batch = {0};
+    size_t bytes_max = atomic_load(&reader->bytes_max);
+    make_batch(&reader->expected, bytes_max, atomic_load(&reader->got), &batch);
+    if (node != THERE || !bytes_equal(payload, buffer_bytes(&batch))) atomic_store(&reader->wrong, true);
+    buffer_fini(&batch);
+    atomic_fetch_add(&reader->got, 1);
+}
+
+static bool reader_room(void *context)
+{
+    return !atomic_load(&((struct reader *)context)->hold);
+}
+
+static void *read_all(void *argument)
+{
+    struct reader *reader = argument;
+    struct mailbox *mailbox = reader->here->mailboxes[reader->shard];
+    struct parcel parcel;
+    uv_loop_t uv;
+    uv_loop_init(&uv);
+    struct inbound *inbound = inbound_start(&(struct inbound_options){.uv = &uv,
+                                                                      .acceptor = reader->here->acceptor,
+                                                                      .context = reader,
+                                                                      .frame = reader_frame,
+                                                                      .room = reader_room});
+    while (!atomic_load(&reader->stop)) {
+        while (mailbox_take(mailbox, SHARDS, &parcel)) {
+            inbound_add(inbound, parcel.link);
+            nng_msg_free(parcel.msg);
+        }
+        if (reader_room(reader)) inbound_resume(inbound);
+        uv_run(&uv, UV_RUN_NOWAIT);
+        usleep(200);
+    }
+    inbound_stop(inbound);
+    while (uv_run(&uv, UV_RUN_DEFAULT) != 0) continue;
+    inbound_free(inbound);
+    uv_loop_close(&uv);
+    return NULL;
+}
 
 static void here_start(struct here *here, const char *address)
 {
@@ -46,6 +117,20 @@ static void here_start(struct here *here, const char *address)
     snprintf(here->address, sizeof(here->address), "%s", address);
     if (acceptor_port(here->acceptor) != 0)
         snprintf(here->address, sizeof(here->address), "tcp://127.0.0.1:%u", acceptor_port(here->acceptor));
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        struct reader *reader = &here->readers[i];
+        *reader = (struct reader){.here = here, .shard = i};
+        assert_int_equal(pthread_create(&reader->thread, NULL, read_all, reader), 0);
+    }
+}
+
+static void here_stop(struct here *here)
+{
+    for (int i = 0; i < SHARDS; i++) {
+        atomic_store(&here->readers[i].stop, true);
+        pthread_join(here->readers[i].thread, NULL);
+    }
+    acceptor_stop(here->acceptor);
 }
 
 static void here_init(struct here *here, const char *address)
@@ -58,7 +143,7 @@ static void here_init(struct here *here, const char *address)
 
 static void here_fini(struct here *here)
 {
-    acceptor_stop(here->acceptor);
+    here_stop(here);
     for (int i = 0; i < SHARDS; i++) mailbox_free(here->mailboxes[i]);
 }
 
@@ -85,16 +170,6 @@ static void there_changed(void *context, uint64_t node, bool up)
         there->ups++;
     else
         there->downs++;
-}
-
-static void make_batch(struct prng *prng, size_t bytes_max, uint64_t number, struct buffer *batch)
-{
-    uint8_t head[8];
-    size_t size = (size_t)prng_below(prng, bytes_max + 1);
-    put_be64(head, number);
-    buffer_append(batch, head, sizeof(head));
-    memset(buffer_reserve(batch, size), (int)(number * 13 & 0xff), size);
-    batch->size += size;
 }
 
 static bool there_take(void *context, uint64_t node, size_t bytes_max, struct buffer *batch)
@@ -143,44 +218,39 @@ static bool there_until(struct there *there, bool up)
     return there->up == up;
 }
 
-/* Take what has come for shard 1 and compare it with what must have been sent. */
-static uint64_t receive_all(struct here *here, struct prng *expected, size_t bytes_max, uint64_t next)
+/* From now on shard 1 of @here must get batches of this stream. */
+static void expect(struct here *here, uint64_t seed, size_t bytes_max)
 {
-    struct parcel parcel;
-    while (mailbox_take(here->mailboxes[1], SHARDS, &parcel)) {
-        struct buffer batch = {0};
-        make_batch(expected, bytes_max, next++, &batch);
-        assert_int_equal(parcel.kind, PARCEL_LINK_BATCH);
-        assert_int_equal(parcel.node, THERE);
-        assert_true(bytes_equal(parcel.payload, buffer_bytes(&batch)));
-        buffer_fini(&batch);
-        nng_msg_free(parcel.msg);
-    }
-    return next;
+    prng_init(&here->readers[1].expected, seed);
+    atomic_store(&here->readers[1].bytes_max, bytes_max);
+}
+
+static uint64_t got_so_far(struct here *here)
+{
+    assert_false(atomic_load(&here->readers[1].wrong));
+    return atomic_load(&here->readers[1].got);
 }
 
 static void transfer(const char *address, uint64_t count, size_t bytes_max)
 {
     struct here here;
     struct there there;
-    struct prng expected;
-    uint64_t seed = prng_entropy(), got = 0;
+    uint64_t seed = prng_entropy();
     printf("%s: seed %" PRIu64 "\n", address, seed);
     here_init(&here, address);
     there_init(&there, here.address, THERE, seed);
     assert_true(there_until(&there, true));
-    prng_init(&expected, seed);
+    expect(&here, seed, bytes_max);
     there.batch_bytes_max = bytes_max;
     there.to_send = count;
     links_ship(there.links, HERE);
     uint64_t until = uv_hrtime() + WAIT_NS;
-    for (uint64_t i = 0; uv_hrtime() < until && got < count; i++) {
+    for (uint64_t i = 0; uv_hrtime() < until && got_so_far(&here) < count; i++) {
         uv_run(&there.uv, UV_RUN_NOWAIT);
-        got = receive_all(&here, &expected, bytes_max, got);
         if (i % 8 == 0) usleep(1000);
         links_ship(there.links, HERE);
     }
-    assert_int_equal(got, count);
+    assert_int_equal(got_so_far(&here), count);
     assert_int_equal(there.ups, 1);
     assert_int_equal(there.downs, 0);
     there_fini(&there);
@@ -406,7 +476,7 @@ static void dialled_anew(void **state)
     for (int round = 0; round < 3; round++) {
         char address[128];
         assert_true(there_until(&there, true));
-        acceptor_stop(here.acceptor);
+        here_stop(&here);
         assert_true(there_until(&there, false));
         snprintf(address, sizeof(address), "%s", here.address);
         here_start(&here, address);
@@ -437,21 +507,21 @@ static void refused_until_a_member(void **state)
     here_fini(&here);
 }
 
-/* A shard that does not drain its mailbox holds back the sender, and nothing is lost. */
+/* A shard that has no room holds back the sender, and nothing is lost. */
 static void back_pressure(void **state)
 {
     (void)state;
     enum { BATCHES = 4000, BYTES = 20000 };
     struct here here;
     struct there there;
-    struct prng expected;
     here_init(&here, "tcp://127.0.0.1:0");
     there_init(&there, here.address, THERE, 7);
-    prng_init(&expected, 7);
     assert_true(there_until(&there, true));
+    expect(&here, 7, BYTES);
+    atomic_store(&here.readers[1].hold, true);
     there.batch_bytes_max = BYTES;
     there.to_send = BATCHES;
-    uint64_t before = UINT64_MAX, got = 0;
+    uint64_t before = UINT64_MAX;
     for (int still = 0; still < 50;) { /* until nothing more is taken for 50 ms */
         links_ship(there.links, HERE);
         uv_run(&there.uv, UV_RUN_NOWAIT);
@@ -460,16 +530,17 @@ static void back_pressure(void **state)
         before = there.sent;
     }
     assert_true(there.sent < BATCHES);
+    atomic_store(&here.readers[1].hold, false);
     uint64_t until = uv_hrtime() + WAIT_NS;
-    for (uint64_t i = 0; uv_hrtime() < until && got < BATCHES; i++) {
-        got = receive_all(&here, &expected, BYTES, got);
+    for (uint64_t i = 0; uv_hrtime() < until && got_so_far(&here) < BATCHES; i++) {
         links_ship(there.links, HERE);
         uv_run(&there.uv, UV_RUN_NOWAIT);
         if (i % 8 == 0) usleep(1000);
     }
-    assert_int_equal(got, BATCHES);
+    assert_int_equal(got_so_far(&here), BATCHES);
 
-    /* Stopped while mail waits for room: nothing hangs. */
+    /* Stopped while a link waits for room: nothing hangs. */
+    atomic_store(&here.readers[1].hold, true);
     there.to_send += BATCHES;
     for (int ms = 0; ms < 100; ms++) {
         links_ship(there.links, HERE);

@@ -1,0 +1,176 @@
+#include "runtime/inbound.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+
+enum { RECEIVE_BYTES_MIN = 65536, KEPT_BYTES_MAX = 1 << 20, SILENCE_TICK_MS = 1000 };
+
+/* One link. */
+struct feed {
+    struct inbound *inbound;
+    struct accepted *accepted;
+    nng_aio *receive;
+    bool held;            /* not receiving: there was no room */
+    atomic_bool received; /* raised by nng's callback */
+};
+
+struct inbound {
+    struct inbound_options options;
+    uv_async_t wake;
+    uv_timer_t silence;
+    struct feed **list;
+    uint32_t count, capacity;
+    bool stopped;
+};
+
+/* On a thread of nng. */
+static void receive_done(void *argument)
+{
+    struct feed *feed = argument;
+    atomic_store(&feed->received, true);
+    CHECK(uv_async_send(&feed->inbound->wake) == 0);
+}
+
+static void feed_free(struct feed *feed)
+{
+    nng_aio_stop(feed->receive);
+    nng_aio_free(feed->receive);
+    free(feed);
+}
+
+/* The last of the list takes its place. */
+static void feed_end(struct inbound *inbound, uint32_t index, const char *why)
+{
+    struct feed *feed = inbound->list[index];
+    struct accepted *accepted = feed->accepted;
+    inbound->list[index] = inbound->list[--inbound->count];
+    feed_free(feed);
+    acceptor_ended(inbound->options.acceptor, accepted, why);
+}
+
+static void set_heard(struct feed *feed)
+{
+    atomic_store(&feed->accepted->heard_ms, uv_now(feed->inbound->options.uv));
+}
+
+static void receive_more(struct feed *feed)
+{
+    const struct inbound_options *options = &feed->inbound->options;
+    struct buffer *in = &feed->accepted->in;
+    feed->held = !options->room(options->context);
+    if (feed->held) return;
+    size_t size = in->size; /* a large frame comes in larger and larger pieces */
+    if (size < RECEIVE_BYTES_MIN) size = RECEIVE_BYTES_MIN;
+    if (size > INBOUND_RECEIVE_BYTES_MAX) size = INBOUND_RECEIVE_BYTES_MAX;
+    nng_iov iov = {.iov_buf = buffer_reserve(in, size), .iov_len = size};
+    CHECK(nng_aio_set_iov(feed->receive, 1, &iov) == 0);
+    nng_stream_recv(feed->accepted->stream, feed->receive);
+}
+
+/* Give out the whole frames, and receive more. NULL, or why the link ends. */
+static const char *pump(struct feed *feed)
+{
+    const struct inbound_options *options = &feed->inbound->options;
+    struct buffer *in = &feed->accepted->in;
+    struct bytes payload;
+    size_t bytes, used = 0;
+    enum frame_state state;
+    while ((state = frame_next(bytes_of(in->data + used, in->size - used), FRAME_PEER_BYTES_MAX, &payload,
+                               &bytes)) == FRAME_WHOLE) {
+        options->frame(options->context, feed->accepted->hello.node, payload);
+        used += bytes;
+    }
+    if (state == FRAME_BAD) return bytes == 0 ? "it sent an empty frame" : "it sent a frame above the limit";
+    buffer_consume(in, used);
+    if (in->size == 0 && in->capacity > KEPT_BYTES_MAX) buffer_fini(in);
+    receive_more(feed);
+    return NULL;
+}
+
+static const char *received(struct feed *feed)
+{
+    int error = nng_aio_result(feed->receive);
+    if (error != 0) return nng_strerror(error);
+    feed->accepted->in.size += nng_aio_count(feed->receive);
+    set_heard(feed);
+    return pump(feed);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    struct inbound *inbound = handle->data;
+    if (inbound->stopped) return;
+    for (uint32_t i = inbound->count; i-- > 0;) {
+        struct feed *feed = inbound->list[i];
+        const char *why = atomic_exchange(&feed->received, false) ? received(feed) : NULL;
+        if (why != NULL) feed_end(inbound, i, why);
+    }
+}
+
+static void on_silence(uv_timer_t *handle)
+{
+    struct inbound *inbound = handle->data;
+    uint64_t now = uv_now(inbound->options.uv);
+    for (uint32_t i = inbound->count; i-- > 0;) {
+        struct feed *feed = inbound->list[i];
+        if (!feed->held && now > atomic_load(&feed->accepted->heard_ms) + INBOUND_SILENCE_MS)
+            feed_end(inbound, i, "it was silent for too long");
+    }
+}
+
+struct inbound *inbound_start(const struct inbound_options *options)
+{
+    struct inbound *inbound = calloc(1, sizeof(*inbound));
+    CHECK(inbound != NULL);
+    inbound->options = *options;
+    inbound->wake.data = inbound->silence.data = inbound;
+    CHECK(uv_async_init(options->uv, &inbound->wake, on_wake) == 0);
+    CHECK(uv_timer_init(options->uv, &inbound->silence) == 0);
+    uv_timer_start(&inbound->silence, on_silence, SILENCE_TICK_MS, SILENCE_TICK_MS);
+    return inbound;
+}
+
+void inbound_add(struct inbound *inbound, struct accepted *accepted)
+{
+    if (inbound->count == inbound->capacity) {
+        inbound->capacity = inbound->capacity == 0 ? 16 : 2 * inbound->capacity;
+        inbound->list = realloc(inbound->list, inbound->capacity * sizeof(struct feed *));
+        CHECK(inbound->list != NULL);
+    }
+    struct feed *feed = calloc(1, sizeof(*feed));
+    CHECK(feed != NULL);
+    feed->inbound = inbound;
+    feed->accepted = accepted;
+    CHECK(nng_aio_alloc(&feed->receive, receive_done, feed) == 0);
+    inbound->list[inbound->count++] = feed;
+    set_heard(feed);
+    const char *why = pump(feed);
+    if (why != NULL) feed_end(inbound, inbound->count - 1, why);
+}
+
+void inbound_resume(struct inbound *inbound)
+{
+    for (uint32_t i = 0; i < inbound->count; i++) {
+        struct feed *feed = inbound->list[i];
+        if (!feed->held) continue;
+        set_heard(feed);
+        receive_more(feed);
+    }
+}
+
+void inbound_stop(struct inbound *inbound)
+{
+    inbound->stopped = true;
+    for (uint32_t i = 0; i < inbound->count; i++) feed_free(inbound->list[i]);
+    inbound->count = 0;
+    uv_close((uv_handle_t *)&inbound->wake, NULL);
+    uv_close((uv_handle_t *)&inbound->silence, NULL);
+}
+
+void inbound_free(struct inbound *inbound)
+{
+    free(inbound->list);
+    free(inbound);
+}

@@ -1,0 +1,46 @@
+/* Inbound: the links that other nodes dialled to this shard, from the moment that they are open. They are
+ * read on the shard's own thread, as its clients are.
+ *
+ *      acceptor --struct accepted, by mailbox--> receive -> whole frames -> frame() ... its end --> acceptor
+ *
+ * nng's callbacks only raise a flag and wake the loop (uv_async). Through a callback that cut frames and a
+ * mailbox, as it was first, a frame cost two wakes more (tests/bench/run, context switches of the server).
+ *
+ * Back-pressure: while room() says no, nothing more is received; then the sender's TCP window closes, its
+ * outbox fills, and what is above its bound is silence. A link takes memory only as its bytes come: at most a
+ * frame of FRAME_PEER_BYTES_MAX and INBOUND_RECEIVE_BYTES_MAX. One that is silent for INBOUND_SILENCE_MS ends
+ * (peers ping every 200 ms). */
+#pragma once
+
+#include <uv.h>
+
+#include "runtime/acceptor.h"
+
+enum { INBOUND_RECEIVE_BYTES_MAX = 1 << 20, INBOUND_SILENCE_MS = 10000 };
+
+struct inbound_options {
+    uv_loop_t *uv;
+    struct acceptor *acceptor; /* borrowed */
+    void *context;
+
+    /* A whole frame came from @node. @payload is borrowed until return. */
+    void (*frame)(void *context, uint64_t node, struct bytes payload);
+
+    /* May more be received? If not: inbound_resume when it may. */
+    bool (*room)(void *context);
+};
+
+struct inbound;
+
+struct inbound *inbound_start(const struct inbound_options *options);
+
+/* Read this link from now on; it is lent until it ends, which the acceptor is then told. */
+void inbound_add(struct inbound *inbound, struct accepted *accepted);
+
+/* There is room again. */
+void inbound_resume(struct inbound *inbound);
+
+/* Receive no more; the links stay the acceptor's. The loop must run on until the handles are closed, then
+ * inbound_free. */
+void inbound_stop(struct inbound *inbound);
+void inbound_free(struct inbound *inbound);
