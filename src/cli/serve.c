@@ -126,11 +126,17 @@ fail:
 }
 
 /* The cache of each shard. The configuration has judged it by its own number of shards, but the data may have
- * more. */
+ * more; and what this machine has, no configuration can know. */
 static bool divide_cache(const struct config *config, const struct data_dir *dir, uint64_t *shard_cache,
                          char *why, size_t why_bytes)
 {
     uint64_t least = config->lsm ? 32 * MB : MB;
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (config->cache_bytes > memory) {
+        snprintf(why, why_bytes, "store.cache: %lluMB is more than the memory of this machine, %lluMB",
+                 (unsigned long long)(config->cache_bytes / MB), (unsigned long long)(memory / MB));
+        return false;
+    }
     *shard_cache = config->cache_bytes / dir->shards;
     if (*shard_cache >= least) return true;
     snprintf(why, why_bytes, "store.cache: too little for the %u shards of %s: at least %lluMB is needed",

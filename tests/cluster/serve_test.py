@@ -128,6 +128,72 @@ class Serve(unittest.TestCase):
         self.assertEqual(self.dynode(address, "get", "t", "k", "--raw"), "v")
         self.assertEqual(self.stop(node), 0)
 
+    def test_caches_that_cannot_be(self):
+        text = f"data: {self.data}\nshards: %s\nlisten: {{client: ['tcp://127.0.0.1:0']}}\nstore: {{cache: %s%s}}\n"
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        for shards, cache, more, said in (
+                (2, "1MB", "", "ROOT/node.yaml:4: store.cache: btree with 2 shards needs at least 2MB"),
+                (2, "63MB", ", engine: lsm", "ROOT/node.yaml:4: store.cache: lsm with 2 shards needs at least 64MB"),
+                (1, "0", "", "ROOT/node.yaml:4: store.cache: '0' is not allowed: a size from 1MB to 1TB, such as 256MB"),
+                (1, f"{memory + 1}MB", "",
+                 f"store.cache: {memory + 1}MB is more than the memory of this machine, {memory}MB")):
+            path = self.config(text % (shards, cache, more))
+            for arguments in (["--check"], []):
+                self.assertEqual(self.refused("--config", path, *arguments), "dynode serve: " + said)
+                self.assertFalse(os.path.exists(self.data))
+        path = self.config(text % (2, "2MB", ""))  # the least is enough
+        self.assertEqual(self.checked(path), path + ": ok\n")
+        node, _ = self.start("--config", self.config(text % (8, "64MB", "")))
+        self.assertEqual(self.stop(node), 0)
+        # The data has more shards than this machine would give it.
+        path = self.config(text % ("auto", "4MB", ""))
+        said = "dynode serve: store.cache: too little for the 8 shards of ROOT/data: at least 8MB is needed"
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, [min(cores)])
+        try:
+            for arguments in (["--check"], []):
+                self.assertEqual(self.refused("--config", path, *arguments), said)
+        finally:
+            os.sched_setaffinity(0, cores)
+        path = self.config(text % ("auto", "8MB", ""))
+        self.assertEqual(self.checked(path), path + ": ok\n")
+
+    def test_check_looks_and_changes_nothing(self):
+        text = f"data: {self.data}\nlisten: {{client: ['tcp://127.0.0.1:0']}}\n"
+        path = self.config(text + "shards: 2\n")
+        self.assertEqual(self.checked(path), path + ": ok\n")
+        self.assertFalse(os.path.exists(self.data))
+        node, address = self.start("--config", path)
+        self.assertEqual(self.checked(path), path + ": ok\n")  # of a node that runs
+        self.dynode(address, "status")
+        self.assertEqual(self.stop(node), 0)
+        before = self.files()
+        for more, said in (
+                ("shards: 4\n", "its data was made with 2 shards, not 4 as shards says: set it back"),
+                ("shards: 1\n", "its data was made with 2 shards, not 1 as shards says: set it back"),
+                ("cluster: {vnodes: 64}\n", "its data was made with 1024 vnodes, not 64 as cluster.vnodes says")):
+            self.assertEqual(self.refused("--config", self.config(text + more), "--check"),
+                             "dynode serve: ROOT/data: " + said)
+        self.assertEqual(self.checked(self.config(text)), path + ": ok\n")
+        self.assertEqual(self.files(), before)
+        os.remove(os.path.join(self.data, "node"))
+        self.assertIn("the file `node` that says whose they are is gone", self.refused("--config", path, "--check"))
+
+    def files(self):
+        found = {}
+        for folder, _, names in os.walk(self.data):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    found[os.path.join(folder, name)] = file.read()
+        return found
+
+    def checked(self, path):
+        """What --check says of a configuration that is right."""
+        done = subprocess.run([DYNODE, "serve", "--config", path, "--check"], capture_output=True, text=True,
+                              timeout=PATIENCE_SECONDS)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
     def test_wrong_configurations_and_arguments(self):
         bad = self.config("data: /d\nshards: many\n", "bad.yaml")
         said = "dynode serve: ROOT/bad.yaml:2: shards: 'many' is not allowed: auto, or a number from 1 to 256"
