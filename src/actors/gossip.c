@@ -256,8 +256,28 @@ static void receive_administer(struct gossip *gossip, struct turn *turn, const s
 
 /* --- pings --- */
 
+static bool waits_for(const struct gossip *gossip, struct address who)
+{
+    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
+        for (uint32_t k = 0; k < gossip->changes[i].waiting_count; k++)
+            if (address_is(gossip->changes[i].waiting[k], who)) return true;
+    return false;
+}
+
+/* Who has not confirmed a change yet is told again with each ping: the answer comes over another link than
+ * the question, and may be lost while ours stands. */
+static void remind(struct gossip *gossip, struct turn *turn)
+{
+    struct address *list =
+        ARENA_ARRAY(turn->arena, struct address, turn->shards + turn->cluster->member_count);
+    uint32_t count = audience(turn, list);
+    for (uint32_t i = 0; i < count; i++)
+        if (waits_for(gossip, list[i])) send_state(gossip, turn, list[i]);
+}
+
 static void ping(struct gossip *gossip, struct turn *turn)
 {
+    if (gossip->owner) remind(gossip, turn);
     Dynode__Peer__Ping *message = ARENA_NEW(turn->arena, Dynode__Peer__Ping);
     dynode__peer__ping__init(message);
     for (uint32_t i = 0; i < turn->cluster->member_count; i++) {
