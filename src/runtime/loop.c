@@ -41,7 +41,6 @@ struct parked {
 
 struct loop {
     struct loop_options options;
-    char *store_path;
     uint32_t shards;
     struct store *store;
     struct shard *shard;
@@ -113,41 +112,14 @@ static void shard_make(struct loop *loop)
     node_init(loop->shard, node);
 }
 
-/* Put an empty store in the place of the one that was lost. */
-static bool store_replace(struct loop *loop)
+static bool store_replace(struct loop *loop, const char *reason)
 {
-    char moved[1024], why[512] = "";
-    const struct node_options *node = &loop->options.node;
-    const struct identity want = {.cluster = node->cluster.id,
-                                  .node = node->self.id,
-                                  .shard = loop->options.index,
-                                  .shards = loop->shards,
-                                  .vnodes = node->cluster.vnodes,
-                                  .filled = false};
-    struct identity have;
-    enum status status = store_wt_set_aside(loop->store_path, moved, sizeof(moved));
-    if (status != STATUS_OK) {
-        log_line(LOG_LEVEL_ERROR, "shard %u: %s can't be moved aside: %s", loop->options.index,
-                 loop->store_path, status_text(status));
-        return false;
-    }
-    status = store_wt_open(&loop->options.store_options, why, sizeof(why), &loop->store);
-    if (status == STATUS_OK) {
-        status = identity_claim(loop->store, &want, why, sizeof(why), &have);
-        if (status != STATUS_OK) store_close(loop->store);
-    }
-    if (status != STATUS_OK) {
-        loop->store = NULL;
-        log_line(LOG_LEVEL_ERROR, "shard %u: no new store can be made: %s: %s", loop->options.index,
-                 status_text(status), why);
-        return false;
-    }
-    log_line(LOG_LEVEL_ERROR,
-             "shard %u: its broken store is now %s (an operator may salvage it); the shard goes on with an "
-             "empty one "
-             "that counts for no read until it is filled",
-             loop->options.index, moved);
-    return true;
+    char why[512];
+    if (shard_store_replace(&loop->options.store_options, reason, why, sizeof(why), &loop->store) ==
+        STATUS_OK)
+        return true;
+    log_line(LOG_LEVEL_ERROR, "shard %u: no new store can be made: %s", loop->options.index, why);
+    return false;
 }
 
 /* The store is lost, and the shard with it: what it had not sent is gone, as after a crash. The rest of the
@@ -156,8 +128,8 @@ static void shard_restart(struct loop *loop)
 {
     flusher_wait(loop->flusher);
     struct node_options *node = &loop->options.node;
-    log_line(LOG_LEVEL_ERROR, "shard %u: its store is broken: %s", loop->options.index,
-             store_error(loop->store));
+    char reason[512];
+    snprintf(reason, sizeof(reason), "%s", store_error(loop->store));
     struct cluster cluster;
     cluster_copy(shard_turn_context(loop->shard)->cluster, &cluster);
     cluster_fini(&node->cluster);
@@ -169,7 +141,7 @@ static void shard_restart(struct loop *loop)
     loop->store = NULL;
     uint64_t now = uv_hrtime() / 1000000;
     bool again = loop->lost_ms != 0 && now - loop->lost_ms < REOPEN_SETTLED_MS;
-    while (again || !store_replace(loop)) {
+    while (again || !store_replace(loop, reason)) {
         again = false;
         if (atomic_load(&loop->wanted) == PHASE_STOP) {
             loop->store = store_mem_open(); /* serves nobody: only so that the loop ends as it always does */
@@ -576,9 +548,6 @@ struct loop *loop_start(const struct loop_options *options)
     CHECK(loop != NULL);
     loop->options = *options;
     cluster_copy(&options->node.cluster, &loop->options.node.cluster);
-    loop->store_path = strdup(options->store_options.path);
-    CHECK(loop->store_path != NULL);
-    loop->options.store_options.path = loop->store_path;
     loop->store = options->store;
     loop->shards = options->node.self.shards;
     loop->mailbox = options->mailboxes[options->index];
@@ -659,6 +628,5 @@ void loop_free(struct loop *loop)
     free(loop->polls);
     cluster_fini(&loop->options.node.cluster);
     buffer_fini(&loop->scratch);
-    free(loop->store_path);
     free(loop);
 }

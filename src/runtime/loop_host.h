@@ -5,14 +5,15 @@
 #include "runtime/acceptor.h"
 #include "runtime/loop.h"
 #include "runtime/mailbox.h"
+#include "runtime/shard_store.h"
 
 struct loop_options {
     uint32_t index;
-    struct node_options node;              /* its cluster is copied; `filled` is of this shard's store */
-    struct store *store;                   /* moved: the loop closes it */
-    struct store_wt_options store_options; /* to open a new one when it is lost; its path is copied */
-    struct mailbox *const *mailboxes;      /* of all shards: borrowed until the last loop has ended */
-    struct acceptor *acceptor;             /* borrowed; NULL: the node has no peers, and dials none */
+    struct node_options node;                 /* its cluster is copied; `filled` is of this shard's store */
+    struct store *store;                      /* moved: the loop closes it */
+    struct shard_store_options store_options; /* to open a new one when it is lost */
+    struct mailbox *const *mailboxes;         /* of all shards: borrowed until the last loop has ended */
+    struct acceptor *acceptor;                /* borrowed; NULL: the node has no peers, and dials none */
     struct loop_hooks hooks;
     int cpu; /* pin the thread to it; -1: do not */
     uint64_t seed;

@@ -18,12 +18,12 @@
 #include "runtime/loop_host.h"
 #include "runtime/node_record.h"
 
-enum { PATH_BYTES = 384, QUIET_LOOK_MS = 5 };
+enum { QUIET_LOOK_MS = 5 };
 
 #define SHARD_DIRECTORY "shard-%03u"
 
 struct slot {
-    char path[PATH_BYTES];
+    struct shard_store_options store_options;
     struct store *store; /* until the loop has it */
     struct mailbox *mailbox;
     struct loop *loop;
@@ -82,7 +82,7 @@ static uint64_t resident_bytes(void)
 static enum status directory_lock(struct node_runtime *node, char why[NODE_WHY_BYTES])
 {
     const char *data = node->options.data;
-    char path[PATH_BYTES];
+    char path[SHARD_STORE_PATH_BYTES];
     if (mkdir(data, 0700) == 0) { /* an acknowledged write is lost with its directory's entry, too */
         snprintf(path, sizeof(path), "%s/..", data);
         int up = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -143,72 +143,26 @@ static enum status directory_claim(struct node_runtime *node, char why[NODE_WHY_
 
 /* --- stores --- */
 
-/* Whose store is it, and can what the node needs of it be read? */
-static enum status store_know(struct node_runtime *node, uint32_t index, bool fresh, char why[NODE_WHY_BYTES])
-{
-    struct slot *slot = &node->slots[index];
-    struct identity have;
-    /* One that says nothing of itself counts only if the directory is new as well. Later it is what a crash
-     * left of a replacement: as empty as that, whatever it calls itself. */
-    const struct identity want = {.cluster = node->cluster.id,
-                                  .node = node->options.self.id,
-                                  .shard = index,
-                                  .shards = node->shards,
-                                  .vnodes = node->cluster.vnodes,
-                                  .filled = !fresh && !node->record.complete};
-    enum status status = identity_claim(slot->store, &want, why, NODE_WHY_BYTES, &have);
-    if (status != STATUS_OK) return status;
-    slot->filled = have.filled;
-    if (index != CLUSTER_OWNER_SHARD) return STATUS_OK;
-    status = cluster_load(slot->store, &node->cluster);
-    if (status != STATUS_OK)
-        snprintf(why, NODE_WHY_BYTES, "the cluster state in %s can't be used: %s", slot->path,
-                 status_text(status));
-    return status;
-}
-
-/* Open one shard's store. One that is broken makes room for an empty one, @fresh then. */
-static enum status store_open(struct node_runtime *node, uint32_t index, bool fresh, char why[NODE_WHY_BYTES])
-{
-    struct slot *slot = &node->slots[index];
-    struct store_wt_options options = node->options.store;
-    options.path = slot->path;
-    enum status status = store_wt_open(&options, why, NODE_WHY_BYTES, &slot->store);
-    if (status == STATUS_OK) {
-        status = store_know(node, index, fresh, why);
-        if (status == STATUS_OK) return STATUS_OK;
-        store_close(slot->store);
-        slot->store = NULL;
-    }
-    if (fresh || (status != STATUS_STORE_BROKEN && status != STATUS_CORRUPT)) {
-        if (status == STATUS_IN_USE) return STATUS_IN_USE;
-        if (why[0] == 0) snprintf(why, NODE_WHY_BYTES, "%s: %s", slot->path, status_text(status));
-        return STATUS_INVALID;
-    }
-    char moved[PATH_BYTES + 64];
-    if (store_wt_set_aside(slot->path, moved, sizeof(moved)) != STATUS_OK) {
-        snprintf(why, NODE_WHY_BYTES, "%s is broken and can't be moved aside", slot->path);
-        return STATUS_INVALID;
-    }
-    log_line(LOG_LEVEL_ERROR,
-             "shard %u: its store is broken (%s) and now %s (an operator may salvage it); the shard starts "
-             "with an empty "
-             "one that counts for no read until it is filled",
-             index, why, moved);
-    return store_open(node, index, true, why);
-}
-
 static enum status stores_open(struct node_runtime *node, char why[NODE_WHY_BYTES])
 {
     for (uint32_t i = 0; i < node->shards; i++) {
         struct slot *slot = &node->slots[i];
-        snprintf(slot->path, sizeof(slot->path), "%s/" SHARD_DIRECTORY, node->options.data, i);
-        /* Missing after the first start: it was lost, and an empty one in its place must not count either. */
-        bool lost = node->record.complete && access(slot->path, F_OK) != 0;
-        if (lost)
+        struct shard_store_options *store = &slot->store_options;
+        store->engine = node->options.store;
+        snprintf(store->path, sizeof(store->path), "%s/" SHARD_DIRECTORY, node->options.data, i);
+        /* One that says nothing of itself counts only if the directory is new as well. Later it was lost, or
+         * is what a crash left of a replacement: as empty as that. */
+        store->identity = (struct identity){.cluster = node->cluster.id,
+                                            .node = node->options.self.id,
+                                            .shard = i,
+                                            .shards = node->shards,
+                                            .vnodes = node->cluster.vnodes,
+                                            .filled = !node->record.complete};
+        if (node->record.complete && access(store->path, F_OK) != 0)
             log_line(LOG_LEVEL_ERROR, "shard %u: its store is gone; the shard starts with an empty one", i);
-        why[0] = 0;
-        enum status status = store_open(node, i, lost, why);
+        struct cluster *cluster = i == CLUSTER_OWNER_SHARD ? &node->cluster : NULL;
+        enum status status =
+            shard_store_open(store, cluster, why, NODE_WHY_BYTES, &slot->store, &slot->filled);
         if (status != STATUS_OK) return status;
     }
     if (node->record.complete) return STATUS_OK;
@@ -272,7 +226,7 @@ static void threads_start(struct node_runtime *node)
                      .filled = slot->filled,
                      .started_wall_ms = options->self.incarnation},
             .store = slot->store,
-            .store_options = options->store,
+            .store_options = slot->store_options,
             .mailboxes = node->mailboxes,
             .acceptor = node->acceptor,
             .hooks = options->hooks,
@@ -280,7 +234,6 @@ static void threads_start(struct node_runtime *node)
             .seed = prng_entropy(),
         };
         loop.node.name = node->options.self.name;
-        loop.store_options.path = slot->path;
         slot->loop = loop_start(&loop);
         slot->store = NULL;
     }

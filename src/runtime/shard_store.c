@@ -1,0 +1,61 @@
+#include "runtime/shard_store.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+static enum status open_and_claim(const struct shard_store_options *options, const struct identity *identity,
+                                  struct cluster *cluster, char *why, size_t why_bytes, struct store **store,
+                                  bool *filled)
+{
+    struct store_wt_options engine = options->engine;
+    struct identity have;
+    engine.path = options->path;
+    why[0] = 0;
+    enum status status = store_wt_open(&engine, why, why_bytes, store);
+    if (status == STATUS_OK) {
+        status = identity_claim(*store, identity, why, why_bytes, &have);
+        if (status == STATUS_OK && cluster != NULL) status = cluster_load(*store, cluster);
+        if (status == STATUS_OK) {
+            *filled = have.filled;
+            return STATUS_OK;
+        }
+        store_close(*store);
+    }
+    *store = NULL;
+    if (why[0] == 0) snprintf(why, why_bytes, "%s: %s", options->path, status_text(status));
+    return status;
+}
+
+enum status shard_store_open(const struct shard_store_options *options, struct cluster *cluster, char *why,
+                             size_t why_bytes, struct store **store, bool *filled)
+{
+    enum status status = open_and_claim(options, &options->identity, cluster, why, why_bytes, store, filled);
+    if (status == STATUS_STORE_BROKEN || status == STATUS_CORRUPT) {
+        *filled = false;
+        return shard_store_replace(options, why, why, why_bytes, store);
+    }
+    return status == STATUS_OK || status == STATUS_IN_USE ? status : STATUS_INVALID;
+}
+
+enum status shard_store_replace(const struct shard_store_options *options, const char *reason, char *why,
+                                size_t why_bytes, struct store **store)
+{
+    char moved[SHARD_STORE_PATH_BYTES + 64];
+    uint32_t shard = options->identity.shard;
+    if (store_wt_set_aside(options->path, moved, sizeof(moved)) != STATUS_OK) {
+        log_line(LOG_LEVEL_ERROR, "shard %u: its store is broken (%s)", shard, reason);
+        snprintf(why, why_bytes, "%s is broken and can't be moved aside", options->path);
+        return STATUS_INVALID;
+    }
+    log_line(LOG_LEVEL_ERROR,
+             "shard %u: its store is broken (%s) and now %s (an operator may salvage it); the shard goes on "
+             "with an empty one that counts for no read until it is filled",
+             shard, reason, moved);
+    struct identity empty = options->identity;
+    bool filled;
+    empty.filled = false;
+    return open_and_claim(options, &empty, NULL, why, why_bytes, store, &filled) == STATUS_OK
+               ? STATUS_OK
+               : STATUS_INVALID;
+}
