@@ -16,27 +16,20 @@
 #include "runtime/inbound.h"
 #include "runtime/links.h"
 #include "runtime/loop_host.h"
+#include "runtime/neighbours.h"
 
 enum phase { PHASE_RUN, PHASE_DRAIN, PHASE_STOP };
 
 enum {
-    GATHERINGS_MAX = 3,          /* polls before a sync, that it may cover more */
-    ROUNDS_MAX = 4,              /* of turns and a flush, before the sockets are looked at again */
-    PARCELS_MAX = 64,            /* taken from one sender before the others are looked at */
-    MAIL_BYTES_MAX = 64 << 20,   /* above it no more is taken from links; shards are bounded by admission */
-    MAIL_BATCH_BYTES = 16 << 20, /* of one parcel to another shard */
-    RETRY_MS = 1,                /* how soon a full queue is tried again */
-    TICK_MS = 500,               /* how often the members are looked at */
-    DEAD_LINK_MS = 5000,         /* a peer that is silent so long is dialled anew */
-    REOPEN_MS = 1000,            /* pause before a lost store is replaced again */
+    GATHERINGS_MAX = 3,        /* polls before a sync, that it may cover more */
+    ROUNDS_MAX = 4,            /* of turns and a flush, before the sockets are looked at again */
+    PARCELS_MAX = 64,          /* taken from one sender before the others are looked at */
+    MAIL_BYTES_MAX = 64 << 20, /* above it no more is taken from links; shards are bounded by admission */
+    RETRY_MS = 1,              /* how soon a full queue is tried again */
+    TICK_MS = 500,             /* how often the members are looked at */
+    DEAD_LINK_MS = 5000,       /* a peer that is silent so long is dialled anew */
+    REOPEN_MS = 1000,          /* pause before a lost store is replaced again */
     REOPEN_SETTLED_MS = 10000,
-};
-
-/* What waits for one other shard's mailbox, besides the outbox. */
-struct parked {
-    nng_msg *msg; /* did not fit: tried again first */
-    nng_msg **descriptors;
-    uint32_t count, capacity;
 };
 
 struct loop {
@@ -47,7 +40,7 @@ struct loop {
     struct links *links;     /* that this shard dials; NULL: no peers */
     struct inbound *inbound; /* that others dialled to it; NULL: no peers */
     struct mailbox *mailbox;
-    struct parked *parked; /* for each shard */
+    struct neighbours *neighbours;
     struct buffer scratch;
     uint64_t lost_ms; /* when the store was lost last */
 
@@ -161,31 +154,6 @@ static void shard_restart(struct loop *loop)
 
 /* --- out --- */
 
-/* Send what there is for another shard of this node. False: its queue is full. */
-static bool ship_to_shard(struct loop *loop, uint32_t to)
-{
-    struct parked *parked = &loop->parked[to];
-    struct outbox *outbox = shard_outbox(loop->shard);
-    for (;;) {
-        if (parked->msg == NULL && parked->count > 0) {
-            parked->msg = parked->descriptors[0];
-            parked->count--;
-            memmove(parked->descriptors, parked->descriptors + 1,
-                    parked->count * sizeof(parked->descriptors[0]));
-        }
-        for (uint32_t i = 0; i < outbox->queue_count && parked->msg == NULL; i++) {
-            const struct outbox_queue *queue = &outbox->queues[i];
-            if (queue->node != outbox->self_node || queue->shard != to) continue;
-            buffer_clear(&loop->scratch);
-            if (!outbox_take(outbox, i, MAIL_BATCH_BYTES, &loop->scratch)) return true;
-            parked->msg = parcel_pack(
-                &(struct parcel){.kind = PARCEL_SHARD_BATCH, .payload = buffer_bytes(&loop->scratch)});
-        }
-        if (parked->msg == NULL) return true;
-        if (!mailbox_try_send(loop->options.mailboxes[to], loop->options.index, &parked->msg)) return false;
-    }
-}
-
 static void on_retry(uv_timer_t *timer)
 {
     (void)timer; /* the work that follows ships */
@@ -195,9 +163,7 @@ static void on_retry(uv_timer_t *timer)
 static void ship(struct loop *loop)
 {
     struct outbox *outbox = shard_outbox(loop->shard);
-    bool full = false;
-    for (uint32_t to = 0; to < loop->shards; to++)
-        if (to != loop->options.index && !ship_to_shard(loop, to)) full = true;
+    bool full = !neighbours_ship(loop->neighbours, outbox);
     for (uint32_t i = 0; i < outbox->queue_count; i++)
         if (outbox->queues[i].node != outbox->self_node && outbox->queues[i].batch.size > 0 &&
             loop->links != NULL)
@@ -214,17 +180,8 @@ static void ship(struct loop *loop)
 
 void loop_pass_descriptor(struct loop *loop, uint32_t to, int fd, struct bytes facts)
 {
-    CHECK(to < loop->shards);
-    CHECK(to != loop->options.index);
     CHECK(facts.size <= LOOP_FACTS_BYTES_MAX);
-    struct parked *parked = &loop->parked[to];
-    if (parked->count == parked->capacity) {
-        parked->capacity = parked->capacity == 0 ? 16 : 2 * parked->capacity;
-        parked->descriptors = realloc(parked->descriptors, parked->capacity * sizeof(parked->descriptors[0]));
-        CHECK(parked->descriptors != NULL);
-    }
-    parked->descriptors[parked->count++] =
-        parcel_pack(&(struct parcel){.kind = PARCEL_DESCRIPTOR, .fd = fd, .payload = facts});
+    neighbours_pass_descriptor(loop->neighbours, to, fd, facts);
 }
 
 static bool links_take(void *context, uint64_t node, size_t bytes_max, struct buffer *batch)
@@ -363,9 +320,8 @@ static void set_timer(struct loop *loop)
 
 static bool all_sent(struct loop *loop)
 {
-    for (uint32_t i = 0; i < loop->shards; i++)
-        if (loop->parked[i].msg != NULL || loop->parked[i].count > 0) return false;
-    return node_in_flight(loop->shard) == 0 && !shard_has_mail(loop->shard) &&
+    return neighbours_all_sent(loop->neighbours) && node_in_flight(loop->shard) == 0 &&
+           !shard_has_mail(loop->shard) &&
            shard_committed_turn(loop->shard) == shard_durable_turn(loop->shard) &&
            !loop->options.hooks.unsent(loop->options.hooks.context, loop);
 }
@@ -552,8 +508,7 @@ struct loop *loop_start(const struct loop_options *options)
     loop->shards = options->node.self.shards;
     loop->mailbox = options->mailboxes[options->index];
     loop->timer_ns = UINT64_MAX;
-    loop->parked = calloc(loop->shards, sizeof(*loop->parked));
-    CHECK(loop->parked != NULL);
+    loop->neighbours = neighbours_alloc(options->mailboxes, loop->shards, options->index);
     init_handles(loop);
     if (options->acceptor != NULL) {
         struct links_options links = {
@@ -607,24 +562,9 @@ void loop_join(struct loop *loop)
     CHECK(pthread_join(loop->thread, NULL) == 0);
 }
 
-static void free_unsent(nng_msg *msg)
-{
-    struct parcel parcel;
-    if (msg == NULL) return;
-    parcel_unpack(msg, &parcel);
-    if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
-    nng_msg_free(msg);
-}
-
 void loop_free(struct loop *loop)
 {
-    for (uint32_t i = 0; i < loop->shards; i++) {
-        struct parked *parked = &loop->parked[i];
-        free_unsent(parked->msg);
-        for (uint32_t d = 0; d < parked->count; d++) free_unsent(parked->descriptors[d]);
-        free(parked->descriptors);
-    }
-    free(loop->parked);
+    neighbours_free(loop->neighbours);
     free(loop->polls);
     cluster_fini(&loop->options.node.cluster);
     buffer_fini(&loop->scratch);

@@ -53,6 +53,14 @@ void parcel_unpack(nng_msg *msg, struct parcel *out)
     };
 }
 
+void parcel_discard(nng_msg *msg)
+{
+    struct parcel parcel;
+    parcel_unpack(msg, &parcel);
+    if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
+    nng_msg_free(msg);
+}
+
 /* A try: with no time to wait, nng answers ETIMEDOUT at once, on this thread. */
 static nng_aio *try_aio(void)
 {
@@ -104,14 +112,6 @@ static nng_msg *receive(struct mailbox *mailbox, const struct queue *queue)
     return nng_aio_result(mailbox->receive) == 0 ? nng_aio_get_msg(mailbox->receive) : NULL;
 }
 
-static void discard(nng_msg *msg)
-{
-    struct parcel parcel;
-    parcel_unpack(msg, &parcel);
-    if (parcel.kind == PARCEL_DESCRIPTOR) close(parcel.fd);
-    nng_msg_free(msg);
-}
-
 /* Take all that was sent. A message between the two sockets when they are closed would be lost: nng takes the
  * next one of the writer's buffer for a pipe that it is closing, cannot send it, and forgets it. So an empty
  * message, which no parcel is, follows the last: the queue keeps its order, and when that one has arrived
@@ -124,7 +124,7 @@ static void queue_empty(struct mailbox *mailbox, struct queue *queue)
     nng_aio_set_timeout(queue->send, END_WAIT_MS);
     nng_aio_set_msg(queue->send, end);
     nng_send_aio(queue->writer, queue->send); /* waits for room while the queue is emptied below */
-    while ((msg = receive(mailbox, queue)) != NULL && nng_msg_len(msg) > 0) discard(msg);
+    while ((msg = receive(mailbox, queue)) != NULL && nng_msg_len(msg) > 0) parcel_discard(msg);
     nng_aio_wait(queue->send);
     if (nng_aio_result(queue->send) != 0) nng_msg_free(end);
     if (msg != NULL)

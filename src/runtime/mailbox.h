@@ -43,6 +43,9 @@ struct parcel {
 nng_msg *parcel_pack(const struct parcel *parcel);
 void parcel_unpack(nng_msg *msg, struct parcel *out);
 
+/* Free one that nobody takes, and close a descriptor in it. */
+void parcel_discard(nng_msg *msg);
+
 struct mailbox;
 
 /* STATUS_NO_MEMORY  nng could not make a queue: out of memory or of descriptors. */
