@@ -42,7 +42,7 @@ bool address_parse(const char *text, size_t size, struct address *out, const cha
     *why = "the address is empty";
     if (size == 0) return false;
     *why = "the address is longer than 255 characters";
-    if (size > ADDRESS_TEXT_BYTES_MAX) return false;
+    if (size > ADDRESS_GIVEN_BYTES_MAX) return false;
     memcpy(out->text, text, size);
     *why = "the address contains a NUL";
     if (strlen(out->text) != size) return false;

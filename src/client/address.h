@@ -6,11 +6,11 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-enum { ADDRESS_TEXT_BYTES_MAX = 255, ADDRESS_RESOLVED_MAX = 8 };
+enum { ADDRESS_GIVEN_BYTES_MAX = 255, ADDRESS_RESOLVED_MAX = 8 };
 
 struct address {
-    char text[ADDRESS_TEXT_BYTES_MAX + 1]; /* as it was given */
-    char host[ADDRESS_TEXT_BYTES_MAX + 1]; /* empty for unix: then the path begins at text + 7 */
+    char text[ADDRESS_GIVEN_BYTES_MAX + 1]; /* as it was given */
+    char host[ADDRESS_GIVEN_BYTES_MAX + 1]; /* empty for unix: then the path begins at text + 7 */
     char port[8];
 };
 

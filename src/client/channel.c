@@ -96,7 +96,9 @@ static void requests_lost(struct dynode_client *client, struct channel *channel,
         if (request == NULL) continue;
         bool may_have = channel->written >= request->end;
         for (uint32_t k = 0; k < request->count; k++) {
-            if (request->operations[k] != NULL) operation_lost(client, request->operations[k], may_have, why);
+            if (request->operations[k] == NULL) continue;
+            request->operations[k]->losses++;
+            operation_lost(client, request->operations[k], may_have, why);
         }
         free(request);
         channel->requests[i] = NULL;
@@ -112,14 +114,16 @@ void channel_close(struct dynode_client *client, struct channel *channel, const 
     if (channel->fd >= 0) close(channel->fd);
     channel->fd = -1;
     endpoint_forget_channel(channel->endpoint, channel);
-    endpoint_failed(client, channel->endpoint, why);
+    if (!channel->retired) endpoint_failed(client, channel->endpoint, why);
     struct operation *operation;
     while ((operation = TAILQ_FIRST(&channel->pending)) != NULL) {
         TAILQ_REMOVE(&channel->pending, operation, link);
         /* A connection that had worked may just be an old one, of a node that has restarted since: worth
          * asking again. */
-        if (!was_ready && operation->tried_count < CLIENT_ATTEMPTS_MAX)
-            operation->tried[operation->tried_count++] = channel->endpoint->number;
+        if (was_ready)
+            operation->losses++;
+        else
+            operation_tried(operation, channel->endpoint);
         operation_lost(client, operation, false, why);
     }
     requests_lost(client, channel, why);
@@ -193,9 +197,30 @@ void channel_forget(struct operation *operation)
     detach(operation);
 }
 
-bool channel_may_have(const struct operation *operation)
+void channel_retire(struct dynode_client *client, struct channel *channel)
 {
-    return operation->channel->written >= operation->request->end;
+    static const char why[] = "it does not answer";
+    if (channel->retired) return;
+    channel->retired = true;
+    endpoint_forget_channel(channel->endpoint, channel);
+    endpoint_failed(client, channel->endpoint, why);
+    struct operation *operation;
+    while ((operation = TAILQ_FIRST(&channel->pending)) != NULL) {
+        TAILQ_REMOVE(&channel->pending, operation, link);
+        operation_lost(client, operation, false, why);
+    }
+    for (uint32_t i = 0; i < channel->request_capacity; i++) {
+        struct request *request = channel->requests[i];
+        if (request == NULL || channel->written >= request->end) continue;
+        for (uint32_t k = 0, count = request->count; k < count; k++) {
+            operation = request->operations[k];
+            if (operation == NULL) continue;
+            bool end = request->open == 1; /* then the request goes too */
+            detach(operation);
+            operation_lost(client, operation, false, why);
+            if (end) break;
+        }
+    }
 }
 
 /* Pack the next operations of one call as a request. False: none may go now. */
@@ -228,6 +253,7 @@ static bool pack_request(struct dynode_client *client, struct channel *channel)
     struct request *request = calloc(1, sizeof(*request) + count * sizeof(struct operation *));
     CHECK(request != NULL);
     request->count = request->open = count;
+    request->packed_ms = client->now_ms;
     request_insert(channel, request);
 
     struct buffer *out = &channel->out;
@@ -264,7 +290,7 @@ static bool pack_request(struct dynode_client *client, struct channel *channel)
 
 void channel_flush(struct dynode_client *client, struct channel *channel)
 {
-    if (channel->state != CHANNEL_HELLO && channel->state != CHANNEL_READY) return;
+    if ((channel->state != CHANNEL_HELLO && channel->state != CHANNEL_READY) || channel->retired) return;
     for (;;) {
         if (channel->state == CHANNEL_READY) {
             while (pack_request(client, channel)) {
@@ -318,7 +344,10 @@ static void take_hello(struct dynode_client *client, struct channel *channel, st
         return;
     }
     struct endpoint *endpoint = channel->endpoint;
+    client->cluster_confirmed |= client->cluster_id != 0;
     client->cluster_id = hello->cluster;
+    if (endpoint->member && (endpoint->id != hello->node || endpoint->shards != hello->shards))
+        client->doubted = true;
     endpoint->id = hello->node;
     endpoint->shards = hello->shards;
     endpoint->failures = 0;
@@ -329,6 +358,17 @@ static void take_hello(struct dynode_client *client, struct channel *channel, st
     if (channel->shard == 0) endpoint_learn_shard(endpoint, channel, hello->shard);
     channel->expires_ms = INT64_MAX;
     client_saw_ring(client, hello->ring_version);
+}
+
+/* A description names the cluster as the hellos did, or one of both is wrong. */
+static bool confirm_cluster(struct dynode_client *client, const struct dynode_cluster *cluster)
+{
+    if (cluster->id != client->cluster_id) {
+        if (!client->cluster_confirmed) client->cluster_id = 0;
+        return false;
+    }
+    client->cluster_confirmed = true;
+    return true;
 }
 
 static const char *take_results(struct dynode_client *client, struct channel *channel,
@@ -348,9 +388,14 @@ static const char *take_results(struct dynode_client *client, struct channel *ch
             operation->partial = true;
         }
         if (!reply_add(operation->call->reply, operation->index, result, &why)) return why;
+        const struct dynode_cluster *cluster =
+            operation->call->reply->public.results[operation->index].cluster;
+        if (cluster != NULL && !confirm_cluster(client, cluster))
+            return "it describes another cluster than its hello named";
         if (result->more) continue;
         operation->partial = false;
         operation->answered = true;
+        client->heard_ms = client->now_ms;
         detach(operation);
         operation_answered(client, operation, channel->endpoint);
     }
@@ -411,6 +456,7 @@ static void take_frames(struct dynode_client *client, struct channel *channel)
         else
             take_response(client, channel, payload);
         arena_reset(&client->scratch);
+        channel->heard_ms = client->now_ms;
         taken += bytes;
     }
     buffer_consume(&channel->in, taken);

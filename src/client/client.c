@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/backoff.h"
 #include "base/check.h"
 #include "client/internal.h"
 
 enum {
-    ROUTE_AGAIN_MS = 20,    /* while the ring is being learnt */
-    REFRESH_MS_MIN = 500,   /* between two questions for the ring */
+    ROUTE_AGAIN_MS = 20,          /* while the ring is being learnt */
+    REFRESH_MS_MIN = 1000,        /* between two questions for the ring: half of that, or up to all */
+    REFRESH_FAILED_MS_MAX = 4000, /* and while nobody answers them */
     REFRESH_MS_MAX = 30000, /* a table dropped and made again moves its keys, and no ring version tells */
     SCRATCH_BYTES_MAX = 64 * 1024 * 1024,
 };
@@ -68,7 +70,6 @@ enum dynode_status dynode_open(const char *addresses, const struct dynode_option
     } while (client->token_client == 0);
     client->now_ms = client_clock_ms();
     client->next_give_up_ms = INT64_MAX;
-    client->refreshed_ms = INT64_MIN / 2;
     TAILQ_INIT(&client->channels);
     TAILQ_INIT(&client->waiting);
     TAILQ_INIT(&client->calls);
@@ -120,12 +121,25 @@ static void refreshed(void *data, struct dynode_reply *public)
 {
     struct dynode_client *client = data;
     struct reply *reply = (struct reply *)((char *)public - offsetof(struct reply, public));
+    const struct dynode_cluster *found = public->status == DYNODE_OK ? public->results[0].cluster : NULL;
     client->refreshing = false;
-    if (public->status == DYNODE_OK && public->results[0].cluster != NULL) {
-        topology_adopt(client, reply);
-    } else {
+    if (found == NULL) {
         reply_free(reply);
+        client->refresh_wanted |= !client->options.any_node;
+        client->refresh_not_before_ms =
+            client->now_ms + (int64_t)backoff_draw(&client->prng, REFRESH_MS_MIN, REFRESH_FAILED_MS_MAX,
+                                                   client->refresh_failures++);
+        return;
     }
+    bool same = client->cluster != NULL && client->cluster->ring_version == found->ring_version;
+    client->doubts = same && client->doubted ? client->doubts + 1 : 0;
+    client->doubted = false;
+    client->refresh_failures = 0;
+    client->doubt_after_ms =
+        client->now_ms + (int64_t)backoff_draw(&client->prng, REFRESH_MS_MIN, REFRESH_MS_MAX, client->doubts);
+    client->refresh_at_ms =
+        client->now_ms + (int64_t)backoff_draw(&client->prng, REFRESH_MS_MAX, REFRESH_MS_MAX, 0);
+    topology_adopt(client, reply);
 }
 
 static enum dynode_status submit(struct dynode_client *client, const struct dynode_operation *operations,
@@ -134,10 +148,11 @@ static enum dynode_status submit(struct dynode_client *client, const struct dyno
 
 static void refresh(struct dynode_client *client)
 {
-    if (client->refreshing || client->now_ms < client->refreshed_ms + REFRESH_MS_MIN) return;
+    if (client->refreshing || client->now_ms < client->refresh_not_before_ms) return;
     client->refresh_wanted = false;
     client->refreshing = true;
-    client->refreshed_ms = client->now_ms;
+    client->refresh_not_before_ms =
+        client->now_ms + (int64_t)backoff_draw(&client->prng, REFRESH_MS_MIN, REFRESH_MS_MIN, 0);
     struct dynode_operation operation = {.kind = DYNODE_CLUSTER_INFO};
     submit(client, &operation, 1, 0, refreshed, client, true);
 }
@@ -147,6 +162,12 @@ void client_saw_ring(struct dynode_client *client, uint64_t ring_version)
     if (client->options.any_node || ring_version == 0) return;
     if (client->cluster == NULL || client->cluster->ring_version != ring_version)
         client->refresh_wanted = true;
+}
+
+void client_unanswered(struct dynode_client *client, int64_t since_ms)
+{
+    bool learnt = client->cluster != NULL || (client->cluster_id != 0 && !client->cluster_confirmed);
+    if (learnt && client->heard_ms < since_ms) topology_forget(client);
 }
 
 /* Submitting. */
@@ -174,6 +195,7 @@ static enum dynode_status submit(struct dynode_client *client, const struct dyno
     call->data = data;
     call->internal = internal;
     call->deadline_after_ms = deadline_ms;
+    call->began_ms = client->now_ms;
     call->deadline_ms = client->now_ms + deadline_ms;
     call->give_up_ms = call->deadline_ms + options->grace_ms;
     call->count = call->open = count;
@@ -224,7 +246,8 @@ static void route(struct dynode_client *client, struct operation *operation)
             operation_wait(client, operation, ROUTE_AGAIN_MS);
             return;
         }
-        if (endpoint == NULL || operation->attempts == CLIENT_ATTEMPTS_MAX) {
+        if (endpoint == NULL || operation->attempts == CLIENT_ATTEMPTS_MAX ||
+            operation->losses >= CLIENT_LOSSES_MAX) {
             operation_give_up(client, operation);
             return;
         }
@@ -270,13 +293,20 @@ static void call_time_out(struct dynode_client *client, struct call *call)
         bool last = call->open == 1; /* then the call is no longer ours to walk */
         if (operation->request != NULL) {
             if (!over) continue;
-            bool may_have = channel_may_have(operation);
+            /* Not a word since it was asked: a node that hangs, or bytes that make no sense any more, such as
+             * a length that never ends. What the node has not whole is then taken back, this perhaps too. */
+            if (operation->channel->heard_ms <= operation->request->packed_ms)
+                channel_retire(client, operation->channel);
+        }
+        bool answered = operation->answered;
+        if (operation->request != NULL) {
             snprintf(message, sizeof(message), "no answer from %s within %u ms",
                      operation->channel->endpoint->address.text, call->deadline_after_ms);
             channel_forget(operation);
             reply_clear(call->reply, operation->index);
             operation_fail(client, operation, DYNODE_TIMEOUT, message);
-            if (operation->write && may_have)
+            /* The rest of it may still leave, if not all has. */
+            if (operation->write)
                 call->reply->public.results[operation->index].applied = DYNODE_APPLIED_MAYBE;
         } else {
             struct operations *queue =
@@ -292,6 +322,7 @@ static void call_time_out(struct dynode_client *client, struct call *call)
                 operation_fail(client, operation, DYNODE_TIMEOUT, message);
             }
         }
+        if (!answered && operation->node == 0) client_unanswered(client, call->began_ms);
         if (last) return;
     }
 }
@@ -337,7 +368,8 @@ static void wait_for_events(struct dynode_client *client, int timeout_ms)
     CHECK(fds != NULL);
     TAILQ_FOREACH(channel, &client->channels, link)
     {
-        bool writes = channel->state == CHANNEL_CONNECTING || channel->out.size > channel->out_written;
+        bool writes = channel->state == CHANNEL_CONNECTING ||
+                      (channel->out.size > channel->out_written && !channel->retired);
         fds[i++] = (struct pollfd){.fd = channel->fd,
                                    .events = (short)(POLLIN | POLLRDHUP | (writes ? POLLOUT : 0))};
     }
@@ -364,7 +396,8 @@ static void sweep(struct dynode_client *client)
     struct channel *channel, *next;
     for (channel = TAILQ_FIRST(&client->channels); channel != NULL; channel = next) {
         next = TAILQ_NEXT(channel, link);
-        if (channel->state != CHANNEL_CLOSED) continue;
+        if (channel->state != CHANNEL_CLOSED && !(channel->retired && channel->operations_sent == 0))
+            continue;
         TAILQ_REMOVE(&client->channels, channel, link);
         channel_free(channel);
     }
@@ -404,7 +437,8 @@ size_t dynode_poll(struct dynode_client *client, int timeout_ms)
     for (;;) {
         wait_for_events(client, wait_ms);
         calls_time_out(client);
-        bool old = client->cluster != NULL && client->now_ms > client->refreshed_ms + REFRESH_MS_MAX;
+        bool old = client->cluster != NULL && (client->now_ms >= client->refresh_at_ms ||
+                                               (client->doubted && client->now_ms >= client->doubt_after_ms));
         if (client->refresh_wanted || (old && client->in_flight > 0)) refresh(client);
         /* What is lost while flushing waits again, and may go to another channel at once. */
         do {

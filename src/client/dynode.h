@@ -26,6 +26,11 @@
  * repeating the very same dynode_operation with the same token makes no second sibling (see
  * dynode_operation.sequence).
  *
+ * WHAT IS LEARNT. The ring that a node describes is judged as a whole before it is used, and asked for anew when
+ * something does not fit it, when a member cannot be reached, and every half minute. While nothing answers, it is
+ * dropped, and the addresses given to dynode_open are asked again. A connection that leaves a request without an
+ * answer beyond its time is replaced. All of this waits longer after each failure, and never two clients the same.
+ *
  * TIME. Every operation is answered by its deadline and a grace: the client gives up by itself when no node
  * does. Host names are resolved by getaddrinfo, which may block; numeric addresses never do.
  *

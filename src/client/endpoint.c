@@ -44,6 +44,7 @@ void endpoint_failed(struct dynode_client *client, struct endpoint *endpoint, co
                                                                      BACKOFF_MS_MAX, endpoint->failures++);
     snprintf(endpoint->why, sizeof(endpoint->why), "%s", why);
     if (client->preferred == endpoint) client->preferred = NULL;
+    if (endpoint->member) client->doubted = true;
 }
 
 static struct channel **shard_slot(struct endpoint *endpoint, uint32_t shard)
@@ -111,12 +112,12 @@ static void drop_strangers(struct dynode_client *client)
         bool busy = false;
         struct channel *channel;
         TAILQ_FOREACH(channel, &client->channels, link) busy |= channel->endpoint == endpoint;
-        if (endpoint->seed || endpoint->member || busy) {
-            client->endpoints[kept++] = endpoint;
-        } else {
-            if (client->preferred == endpoint) client->preferred = NULL;
+        bool stranger = !endpoint->seed && !endpoint->member;
+        if (stranger && client->preferred == endpoint) client->preferred = NULL;
+        if (stranger && !busy)
             endpoint_free(endpoint);
-        }
+        else
+            client->endpoints[kept++] = endpoint;
     }
     client->endpoint_count = kept;
 }
@@ -137,9 +138,26 @@ void topology_adopt(struct dynode_client *client, struct reply *reply)
         if (endpoint == NULL) continue;
         endpoint->member = true;
         endpoint->id = cluster->members[i].id;
-        if (cluster->members[i].shards != 0) endpoint->shards = cluster->members[i].shards;
+        /* Its own hello, if it has said one, knows better. */
+        if (endpoint->shards == 0) endpoint->shards = cluster->members[i].shards;
     }
     drop_strangers(client);
+}
+
+void topology_forget(struct dynode_client *client)
+{
+    reply_free(client->topology);
+    free(client->member_endpoints);
+    client->topology = NULL;
+    client->cluster = NULL;
+    client->member_endpoints = NULL;
+    if (!client->cluster_confirmed) client->cluster_id = 0;
+    client->preferred = NULL;
+    for (uint32_t i = 0; i < client->endpoint_count; i++) {
+        struct endpoint *endpoint = client->endpoints[i];
+        if (endpoint->any == NULL) endpoint->id = endpoint->shards = 0; /* else its own hello said so */
+    }
+    client->refresh_wanted = !client->options.any_node;
 }
 
 static bool was_tried(const struct operation *operation, const struct endpoint *endpoint)
@@ -186,7 +204,7 @@ struct endpoint *topology_route(struct dynode_client *client, const struct opera
         if (preferred != NULL && !was_tried(operation, preferred)) return preferred;
         for (uint32_t i = 0; i < client->endpoint_count; i++) {
             struct endpoint *endpoint = client->endpoints[i];
-            if (was_tried(operation, endpoint)) continue;
+            if (was_tried(operation, endpoint) || (!endpoint->seed && !endpoint->member)) continue;
             if (pass == 0 && endpoint->down_until_ms > client->now_ms) continue;
             return endpoint;
         }

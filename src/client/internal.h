@@ -32,6 +32,7 @@ enum {
     CLIENT_ENDPOINTS_MAX = 2048,
     CLIENT_SHARDS_MAX = 1024,       /* of a node */
     CLIENT_ATTEMPTS_MAX = 16,       /* of one operation */
+    CLIENT_LOSSES_MAX = 6,          /* connections that worked and broke under one operation */
     CLIENT_REFUSALS_MAX = 5,        /* answers OVERLOADED or UNAVAILABLE that one operation swallows */
     CLIENT_OUT_BYTES_MAX = 1 << 20, /* packed and not written; the rest stays pending, provably not sent */
     CLIENT_REQUEST_BYTES_MAX = 3 << 20,
@@ -58,6 +59,7 @@ struct operation {
     bool routed;   /* has a key, so that the ring says where it belongs */
     uint8_t attempts;
     uint8_t refusals;
+    uint8_t losses;
     uint8_t tried_count;
     uint32_t tried[CLIENT_ATTEMPTS_MAX]; /* endpoints that will not be asked again, by number */
     int64_t not_before_ms;
@@ -78,7 +80,7 @@ struct call {
     dynode_callback callback;
     void *data;
     bool internal; /* the client's own: not counted */
-    int64_t deadline_ms, give_up_ms;
+    int64_t began_ms, deadline_ms, give_up_ms;
     uint32_t deadline_after_ms; /* as asked, for messages */
     size_t count, open;
     size_t bytes;
@@ -89,6 +91,7 @@ TAILQ_HEAD(calls, call);
 struct request {
     uint64_t id;
     uint64_t end; /* of its frame in the channel's stream: once so much is written, the node may have it */
+    int64_t packed_ms;
     uint32_t count, open;
     struct operation *operations[]; /* NULL: given up or answered */
 };
@@ -99,8 +102,10 @@ struct channel {
     TAILQ_ENTRY(channel) link;
     struct endpoint *endpoint;
     enum channel_state state;
+    bool retired;   /* no longer its endpoint's: writes nothing more, and goes with its last operation */
     uint32_t shard; /* asked for, from 1; 0: any */
     int fd;
+    int64_t heard_ms;   /* when the last whole frame came */
     int64_t expires_ms; /* until ready */
     struct address_list addresses;
     size_t address_next;
@@ -144,7 +149,9 @@ struct dynode_client {
     struct prng prng;
     int64_t now_ms;
     uint64_t token_client, next_sequence;
-    uint64_t cluster_id; /* 0 until the first hello */
+    uint64_t cluster_id;    /* 0 until the first hello */
+    bool cluster_confirmed; /* a second frame said so too: for good */
+    int64_t heard_ms;       /* when a node last answered an operation */
     struct endpoint **endpoints;
     uint32_t endpoint_count, next_endpoint_number;
     struct endpoint *preferred; /* the last that worked, for what has no home */
@@ -157,8 +164,12 @@ struct dynode_client {
     const struct dynode_cluster *cluster;
     struct endpoint **member_endpoints; /* of each member; NULL: its address cannot be used */
     bool refreshing, refresh_wanted;
-    int64_t refreshed_ms; /* last tried */
-    struct arena scratch; /* of one frame */
+    int64_t refresh_not_before_ms, refresh_at_ms; /* when it may be asked for, and when it is old */
+    uint32_t refresh_failures;                    /* in a row */
+    bool doubted;           /* a member cannot be reached, or is not what the ring says: ask, but not often */
+    uint32_t doubts;        /* in a row that found the same ring again */
+    int64_t doubt_after_ms; /* before that a doubt has to wait */
+    struct arena scratch;   /* of one frame */
 };
 
 int64_t client_clock_ms(void);
@@ -193,6 +204,9 @@ void endpoint_learn_shard(struct endpoint *endpoint, struct channel *channel, ui
 void endpoint_forget_channel(struct endpoint *endpoint, struct channel *channel);
 /* Take over what a node says of the cluster. */
 void topology_adopt(struct dynode_client *client, struct reply *reply);
+/* Believe no more what nodes have said of the cluster. The addresses of members are only kept to be tried
+ * after those given to dynode_open (which may be of nodes that are gone), until another description comes. */
+void topology_forget(struct dynode_client *client);
 /* Whom to ask next, and on which shard. NULL: nobody is left. *wait: the ring must be learnt first. */
 struct endpoint *topology_route(struct dynode_client *client, const struct operation *operation,
                                 uint32_t *shard, bool *wait);
@@ -205,11 +219,12 @@ void channel_event(struct dynode_client *client, struct channel *channel, short 
 void channel_flush(struct dynode_client *client, struct channel *channel);
 /* Break off: operations go back to waiting or end. */
 void channel_close(struct dynode_client *client, struct channel *channel, const char *why);
+/* It has left what it was sent without an answer: nothing more goes to it. What it may have keeps waiting for
+ * an answer there, the rest waits to be sent elsewhere. */
+void channel_retire(struct dynode_client *client, struct channel *channel);
 void channel_free(struct channel *channel);
 /* Give a sent operation up: a late answer will find nobody. */
 void channel_forget(struct operation *operation);
-/* Might the node have the whole frame? */
-bool channel_may_have(const struct operation *operation);
 
 /* operation.c: the life of an operation. */
 void operation_wait(struct dynode_client *client, struct operation *operation, int64_t delay_ms);
@@ -229,3 +244,6 @@ void operation_give_up(struct dynode_client *client, struct operation *operation
 /* client.c: calls, and the loop that drives it all. */
 /* A node has named its ring. */
 void client_saw_ring(struct dynode_client *client, uint64_t ring_version);
+/* No node has answered an operation that began at @since_ms and has now ended: if none has answered anything
+ * else since either, what was learnt of the cluster may be what is wrong. */
+void client_unanswered(struct dynode_client *client, int64_t since_ms);

@@ -43,7 +43,11 @@ void operation_lost(struct dynode_client *client, struct operation *operation, b
 {
     if (!may_have || !operation->write) {
         operation->partial = false; /* half an answer is none */
-        operation_wait(client, operation, 0);
+        /* The first time at once: it may just have been an old connection. */
+        int64_t delay = operation->losses <= 1 ? 0
+                                               : (int64_t)backoff_draw(&client->prng, RETRY_MS_MIN,
+                                                                       RETRY_MS_MAX, operation->losses - 2u);
+        operation_wait(client, operation, delay);
         return;
     }
     char message[CLIENT_WHY_BYTES + 400];
@@ -107,5 +111,6 @@ void operation_give_up(struct dynode_client *client, struct operation *operation
         size += (size_t)snprintf(message + size, sizeof(message) - size, "; %s: %s", endpoint->address.text,
                                  endpoint->why);
     }
+    if (operation->node == 0) client_unanswered(client, operation->call->began_ms);
     operation_fail(client, operation, DYNODE_UNAVAILABLE, message);
 }

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/config_value.h"
 #include "client/internal.h"
 
-enum { VNODES_MAX = 65536, MEMBERS_MAX = 1024, TABLES_MAX = 65536, MESSAGE_BYTES_MAX = 1024 };
+enum { VNODES_MAX = 65536, MEMBERS_MAX = 1024, TABLES_MAX = 4096, MESSAGE_BYTES_MAX = 1024 };
 
 struct reply *reply_new(size_t count)
 {
@@ -86,28 +87,81 @@ static const struct dynode_table *copy_tables(struct arena *arena, Dynode__Clien
     return tables;
 }
 
+/* Can clients route by it? What a defective node says, or a damaged frame, must not be kept. NULL: yes; else
+ * why not (static memory). */
+static const char *judge_members(const Dynode__Client__ClusterDescription *from)
+{
+    if (from->n_members == 0 || from->n_members > MEMBERS_MAX)
+        return "a cluster of no members, or of too many";
+    for (size_t i = 0; i < from->n_members; i++) {
+        const Dynode__Client__Member *member = from->members[i];
+        struct address address;
+        const char *why;
+        if (member->id == 0) return "a member without an id";
+        if (!value_name(member->name)) return "a member with a name that is not allowed";
+        if (member->shards > CLIENT_SHARDS_MAX) return "a member of too many shards";
+        /* Clients cannot reach a member without an address, but others can. */
+        size_t size = strlen(member->client_address);
+        if (size > 0 && !address_parse(member->client_address, size, &address, &why))
+            return "a member with an address that cannot be read";
+        for (size_t k = 0; k < i; k++) {
+            if (from->members[k]->id == member->id) return "two members of one id";
+            if (size > 0 && strcmp(from->members[k]->client_address, member->client_address) == 0)
+                return "two members at one address";
+        }
+    }
+    return NULL;
+}
+
+static const char *judge_tables(const Dynode__Client__ClusterDescription *from)
+{
+    if (from->n_tables > TABLES_MAX) return "a cluster of too many tables";
+    for (size_t i = 0; i < from->n_tables; i++) {
+        const Dynode__Client__TableInfo *table = from->tables[i];
+        if (!value_name(table->name)) return "a table with a name that is not allowed";
+        if (table->rule != DYNODE__CLIENT__RULE__SIBLINGS && table->rule != DYNODE__CLIENT__RULE__LWW)
+            return "a table of an unknown rule";
+        if (table->n < 1 || table->n > DYNODE_PREFERENCE_MAX || table->r < 1 || table->r > table->n ||
+            table->w < 1 || table->w > table->n)
+            return "a table whose N, R and W do not fit";
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(from->tables[k]->name, table->name) == 0) return "two tables of one name";
+        }
+    }
+    return NULL;
+}
+
+/* Each list names different members. */
+static const char *judge_lists(const Dynode__Client__ClusterDescription *from, uint32_t size)
+{
+    if (from->vnodes == 0 || from->vnodes > VNODES_MAX || (from->vnodes & (from->vnodes - 1)) != 0)
+        return "a number of vnodes that is no power of two, or too large";
+    if (from->n_preference_lists != (size_t)from->vnodes * size)
+        return "preference lists that do not fit the vnodes and members";
+    for (uint32_t v = 0; v < from->vnodes; v++) {
+        const uint32_t *list = from->preference_lists + (size_t)v * size;
+        for (uint32_t i = 0; i < size; i++) {
+            if (list[i] >= from->n_members) return "a preference list of unknown members";
+            for (uint32_t k = 0; k < i; k++) {
+                if (list[k] == list[i]) return "a preference list that names a member twice";
+            }
+        }
+    }
+    return NULL;
+}
+
 static const struct dynode_cluster *
 copy_cluster(struct arena *arena, const Dynode__Client__ClusterDescription *from, const char **why)
 {
-    *why = "a cluster of no vnodes, or of too many";
-    if (from->vnodes == 0 || from->vnodes > VNODES_MAX || (from->vnodes & (from->vnodes - 1)) != 0)
-        return NULL;
-    *why = "a cluster of no members, or of too many";
-    if (from->n_members == 0 || from->n_members > MEMBERS_MAX) return NULL;
-    *why = "a cluster of too many tables";
-    if (from->n_tables > TABLES_MAX) return NULL;
     uint32_t size =
         from->n_members < DYNODE_PREFERENCE_MAX ? (uint32_t)from->n_members : DYNODE_PREFERENCE_MAX;
-    *why = "preference lists that do not fit the vnodes and members";
-    if (from->n_preference_lists != (size_t)from->vnodes * size) return NULL;
-    for (size_t i = 0; i < from->n_preference_lists; i++) {
-        if (from->preference_lists[i] >= from->n_members) return NULL;
-    }
+    *why = from->ring_version == 0 ? "a ring without a version" : judge_members(from);
+    if (*why == NULL) *why = judge_tables(from);
+    if (*why == NULL) *why = judge_lists(from, size);
+    if (*why != NULL) return NULL;
     struct dynode_member *members = ARENA_ARRAY(arena, struct dynode_member, from->n_members);
     for (size_t i = 0; i < from->n_members; i++) {
         const Dynode__Client__Member *member = from->members[i];
-        *why = "a member of too many shards";
-        if (member->shards > CLIENT_SHARDS_MAX) return NULL;
         members[i] = (struct dynode_member){
             .id = member->id,
             .name = copy_string(arena, member->name),

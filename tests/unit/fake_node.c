@@ -155,32 +155,32 @@ static void answer_info(struct server *server, struct connection *connection, ui
     Dynode__Client__TableInfo table = DYNODE__CLIENT__TABLE_INFO__INIT, *tables = &table;
     uint32_t lists[FAKE_VNODES * FAKE_NODES_MAX];
     uint32_t turn = cluster->turn;
-    for (uint32_t i = 0; i < cluster->count; i++) {
+    uint32_t first = server->node->astray ? 1 : 0, count = cluster->count - first;
+    for (uint32_t i = 0; i < count; i++) {
         dynode__client__member__init(&members[i]);
-        members[i].id = cluster->nodes[i]->id;
+        members[i].id = cluster->nodes[first + i]->id;
         members[i].name = "fake";
-        members[i].client_address = cluster->nodes[i]->address;
+        members[i].client_address = cluster->nodes[first + i]->address;
         members[i].shards = FAKE_SHARDS;
         members[i].reachable = true;
         member_list[i] = &members[i];
     }
     for (uint32_t v = 0; v < FAKE_VNODES; v++) {
-        for (uint32_t i = 0; i < cluster->count; i++)
-            lists[v * cluster->count + i] = (v + turn + i) % cluster->count;
+        for (uint32_t i = 0; i < count; i++) lists[v * count + i] = (v + turn + i) % count;
     }
     table.name = "t";
     table.rule = DYNODE__CLIENT__RULE__LWW;
     table.n = table.r = table.w = 1;
     table.tag = fake_tag;
-    description.id = 7;
+    description.id = FAKE_CLUSTER;
     description.ring_version = 100 + turn;
     description.vnodes = FAKE_VNODES;
     description.members = member_list;
-    description.n_members = cluster->count;
+    description.n_members = count;
     description.tables = &tables;
     description.n_tables = 1;
     description.preference_lists = lists;
-    description.n_preference_lists = FAKE_VNODES * cluster->count;
+    description.n_preference_lists = FAKE_VNODES * count;
     result.operation = operation;
     result.answer_case = DYNODE__CLIENT__RESULT__ANSWER_CLUSTER;
     result.cluster = &description;
@@ -296,6 +296,11 @@ static bool answer(struct server *server, struct connection *connection, uint64_
         write_all(server, connection, bytes, sizeof(bytes));
         return false;
     }
+    if (begins(record, "endless", NULL)) {
+        static const uint8_t head[] = {0, 0x40, 0, 0};
+        write_all(server, connection, head, sizeof(head));
+        return false;
+    }
     if (begins(record, "alien", NULL)) result.operation = index + 1000;
     if (begins(record, "gone", NULL)) response.id = id + 1000;
     if (begins(record, "short", NULL)) {
@@ -383,7 +388,8 @@ static void take_hello(struct server *server, struct connection *connection, str
     connection->greeted = true;
     Dynode__Client__ServerHello answer_ = DYNODE__CLIENT__SERVER_HELLO__INIT;
     answer_.version = 1;
-    answer_.cluster = 7;
+    uint64_t claims = server->node->claims;
+    answer_.cluster = claims != 0 ? claims : FAKE_CLUSTER;
     answer_.node = server->node->id;
     answer_.shard = connection->shard;
     answer_.shards = FAKE_SHARDS;

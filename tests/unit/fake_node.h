@@ -2,12 +2,19 @@
  * command line. It keeps values in memory, without versions; what it shall do wrong is said by the key's
  * first word:
  *
- *      hang ...     no answer, ever           close ...    the connection ends in place of an answer
- *      late ...     answered after 300 ms     no K ...     UNAVAILABLE, applied NO, for the first K tries of
- * the key maybe ...    UNAVAILABLE, MAYBE        busy K ...   OVERLOADED for the first K tries garbage ...
- * random bytes              alien ...    a result for an operation that was not asked short ...    `last`
- * without a result   parts ...    three siblings, each in a frame of its own gone ...     an answer to a
- * request that was never made                                                     */
+ *  - hang      no answer, ever
+ *  - late      answered after 300 ms
+ *  - close     the connection ends in place of an answer
+ *  - no K      UNAVAILABLE, applied NO, for the first K tries of the key
+ *  - maybe     UNAVAILABLE, MAYBE
+ *  - busy K    OVERLOADED for the first K tries
+ *  - garbage   random bytes
+ *  - endless   the head of a frame of 4 MiB, into which all later answers fall
+ *  - alien     a result for an operation that was not asked
+ *  - short     `last` without a result
+ *  - parts     three siblings, each in a frame of its own
+ *  - gone      an answer to a request that was never made
+ */
 #pragma once
 
 #include <pthread.h>
@@ -17,6 +24,7 @@
 
 enum fake_hello { FAKE_HELLO_OK, FAKE_HELLO_SILENT, FAKE_HELLO_CLOSE, FAKE_HELLO_HTTP, FAKE_HELLO_BUSY };
 enum {
+    FAKE_CLUSTER = 7, /* its id */
     FAKE_SHARDS = 2,
     FAKE_VNODES = 64,
     FAKE_REQUESTS_MAX = 64,
@@ -55,10 +63,12 @@ struct fake_node {
     atomic_bool stop;
     atomic_bool drop_all; /* close every connection now, as a restart does */
     enum fake_hello hello;
-    bool reverse;  /* keep answers until nothing comes for 5 ms, then send them last first */
-    bool prompt;   /* the end of a response at once */
-    bool dribble;  /* write a few bytes at a time */
-    uint32_t flip; /* flip bits in one of so many answers; 0: never */
+    bool reverse;            /* keep answers until nothing comes for 5 ms, then send them last first */
+    bool prompt;             /* the end of a response at once */
+    bool dribble;            /* write a few bytes at a time */
+    _Atomic uint64_t claims; /* the cluster that its hello names; 0: the true one */
+    atomic_bool astray;      /* describe a cluster of all nodes but the first */
+    uint32_t flip;           /* flip bits in one of so many answers; 0: never */
     uint64_t seed;
     atomic_uint connections, requests, operations, misrouted, in_flight_most, infos, tries, with_context;
 };
