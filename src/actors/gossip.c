@@ -21,6 +21,12 @@ struct change {
     struct address *waiting; /* who has not acknowledged yet */
 };
 
+/* A peer that waits to hear that this node has its state. */
+struct waiter {
+    struct address peer;
+    uint64_t request;
+};
+
 struct gossip {
     struct actor actor;
     bool owner;
@@ -30,6 +36,11 @@ struct gossip {
                            answers */
     uint64_t rounds[GOSSIP_CHANGES_MAX]; /* the round in which a change was sent */
     struct change changes[GOSSIP_CHANGES_MAX];
+    /* A node has a state when all its shards go by it: until then its owner confirms it to nobody. */
+    bool *behind; /* by shard: it was told of the present state, and has not said that it has it */
+    uint32_t behind_count;
+    struct waiter *waiters;
+    uint32_t waiter_count;
 };
 
 enum { TIMER_PING = GOSSIP_CHANGES_MAX }; /* below it: a change's deadline */
@@ -75,6 +86,8 @@ static enum status publish(struct gossip *gossip, struct turn *turn, struct clus
     *told = ARENA_ARRAY(turn->arena, struct address, turn->shards + cluster->member_count);
     *told_count = audience(turn, *told);
     for (uint32_t i = 0; i < *told_count; i++) send_state(gossip, turn, (*told)[i]);
+    for (uint32_t shard = 0; shard < turn->shards; shard++) gossip->behind[shard] = shard != turn->self.shard;
+    gossip->behind_count = turn->shards - 1;
     return STATUS_OK;
 }
 
@@ -86,11 +99,31 @@ static struct cluster *copy_of(const struct cluster *cluster)
     return copy;
 }
 
-static void acknowledge(struct turn *turn, const struct mail *mail)
+static void acknowledge(struct turn *turn, struct address to, uint64_t request)
 {
     Dynode__Peer__ClusterStateAck *ack = ARENA_NEW(turn->arena, Dynode__Peer__ClusterStateAck);
     dynode__peer__cluster_state_ack__init(ack);
-    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK, ack);
+    turn_send_durable(turn, to, request, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK, ack);
+}
+
+/* Tell a peer that this node has its state, now or when it does. */
+static void confirm(struct gossip *gossip, struct turn *turn, const struct mail *mail)
+{
+    if (gossip->behind_count == 0)
+        acknowledge(turn, mail->from, mail->request);
+    else if (gossip->waiter_count < GOSSIP_WAITERS_MAX)
+        gossip->waiters[gossip->waiter_count++] = (struct waiter){mail->from, mail->request};
+}
+
+/* One of our shards goes by the present state. */
+static void catch_up(struct gossip *gossip, struct turn *turn, uint32_t shard)
+{
+    if (shard >= turn->shards || !gossip->behind[shard]) return;
+    gossip->behind[shard] = false;
+    if (--gossip->behind_count > 0) return;
+    for (uint32_t i = 0; i < gossip->waiter_count; i++)
+        acknowledge(turn, gossip->waiters[i].peer, gossip->waiters[i].request);
+    gossip->waiter_count = 0;
 }
 
 static void receive_state(struct gossip *gossip, struct turn *turn, const struct mail *mail)
@@ -107,7 +140,7 @@ static void receive_state(struct gossip *gossip, struct turn *turn, const struct
     }
     if (inside) { /* from our owner: the state as it is */
         turn_adopt_cluster(turn, incoming);
-        acknowledge(turn, mail);
+        acknowledge(turn, mail->from, mail->request);
         return;
     }
     struct cluster *merged = copy_of(turn->cluster);
@@ -117,12 +150,12 @@ static void receive_state(struct gossip *gossip, struct turn *turn, const struct
     struct address *told;
     uint32_t told_count;
     if (changed) {
-        if (publish(gossip, turn, merged, &told, &told_count) == STATUS_OK) acknowledge(turn, mail);
+        if (publish(gossip, turn, merged, &told, &told_count) == STATUS_OK) confirm(gossip, turn, mail);
         return;
     }
     cluster_fini(merged);
     free(merged);
-    acknowledge(turn, mail);
+    confirm(gossip, turn, mail);
 }
 
 /* --- changes by clients --- */
@@ -159,6 +192,8 @@ static void strike(struct turn *turn, struct change *change, struct address who,
 
 static void receive_ack(struct gossip *gossip, struct turn *turn, const struct mail *mail)
 {
+    if (mail->from.node == turn->self.node && mail->request >= gossip->round)
+        catch_up(gossip, turn, mail->from.shard);
     for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++) {
         struct change *change = &gossip->changes[i];
         if (change->used && mail->request >= gossip->rounds[i]) strike(turn, change, mail->from, false);
@@ -356,12 +391,15 @@ static void check(const struct actor *actor)
     const struct gossip *gossip = (const struct gossip *)actor;
     for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
         if (gossip->changes[i].used) CHECK(gossip->changes[i].waiting_count > 0);
+    CHECK(gossip->waiter_count == 0 || gossip->behind_count > 0);
 }
 
 static void free_gossip(struct actor *actor)
 {
     struct gossip *gossip = (struct gossip *)actor;
     for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++) free(gossip->changes[i].waiting);
+    free(gossip->behind);
+    free(gossip->waiters);
     free(gossip);
 }
 
@@ -382,6 +420,10 @@ void gossip_add(struct shard *shard)
                                    .check = check,
                                    .free = free_gossip};
     gossip->owner = turn->self.shard == CLUSTER_OWNER_SHARD;
+    gossip->behind = calloc(turn->shards, sizeof(*gossip->behind));
+    CHECK(gossip->behind != NULL);
+    gossip->waiters = calloc(GOSSIP_WAITERS_MAX, sizeof(*gossip->waiters));
+    CHECK(gossip->waiters != NULL);
     shard_add_actor(shard, &gossip->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
     turn_arm(turn, &gossip->actor, 0, TIMER_PING);
 }

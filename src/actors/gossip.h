@@ -5,16 +5,16 @@
  * it merges what arrives, keeps it in its store, gives it to its node's other shards, and sends it whole to a
  * peer when their link comes up and to all when it changes.
  *
- *      Administer (create, alter, drop a table) --> merged, stored, sent to all --> OK when all that can be
- * reached have it durably; at the deadline TIMEOUT: the state spreads all the same, but somebody may not
- * know it yet.
- */
+ * A change of a table (Administer) is merged, stored and sent to all. It is OK when every node that can be
+ * reached has confirmed it: it is on that node's disk, and all its shards go by it. At the deadline it is
+ * TIMEOUT: the state spreads all the same, but somebody may not know it yet. */
 #pragma once
 
 #include "actor/shard.h"
 
 enum {
-    GOSSIP_CHANGES_MAX = 64, /* under way at once; more are OVERLOADED */
+    GOSSIP_CHANGES_MAX = 64,  /* under way at once; more are OVERLOADED */
+    GOSSIP_WAITERS_MAX = 256, /* peers' states that are not confirmed yet; who is above it asks again */
 };
 
 /* Make it and add it to the shard. The shard's cluster must be set. */

@@ -44,7 +44,7 @@ void story_begin(struct story *story, const char *name)
     story->calls.world = story->world;
     story_pass_ms(story, 500);
     assert_int_equal(story_wait(story, story_create_table(story, 0, "fruit"))->status, STATUS_OK);
-    story_pass_ms(story, 500);
+    world_run(story->world, 1003010 * us); /* every story begins then, however long the table took */
     buffer_clear(&story->trace);
 }
 

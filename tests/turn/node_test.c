@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "actors/gossip.h"
 #include "one_shard.h"
+#include "wire/cluster_wire.h"
 
 enum { KEYS = 50 };
 
@@ -226,9 +228,87 @@ static void change_of_tables(void **state)
     one_shard_end(&one);
 }
 
+static void shard_of_ours_says(struct one_shard *one, uint32_t shard, uint64_t request)
+{
+    Dynode__Peer__ClusterStateAck ack = DYNODE__PEER__CLUSTER_STATE_ACK__INIT;
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    struct buffer batch = {0};
+    message.request = request;
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK;
+    message.cluster_state_ack = &ack;
+    batch_begin(&batch, NODE_A, shard);
+    batch_add(&batch, &message);
+    shard_deliver(one->shard, NODE_A, buffer_bytes(&batch), NULL, NULL);
+    buffer_fini(&batch);
+    one_shard_turn(one);
+    one_shard_sync(one);
+}
+
+static void peer_tells_of_a_table(struct one_shard *one, struct cluster *cluster, uint64_t peer,
+                                  const char *name, uint64_t request)
+{
+    const char *why;
+    struct table table = {.id = 5, .n = 3, .r = 2, .w = 2, .alter_stamp = 1};
+    snprintf(table.name, sizeof(table.name), "%s", name);
+    if (cluster_find_table(cluster, bytes_str(name)) == NULL)
+        assert_int_equal(cluster_create_table(cluster, &table, &why), STATUS_OK);
+    one_shard_receive(one, peer, request, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE,
+                      cluster_to_message(cluster, &one->arena));
+    one_shard_sync(one);
+}
+
+static uint64_t confirmed(const struct one_shard *one, uint64_t peer, uint32_t nth)
+{
+    const Dynode__Peer__Message *message =
+        one_shard_find(one, peer, DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK, nth);
+    return message != NULL ? message->request : 0;
+}
+
+/* A node confirms a peer's state once all its shards go by it: who was told OK may ask any of them. */
+static void state_of_a_peer(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){.shards = 3});
+    struct cluster cluster;
+    cluster_copy(&one.cluster, &cluster);
+    peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 71);
+    peer_tells_of_a_table(&one, &cluster, NODE_C, "new", 72); /* no news, and not done yet all the same */
+    const uint64_t first = one.wall_ms;                       /* the first round of a process */
+    shard_of_ours_says(&one, 1, first);
+    shard_of_ours_says(&one, 1, first);
+    shard_of_ours_says(&one, 2, first - 1); /* of an earlier state */
+    shard_of_ours_says(&one, 7, first);     /* there is none */
+    assert_int_equal(confirmed(&one, NODE_B, 0), 0);
+    assert_int_equal(confirmed(&one, NODE_C, 0), 0);
+    shard_of_ours_says(&one, 2, first);
+    assert_int_equal(confirmed(&one, NODE_B, 0), 71);
+    assert_int_equal(confirmed(&one, NODE_C, 0), 72);
+    peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 73); /* known and done: at once */
+    assert_int_equal(confirmed(&one, NODE_B, 1), 73);
+    /* One state more before the shards have the last: the newer confirms the older. */
+    peer_tells_of_a_table(&one, &cluster, NODE_B, "newer", 74);
+    peer_tells_of_a_table(&one, &cluster, NODE_C, "newest", 75);
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, first + 1);
+    assert_int_equal(confirmed(&one, NODE_B, 2), 0);
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, first + 2);
+    assert_int_equal(confirmed(&one, NODE_B, 2), 74);
+    assert_int_equal(confirmed(&one, NODE_C, 1), 75);
+    /* How many are kept waiting is bounded; the others ask again. */
+    one_shard_forget(&one);
+    for (uint64_t i = 0; i < 2 * GOSSIP_WAITERS_MAX; i++)
+        peer_tells_of_a_table(&one, &cluster, NODE_B, "last-one", 100 + i);
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, first + 3);
+    assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX - 1), 100 + GOSSIP_WAITERS_MAX - 1);
+    assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX), 0);
+    cluster_fini(&cluster);
+    one_shard_end(&one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(pages), cmocka_unit_test(time_to_live),
-                                       cmocka_unit_test(identity), cmocka_unit_test(change_of_tables)};
+                                       cmocka_unit_test(identity), cmocka_unit_test(change_of_tables),
+                                       cmocka_unit_test(state_of_a_peer)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
