@@ -1,5 +1,6 @@
 /* The program `dynode` against fake nodes: exit statuses, exact bytes, JSON, contexts, and the benchmark's
  * packing by hand, whose every request the fake node unpacks with protobuf-c. */
+#include <assert.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -168,7 +169,8 @@ static void test_json(void **state)
     json_t *list = json_object_get(document, "preference_list");
     assert_int_equal(json_array_size(list), 2);
     json_int_t vnode = json_integer_value(json_object_get(document, "vnode"));
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "shard")), vnode % FAKE_SHARDS);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "shard")),
+                     vnode % FAKE_SHARDS);
     json_decref(document);
     assert_int_equal(dynode("status --interval 100ms --json"), 0);
     document = json();
@@ -270,6 +272,38 @@ static void test_bench(void **state)
     json_decref(document);
 }
 
+static double put_ms(json_t *phase, const char *name)
+{
+    json_t *kind = json_object_get(json_object_get(phase, "latency"), "put");
+    return json_number_value(json_object_get(kind, name));
+}
+
+/* With --rate, latency counts from when an operation was due, so that a node which stops for half a second in
+ * the middle of two and a half is seen by all that were due meanwhile, a fifth of them. A generator that
+ * measures from when it could send would show what was in flight, 64 of 2,500. Only lower bounds: a busy
+ * machine adds latency. */
+static void test_bench_shows_a_stall(void **state)
+{
+    (void)state;
+    enum { RATE = 1000, OPERATIONS = 2500, STALL_MS = 500 };
+    fake_stop(&nodes[1]); /* so that all keys are at one node */
+    cluster.count = 1;
+    nodes[0].stall_ms = STALL_MS;
+    nodes[0].stall_at = nodes[0].operations + OPERATIONS / 4;
+    assert_int_equal(dynode("bench --json --table t --records 100 --no-load --operations 2500 --rate 1000 "
+                            "-c 4 -f 16 put 2>/dev/null"),
+                     0);
+    assert_int_equal(nodes[0].stall_at, 0);
+    json_t *document = json(), *one = phase(document, 0);
+    assert_int_equal(put_ms(one, "count"), OPERATIONS);
+    assert_true(put_ms(one, "max_ms") >= STALL_MS * 0.95);
+    assert_true(put_ms(one, "p99_ms") >= STALL_MS * 0.9);
+    /* A tenth of all took longer than a tenth of the stall, which is half of those that were due in it. */
+    static_assert(OPERATIONS / 10 >= RATE * STALL_MS / 1000 / 2, "what p90 says of the number of operations");
+    assert_true(put_ms(one, "p90_ms") >= STALL_MS * 0.1);
+    json_decref(document);
+}
+
 /* Nodes that break off in the middle: what was in flight is counted, what had not been sent goes to the other
  * node, and when nobody is left the benchmark ends. */
 static void test_bench_of_dying_nodes(void **state)
@@ -315,6 +349,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_context_first, start, stop),
         cmocka_unit_test_setup_teardown(test_scan, start, stop),
         cmocka_unit_test_setup_teardown(test_bench, start, stop),
+        cmocka_unit_test_setup_teardown(test_bench_shows_a_stall, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_of_dying_nodes, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_usage, start, stop),
     };

@@ -359,6 +359,11 @@ static void take_request(struct server *server, struct connection *connection, s
     CHECK(request->id != 0 && request->deadline_ms <= 60000);
     CHECK(request->n_operations >= 1 && request->n_operations <= 1024);
     server->node->requests++;
+    uint32_t stall_at = server->node->stall_at;
+    if (stall_at != 0 && server->node->operations + 1 >= stall_at) {
+        server->node->stall_at = 0;
+        usleep(server->node->stall_ms * 1000);
+    }
     connection->in_flight += (uint32_t)request->n_operations;
     if (connection->in_flight > server->node->in_flight_most)
         server->node->in_flight_most = connection->in_flight;

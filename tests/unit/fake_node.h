@@ -63,6 +63,8 @@ struct fake_node {
     atomic_bool stop;
     atomic_bool drop_all; /* close every connection now, as a restart does */
     enum fake_hello hello;
+    atomic_uint stall_at; /* before this operation, counted from 1, pause once, for stall_ms; 0: never */
+    uint32_t stall_ms;
     bool reverse;            /* keep answers until nothing comes for 5 ms, then send them last first */
     bool prompt;             /* the end of a response at once */
     bool dribble;            /* write a few bytes at a time */
