@@ -300,14 +300,16 @@ static bool waits_for(const struct gossip *gossip, struct address who)
 }
 
 /* Who has not confirmed a change yet is told again with each ping: the answer comes over another link than
- * the question, and may be lost while ours stands. */
+ * the question, and may be lost while ours stands. A shard of ours that starts anew has lost its mail. */
 static void remind(struct gossip *gossip, struct turn *turn)
 {
     struct address *list =
         ARENA_ARRAY(turn->arena, struct address, turn->shards + turn->cluster->member_count);
     uint32_t count = audience(turn, list);
-    for (uint32_t i = 0; i < count; i++)
-        if (waits_for(gossip, list[i])) send_state(gossip, turn, list[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        bool behind = list[i].node == turn->self.node && gossip->behind[list[i].shard];
+        if (behind || waits_for(gossip, list[i])) send_state(gossip, turn, list[i]);
+    }
 }
 
 static void ping(struct gossip *gossip, struct turn *turn)

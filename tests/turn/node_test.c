@@ -196,6 +196,7 @@ static void change_of_tables(void **state)
     one_shard_sync(&one);
     for (uint32_t i = 0; i < 29; i++) {
         assert_int_equal(one.answer_count, 0);
+        assert_in_range(one.state_count, 1 + i / 2, 2 + i / 2); /* and asked again with each ping */
         one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_PING, &here);
         one_shard_pass_ms(&one, 100);
     }
@@ -277,8 +278,10 @@ static void state_of_a_peer(void **state)
     const uint64_t first = one.wall_ms;                       /* the first round of a process */
     shard_of_ours_says(&one, 1, first);
     shard_of_ours_says(&one, 1, first);
-    shard_of_ours_says(&one, 2, first - 1); /* of an earlier state */
-    shard_of_ours_says(&one, 7, first);     /* there is none */
+    one_shard_pass_ms(&one, PEER_PING_NS / 1000000); /* a ping tells those again that have said nothing */
+    assert_int_equal(one.state_count, 2 + 2 + 1);    /* at first its shards and the peers, then shard 2 */
+    shard_of_ours_says(&one, 2, first - 1);          /* of an earlier state */
+    shard_of_ours_says(&one, 7, first);              /* there is none */
     assert_int_equal(confirmed(&one, NODE_B, 0), 0);
     assert_int_equal(confirmed(&one, NODE_C, 0), 0);
     shard_of_ours_says(&one, 2, first);
@@ -286,19 +289,22 @@ static void state_of_a_peer(void **state)
     assert_int_equal(confirmed(&one, NODE_C, 0), 72);
     peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 73); /* known and done: at once */
     assert_int_equal(confirmed(&one, NODE_B, 1), 73);
+    one_shard_pass_ms(&one, PEER_PING_NS / 1000000);
+    assert_int_equal(one.state_count, 5); /* and nobody who has */
     /* One state more before the shards have the last: the newer confirms the older. */
+    const uint64_t second = one.wall_ms;
     peer_tells_of_a_table(&one, &cluster, NODE_B, "newer", 74);
     peer_tells_of_a_table(&one, &cluster, NODE_C, "newest", 75);
-    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, first + 1);
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, second);
     assert_int_equal(confirmed(&one, NODE_B, 2), 0);
-    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, first + 2);
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, second + 1);
     assert_int_equal(confirmed(&one, NODE_B, 2), 74);
     assert_int_equal(confirmed(&one, NODE_C, 1), 75);
     /* How many are kept waiting is bounded; the others ask again. */
     one_shard_forget(&one);
     for (uint64_t i = 0; i < 2 * GOSSIP_WAITERS_MAX; i++)
         peer_tells_of_a_table(&one, &cluster, NODE_B, "last-one", 100 + i);
-    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, first + 3);
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, second + 2);
     assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX - 1), 100 + GOSSIP_WAITERS_MAX - 1);
     assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX), 0);
     cluster_fini(&cluster);

@@ -89,7 +89,7 @@ void one_shard_end(struct one_shard *one)
 
 void one_shard_forget(struct one_shard *one)
 {
-    one->sent_count = one->answer_count = 0;
+    one->sent_count = one->answer_count = one->state_count = 0;
 }
 
 static bool is_gossip(const Dynode__Peer__Message *message)
@@ -111,6 +111,7 @@ static void collect_batch(struct one_shard *one, uint64_t to, uint32_t to_shard,
         *sent = (struct sent){.node = to, .shard = to_shard};
         packed = bytes_copy(&one->arena, packed);
         assert_int_equal(message_unpack(packed, &one->arena, &sent->message), STATUS_OK);
+        one->state_count += sent->message->body_case == DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE;
         if (is_gossip(sent->message)) continue;
         assert_true(++one->sent_count < SENT_MAX);
     }

@@ -42,6 +42,7 @@ struct one_shard {
     struct context_secret secret;
     struct sent sent[SENT_MAX];
     uint32_t sent_count;
+    uint32_t state_count; /* cluster states sent: they are not among the others */
     struct answered answers[SENT_MAX];
     uint32_t answer_count;
 };
