@@ -1,8 +1,14 @@
-/* History: what clients asked and heard, and what must be true of it (RELIABILITY.md).
+/* History: what clients asked and heard. It only records; the checkers judge it (checker.h).
  *
- * Every operation gets a token; the value of a put names its token, so that a read tells which writes it saw.
+ * Every write gets a token, and the value of a put names its token, so that a read tells which writes it saw.
  * A write made with the context of an answer *covers* the tokens of that answer; covers* is the transitive
- * closure. A write whose outcome is unknown (INFO) may take effect at any time, or never. */
+ * closure (cover.h). A write whose outcome is unknown (INFO) may take effect at any time, or never.
+ *
+ * A write that its client sends again, under the same write token, is one operation: it began with the first
+ * attempt and ends with the last.
+ *
+ * It must cost less than what it watches: an operation is one fixed record, and all lists of tokens lie in
+ * one pool. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,47 +18,86 @@
 enum op_kind { OP_GET, OP_PUT, OP_DELETE };
 enum outcome { OUTCOME_INFO, OUTCOME_OK, OUTCOME_FAIL }; /* FAIL: certainly not applied */
 
+enum op_flag {
+    OP_BLIND = 1,      /* a delete without context: covers what its coordinator holds */
+    OP_IF_CONTEXT = 2, /* happens only if the version is the one that was read */
+    OP_IF_ABSENT = 4,  /* ... if there is none */
+    OP_REPEATED = 8,   /* sent again though it may have been applied: two homes may have minted it */
+    OP_WEAK = 16,      /* asked fewer homes than make its quorums overlap */
+    OP_FLOOR = 32,     /* a read that told what it must not be older than */
+    OP_REJECTED = 64,  /* its precondition was said not to hold */
+    OP_LOST = 128,     /* it got no answer: its connection closed */
+};
+
+/* Borrowed. */
 struct tokens {
-    uint32_t *list;
+    const uint32_t *list;
     uint32_t count;
 };
 
+/* A list in the history's pool. */
+struct token_run {
+    uint32_t at, count;
+};
+
 struct op {
-    enum op_kind kind;
+    uint8_t kind, outcome, flags, status; /* status: what the last answer said */
+    uint16_t session, node;
     uint32_t key;
-    uint64_t invoked_ns, returned_ns; /* returned: UINT64_MAX while unknown */
-    enum outcome outcome;
-    bool blind;           /* a delete without context: covers what its coordinator holds */
-    struct tokens covers; /* PUT, DELETE */
-    struct tokens seen;   /* GET */
+    uint64_t invoked_ns, returned_ns;  /* returned: UINT64_MAX while unknown */
+    uint64_t ended_ns, deadline_ns;    /* when its client stopped to wait, and by when it had to */
+    uint64_t ttl_ns;                   /* PUT: lives so long after it is minted; 0: for ever */
+    struct token_run covers, elements; /* PUT, DELETE: and what a cart or a counter holds */
+    struct token_run seen;
+};
+
+/* What a key holds in the end, as @node tells it. */
+struct final {
+    uint32_t key, node;
+    struct token_run seen;
 };
 
 struct history {
     struct op *ops; /* a token is the place + 1 */
     uint32_t count, capacity;
+    uint32_t *pool;
+    uint32_t pool_count, pool_capacity;
+    struct final *finals;
+    uint32_t final_count, final_capacity;
+    uint32_t keys, sessions; /* above all that occur */
     bool lww;
-    uint8_t *marks; /* scratch, by place */
+    uint64_t skew_ns; /* how far two nodes' clocks may be apart */
 };
 
 void history_fini(struct history *history);
 
-/* An operation begins; its token. */
-uint32_t history_invoke(struct history *history, enum op_kind kind, uint32_t key, uint64_t now_ns,
-                        const struct tokens *covers, bool blind);
+/* An operation begins; its token. Of @op count kind, flags, session, node, key, ttl and deadline. Lists are
+ * copied. */
+uint32_t history_invoke(struct history *history, const struct op *op, uint64_t now_ns, struct tokens covers,
+                        struct tokens elements);
 
-/* It ends. @seen is copied; NULL for writes. */
+/* It is tried again, at @node. @maybe: an attempt before may have been applied. */
+void history_again(struct history *history, uint32_t token, uint32_t node, uint64_t deadline_ns, bool maybe);
+
+/* It ends, or one attempt of it does. @flags are added. */
 void history_return(struct history *history, uint32_t token, enum outcome outcome, uint64_t now_ns,
-                    const struct tokens *seen);
+                    struct tokens seen, uint32_t flags);
 
-/* Every read: its tokens are of writes to that key that had begun and may have happened, and none covers
- * another. With @strict (R + W > N) also the regular register: it returns every write acknowledged before it
- * began, or what covers it, and nothing that such a write covers. False: *why tells of the first fault. */
-bool history_check_reads(struct history *history, bool strict, char *why, size_t why_bytes);
+void history_final(struct history *history, uint32_t key, uint32_t node, struct tokens seen);
 
-/* No acknowledged write is lost: @seen is what @key holds in the end. */
-bool history_check_final(struct history *history, uint32_t key, const struct tokens *seen, char *why,
-                         size_t why_bytes);
+static inline struct tokens history_list(const struct history *history, struct token_run run)
+{
+    return (struct tokens){.list = history->pool + run.at, .count = run.count};
+}
 
-bool tokens_have(const struct tokens *tokens, uint32_t token);
-void tokens_add(struct tokens *tokens, uint32_t token);
-void tokens_fini(struct tokens *tokens);
+static inline const struct op *history_op(const struct history *history, uint32_t token)
+{
+    return &history->ops[token - 1];
+}
+
+static inline bool tokens_have(struct tokens tokens, uint32_t token)
+{
+    for (uint32_t i = 0; i < tokens.count; i++)
+        if (tokens.list[i] == token) return true;
+    return false;
+}

@@ -88,6 +88,12 @@ bool world_is_paused(const struct world *world, uint32_t node)
     return world->nodes[node].paused;
 }
 
+const struct standstill *world_standstills(const struct world *world, uint32_t *count)
+{
+    *count = world->standstill_count;
+    return world->standstills;
+}
+
 uint64_t world_node_id(const struct world *world, uint32_t node)
 {
     return world->nodes[node].id;

@@ -161,6 +161,7 @@ void world_pause(struct world *world, uint32_t node)
     world_count(world, WORLD_PAUSE, node);
     if (world_traced(world)) world_note(world, "n%u stands still", node + 1);
     world->nodes[node].paused = true;
+    world->nodes[node].paused_ns = world->now_ns;
     network_pause(world, node);
 }
 
@@ -178,6 +179,11 @@ void world_resume(struct world *world, uint32_t node)
     CHECK(sim->paused);
     if (world_traced(world)) world_note(world, "n%u goes on", node + 1);
     sim->paused = false;
+    world->standstills =
+        realloc(world->standstills, (world->standstill_count + 1) * sizeof(*world->standstills));
+    CHECK(world->standstills != NULL);
+    world->standstills[world->standstill_count++] =
+        (struct standstill){.node = node, .from_ns = sim->paused_ns, .until_ns = world->now_ns};
     for (uint32_t shard = 0; shard < sim->shard_count; shard++) {
         sim->shards[shard].turn_ns = UINT64_MAX;
         world_wake(world, node, shard);
@@ -223,6 +229,7 @@ void world_free(struct world *world)
     }
     for (uint32_t i = 0; i < world->connection_count; i++) free(world->connections[i]);
     free(world->connections);
+    free(world->standstills);
     network_fini(world);
     events_fini(&world->events);
     cluster_fini(&world->cluster);

@@ -92,6 +92,12 @@ struct world_counts {
     uint64_t faults[WORLD_FAULTS]; /* that really took place */
 };
 
+/* A node that was paused: it could not look at its clock. */
+struct standstill {
+    uint32_t node;
+    uint64_t from_ns, until_ns;
+};
+
 struct world;
 
 /* What most tests want: delays as on a local network with NVMe disks, drawn from the seed. */
@@ -127,6 +133,9 @@ void world_pause(struct world *world, uint32_t node);
 void world_resume(struct world *world, uint32_t node);
 bool world_is_up(const struct world *world, uint32_t node);
 bool world_is_paused(const struct world *world, uint32_t node);
+
+/* All pauses that are over, in the order of their ends. */
+const struct standstill *world_standstills(const struct world *world, uint32_t *count);
 
 /* Its clock is set: by so much forward, or back. */
 void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms);

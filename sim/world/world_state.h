@@ -39,6 +39,7 @@ struct sim_node {
     bool up, paused, hold_syncs, full;
     struct span slow;      /* how much longer a sync takes */
     int64_t clock_jump_ms; /* all its jumps, added up */
+    uint64_t paused_ns;    /* since then, if it is */
     uint64_t life;         /* raised by every start and crash */
     uint64_t incarnation;  /* its wall clock when it started */
     uint32_t shard_count;
@@ -65,6 +66,8 @@ struct world {
     uint64_t lives;
     struct sim_connection **connections; /* by id - 1 */
     uint32_t connection_count;
+    struct standstill *standstills;
+    uint32_t standstill_count;
     struct arena arena; /* for what is decoded here */
 };
 

@@ -1,0 +1,86 @@
+/* Checkers: what must be true of a history, and of the stores in the end (RELIABILITY.md has the list).
+ *
+ *       1  checker_final     no acknowledged write is lost
+ *       2  checker_siblings  what is read was written there, may have been applied, and is pairwise
+ * concurrent 3  checker_session   a session reads its own writes, and nothing older than what it told it has
+ * read 4  checker_register  a read returns what was acknowledged before it began, and nothing superseded 5
+ * checker_chain     conditional writes form one chain, in the order of time 6  checker_copies    all homes of
+ * a key hold the same bytes 8  checker_merge     carts and counters that clients merge lose nothing and
+ * invent nothing 10  checker_answers   everything is answered in time; a core with a quorum answers with
+ * success
+ *
+ * 7 (no resurrection, while tombstones are reaped), 9 (the ring while members come and go) and what follows
+ * have the same form, and come with what they judge.
+ *
+ * Each is a function of its input alone, takes time nearly in proportion to it, and reports the first fault
+ * it finds. checker_siblings goes first: the others take for granted that tokens name writes. */
+#pragma once
+
+#include "world/cover.h"
+#include "world/world.h"
+
+struct verdict {
+    char why[256]; /* empty: no fault was found */
+};
+
+/* Note a fault, if it is the first. False, so that a checker can return it. */
+__attribute__((format(printf, 2, 3))) bool verdict_fault(struct verdict *verdict, const char *format, ...);
+
+static inline bool verdict_good(const struct verdict *verdict)
+{
+    return verdict->why[0] == 0;
+}
+
+bool checker_siblings(struct cover *cover, struct verdict *verdict);
+
+/* For reads and writes that are not OP_WEAK; the caller knows that the table's quorums overlap, that the
+ * members were fixed and that the quorum was strict. */
+bool checker_register(struct cover *cover, struct verdict *verdict);
+
+/* The same where the latest stamp wins; stamps may differ from the time by history->skew_ns. */
+bool checker_register_lww(struct cover *cover, struct verdict *verdict);
+
+/* As for checker_register. */
+bool checker_session(struct cover *cover, struct verdict *verdict);
+
+/* Of the finals. */
+bool checker_final(struct cover *cover, struct verdict *verdict);
+bool checker_final_lww(struct cover *cover, struct verdict *verdict);
+
+/* The keys of which all writes that may have happened are conditional. Only where one home coordinated all of
+ * them: no node failed and no link was lost. */
+bool checker_chain(struct cover *cover, struct verdict *verdict);
+
+/* What the keys hold for their clients. */
+enum content { CONTENT_PLAIN, CONTENT_CART, CONTENT_COUNTER };
+
+/* An element of a counter: a session, and in the lower bits how far it has counted. */
+enum { COUNTER_BITS = 20, COUNTER_SESSIONS_MAX = 4096 };
+
+/* @contents: by key. A cart's elements are the tokens of the puts that added them; a counter's are one number
+ * for each session: how often it has counted. With @strict the reads too, else the finals alone. */
+bool checker_merge(struct cover *cover, const enum content *contents, bool strict, struct verdict *verdict);
+
+/* One copy of a key in a store. */
+struct copy {
+    uint32_t key, node;
+    bool home;       /* is the node a home of the key? */
+    uint64_t digest; /* of the bytes; 0: there is none */
+};
+
+/* In the order of their keys. */
+bool checker_copies(const struct copy *copies, uint32_t count, struct verdict *verdict);
+
+struct answer_rules {
+    uint64_t grace_ns; /* how long after its deadline an answer may come: the way there and back */
+    const struct standstill *standstills; /* in the order of their ends; they are waited for too */
+    uint32_t standstill_count;
+    /* What begins on a node of the core (a bit for each) and within this time succeeds: all keys that are
+     * asked for have their quorums there, and no fault. */
+    uint64_t core_from_ns, core_until_ns;
+    uint32_t core;
+};
+
+/* Every operation ended, by its deadline; STATUS_INVALID and STATUS_INTERNAL are never the answer. */
+bool checker_answers(const struct history *history, const struct answer_rules *rules,
+                     struct verdict *verdict);

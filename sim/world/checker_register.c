@@ -1,0 +1,117 @@
+/* Checkers 4 and 1: the regular register, and that nothing acknowledged is lost.
+ *
+ * Reads are taken in the order in which they began. Along with them goes the *frontier* of the key: the
+ * writes that were acknowledged before and that no write acknowledged before covers. A read has to hold each
+ * of the frontier, or what covers it, unless a delete or an expiry may have taken it away. What an
+ * acknowledged write covers needs no look: who holds the cover holds it too. The frontier is as small as the
+ * siblings are few.
+ *
+ * New/old inversion is legal: while a write is under way one read may hold it and the next one not. */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "world/checker.h"
+
+struct frontier {
+    uint32_t *tokens;
+    uint32_t count, next; /* next: the place in cover->acked of what comes next */
+};
+
+static double in_ms(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+/* Go on to @now_ns. What may be gone by then never has to be there again. */
+static void advance(struct frontier *frontier, const struct cover *cover, uint32_t key, uint64_t now_ns)
+{
+    for (; frontier->next < cover->acked_first[key + 1]; frontier->next++) {
+        uint32_t token = cover->acked[frontier->next];
+        const struct op *op = history_op(cover->history, token);
+        if (op->returned_ns >= now_ns) break;
+        if (op->kind == OP_PUT && (op->flags & OP_WEAK) == 0) frontier->tokens[frontier->count++] = token;
+    }
+    for (uint32_t i = 0; i < frontier->count; i++) {
+        uint32_t place = frontier->tokens[i] - 1;
+        if (cover->superseded_ns[place] >= now_ns && cover->gone_ns[place] >= now_ns) continue;
+        frontier->tokens[i--] = frontier->tokens[--frontier->count];
+    }
+}
+
+static bool judge_read(struct cover *cover, const struct frontier *frontier, uint32_t number,
+                       struct verdict *verdict)
+{
+    const struct op *read = history_op(cover->history, number);
+    struct tokens seen = history_list(cover->history, read->seen);
+    for (uint32_t i = 0; i < frontier->count; i++) {
+        uint32_t token = frontier->tokens[i];
+        if (tokens_have(seen, token) || cover->gone_ns[token - 1] <= read->returned_ns) continue;
+        if (cover_holds_at(cover, seen, token, read->invoked_ns)) continue;
+        return verdict_fault(verdict, "read %u of key %u at %.3f ms misses write %u, acknowledged at %.3f ms",
+                             number, read->key, in_ms(read->invoked_ns), token,
+                             in_ms(history_op(cover->history, token)->returned_ns));
+    }
+    for (uint32_t i = 0; i < seen.count; i++) {
+        uint32_t token = seen.list[i];
+        if (cover->superseded_ns[token - 1] >= read->invoked_ns) continue;
+        if (history_op(cover->history, token)->flags & OP_REPEATED) continue;
+        return verdict_fault(verdict,
+                             "read %u of key %u at %.3f ms has write %u, though %u, acknowledged at %.3f ms, "
+                             "covers it",
+                             number, read->key, in_ms(read->invoked_ns), token,
+                             cover->superseded_by[token - 1], in_ms(cover->superseded_ns[token - 1]));
+    }
+    return true;
+}
+
+static bool is_read(const struct op *op)
+{
+    return op->kind == OP_GET && op->outcome == OUTCOME_OK && (op->flags & OP_WEAK) == 0;
+}
+
+bool checker_register(struct cover *cover, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    struct frontier frontier = {.tokens = calloc(history->count + 1, sizeof(uint32_t))};
+    CHECK(frontier.tokens != NULL);
+    bool good = true;
+    for (uint32_t key = 0; key < history->keys && good; key++) {
+        frontier.count = 0;
+        frontier.next = cover->acked_first[key];
+        for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
+            const struct op *op = history_op(history, cover->ops[i]);
+            if (!is_read(op)) continue;
+            advance(&frontier, cover, key, op->invoked_ns);
+            good = judge_read(cover, &frontier, cover->ops[i], verdict);
+        }
+    }
+    free(frontier.tokens);
+    return good;
+}
+
+/* --- the end --- */
+
+static bool judge_final(struct cover *cover, const struct final *final, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    struct tokens seen = history_list(history, final->seen);
+    for (uint32_t i = cover->acked_first[final->key]; i < cover->acked_first[final->key + 1]; i++) {
+        uint32_t token = cover->acked[i];
+        const struct op *op = history_op(history, token);
+        if (op->kind != OP_PUT || cover->superseded_ns[token - 1] != UINT64_MAX) continue;
+        if (cover->gone_ns[token - 1] != UINT64_MAX || tokens_have(seen, token)) continue;
+        if (cover_holds_at(cover, seen, token, UINT64_MAX)) continue;
+        return verdict_fault(verdict,
+                             "in the end node %u lacks write %u of key %u, acknowledged at %.3f ms, and "
+                             "nothing covers it",
+                             final->node + 1, token, final->key, in_ms(op->returned_ns));
+    }
+    return true;
+}
+
+bool checker_final(struct cover *cover, struct verdict *verdict)
+{
+    for (uint32_t i = 0; i < cover->history->final_count; i++)
+        if (!judge_final(cover, &cover->history->finals[i], verdict)) return false;
+    return true;
+}

@@ -1,0 +1,111 @@
+/* Checker 3, session guarantees: a session reads its own writes, and with OP_FLOOR nothing older than what it
+ * has read before.
+ *
+ * Each session has a floor for each key: tokens that its next read of that key must hold or cover. A write of
+ * its own takes the place of what it covers; so does what a read with OP_FLOOR has shown. Where an
+ * acknowledged write covers a floor token by the time of the read, it stands in for it: the walk is short,
+ * and who holds the one holds the other. A read that lacks the stand-in is looked at again with the floor
+ * itself. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "world/checker.h"
+
+struct floor {
+    uint32_t *tokens;
+    uint32_t count, capacity;
+    uint32_t key; /* it was for this one */
+};
+
+static double in_ms(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+static void floor_add(struct floor *floor, uint32_t token)
+{
+    for (uint32_t i = 0; i < floor->count; i++)
+        if (floor->tokens[i] == token) return;
+    if (floor->count == floor->capacity) {
+        floor->capacity = floor->capacity == 0 ? 8 : floor->capacity * 2;
+        floor->tokens = realloc(floor->tokens, floor->capacity * sizeof(*floor->tokens));
+        CHECK(floor->tokens != NULL);
+    }
+    floor->tokens[floor->count++] = token;
+}
+
+/* Drop what @covers names. */
+static void floor_rise(struct floor *floor, struct tokens covers)
+{
+    for (uint32_t i = 0; i < floor->count; i++)
+        if (tokens_have(covers, floor->tokens[i])) floor->tokens[i--] = floor->tokens[--floor->count];
+}
+
+/* Who stands in for @token at @now_ns. */
+static uint32_t stand_in(const struct cover *cover, uint32_t token, uint64_t now_ns)
+{
+    while (cover->superseded_ns[token - 1] < now_ns) token = cover->superseded_by[token - 1];
+    return token;
+}
+
+static bool holds(struct cover *cover, const struct op *read, struct tokens seen, uint32_t token)
+{
+    if (cover->gone_ns[token - 1] <= read->returned_ns || tokens_have(seen, token)) return true;
+    uint32_t now = stand_in(cover, token, read->invoked_ns);
+    if (cover->gone_ns[now - 1] <= read->returned_ns) return true;
+    return cover_holds_at(cover, seen, now, read->invoked_ns) || cover_holds(cover, seen, token);
+}
+
+static bool judge_read(struct cover *cover, struct floor *floor, uint32_t number, struct verdict *verdict)
+{
+    const struct op *read = history_op(cover->history, number);
+    struct tokens seen = history_list(cover->history, read->seen);
+    for (uint32_t i = 0; i < floor->count; i++) {
+        uint32_t token = floor->tokens[i];
+        if (!holds(cover, read, seen, token))
+            return verdict_fault(verdict,
+                                 "read %u at %.3f ms: session %u has written or read %u of key %u, and now "
+                                 "does not find it",
+                                 number, in_ms(read->invoked_ns), read->session, token, read->key);
+        /* What is gone for good is no floor any more. */
+        if (cover->gone_ns[token - 1] < read->invoked_ns) floor->tokens[i--] = floor->tokens[--floor->count];
+    }
+    return true;
+}
+
+static bool judge(struct cover *cover, struct floor *floor, uint32_t number, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    const struct op *op = history_op(history, number);
+    if (op->outcome != OUTCOME_OK || (op->flags & OP_WEAK)) return true;
+    struct tokens covers = history_list(history, op->covers), seen = history_list(history, op->seen);
+    if (op->kind != OP_GET) {
+        floor_rise(floor, covers);
+        if (op->kind == OP_PUT) floor_add(floor, number);
+        return true;
+    }
+    if (!judge_read(cover, floor, number, verdict)) return false;
+    for (uint32_t i = 0; (op->flags & OP_FLOOR) && i < seen.count; i++) floor_add(floor, seen.list[i]);
+    return true;
+}
+
+/* A session has one operation of a key under way at a time, so that its operations are in order. */
+bool checker_session(struct cover *cover, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    struct floor *floors = calloc(history->sessions + 1, sizeof(*floors));
+    CHECK(floors != NULL);
+    bool good = true;
+    for (uint32_t key = 0; key < history->keys && good; key++) {
+        for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
+            struct floor *floor = &floors[history_op(history, cover->ops[i])->session];
+            if (floor->key != key) floor->count = 0;
+            floor->key = key;
+            good = judge(cover, floor, cover->ops[i], verdict);
+        }
+    }
+    for (uint32_t i = 0; i < history->sessions; i++) free(floors[i].tokens);
+    free(floors);
+    return good;
+}

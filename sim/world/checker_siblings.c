@@ -1,0 +1,114 @@
+/* Checker 2, causal supersession: what an answer holds was written to that key, had begun, was not said to
+ * have failed, has not expired long ago, and no part of it covers another. In an `lww` table it is one value.
+ *
+ * That siblings are distinct and pairwise concurrent bounds their number by the writes that were concurrent
+ * or without context: an explosion of siblings shows as copies of one write, or as a write beside its cover.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/status.h"
+#include "world/checker.h"
+
+bool verdict_fault(struct verdict *verdict, const char *format, ...)
+{
+    if (!verdict_good(verdict)) return false;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(verdict->why, sizeof(verdict->why), format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static double in_ms(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+/* An answer: whose, when, and what it holds. */
+struct sight {
+    const char *what;
+    uint32_t number, key;
+    uint64_t from_ns, until_ns;
+    struct tokens seen;
+};
+
+static bool may_hold(const struct history *history, const struct sight *sight, uint32_t token,
+                     struct verdict *verdict)
+{
+    if (token == 0 || token > history->count)
+        return verdict_fault(verdict, "%s %u: key %u holds %u, which nobody wrote", sight->what,
+                             sight->number, sight->key, token);
+    const struct op *op = history_op(history, token);
+    if (op->key != sight->key || op->kind != OP_PUT || op->invoked_ns > sight->until_ns)
+        return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds %u, which nobody had written there",
+                             sight->what, sight->number, in_ms(sight->from_ns), sight->key, token);
+    if (op->outcome == OUTCOME_FAIL)
+        return verdict_fault(verdict,
+                             "%s %u at %.3f ms: key %u holds write %u, which was said not to be applied",
+                             sight->what, sight->number, in_ms(sight->from_ns), sight->key, token);
+    if (op->ttl_ns != 0 && op->outcome == OUTCOME_OK && (op->flags & OP_REPEATED) == 0 &&
+        sight->from_ns > op->returned_ns + op->ttl_ns + history->skew_ns)
+        return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds write %u, which expired by %.3f ms",
+                             sight->what, sight->number, in_ms(sight->from_ns), sight->key, token,
+                             in_ms(op->returned_ns + op->ttl_ns + history->skew_ns));
+    return true;
+}
+
+static bool is_concurrent(struct cover *cover, const struct sight *sight, uint32_t place,
+                          struct verdict *verdict)
+{
+    uint32_t token = sight->seen.list[place];
+    const struct history *history = cover->history;
+    for (uint32_t i = 0; i < place; i++)
+        if (sight->seen.list[i] == token)
+            return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds write %u twice", sight->what,
+                                 sight->number, in_ms(sight->from_ns), sight->key, token);
+    if (history_op(history, token)->flags & OP_REPEATED) return true;
+    for (uint32_t i = 0; i < sight->seen.count; i++) {
+        struct tokens other = {.list = &sight->seen.list[i], .count = 1};
+        if (other.list[0] > token && cover_holds(cover, other, token))
+            return verdict_fault(
+                verdict, "%s %u at %.3f ms: key %u holds write %u beside %u, which covers it", sight->what,
+                sight->number, in_ms(sight->from_ns), sight->key, token, other.list[0]);
+    }
+    return true;
+}
+
+static bool judge(struct cover *cover, const struct sight *sight, struct verdict *verdict)
+{
+    for (uint32_t i = 0; i < sight->seen.count; i++)
+        if (!may_hold(cover->history, sight, sight->seen.list[i], verdict)) return false;
+    if (cover->history->lww && sight->seen.count > 1)
+        return verdict_fault(verdict, "%s %u: key %u of an lww table has %u siblings", sight->what,
+                             sight->number, sight->key, sight->seen.count);
+    for (uint32_t i = 0; i < sight->seen.count && sight->seen.count > 1; i++)
+        if (!is_concurrent(cover, sight, i, verdict)) return false;
+    return true;
+}
+
+bool checker_siblings(struct cover *cover, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    for (uint32_t token = 1; token <= history->count; token++) {
+        const struct op *op = history_op(history, token);
+        struct sight sight = {.what = op->kind == OP_GET ? "read" : "the answer to write",
+                              .number = token,
+                              .key = op->key,
+                              .from_ns = op->invoked_ns,
+                              .until_ns = op->ended_ns,
+                              .seen = history_list(history, op->seen)};
+        if (op->flags & OP_REPEATED) sight.from_ns = 0; /* its last attempt is not on record */
+        if (!judge(cover, &sight, verdict)) return false;
+    }
+    for (uint32_t i = 0; i < history->final_count; i++) {
+        const struct final *final = &history->finals[i];
+        struct sight sight = {.what = "the last read at node",
+                              .number = final->node + 1,
+                              .key = final->key,
+                              .until_ns = UINT64_MAX,
+                              .seen = history_list(history, final->seen)};
+        if (!judge(cover, &sight, verdict)) return false;
+    }
+    return true;
+}

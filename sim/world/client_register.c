@@ -1,0 +1,41 @@
+/* A register: gets, puts and deletes in no order, with the context of the last answer or without, and now and
+ * then on a condition or for a while only. */
+#include "world/client.h"
+
+static enum op_kind draw_kind(struct client *client)
+{
+    const struct client_habits *habits = client->habits;
+    uint64_t drawn = prng_below(&client->prng, habits->gets + habits->puts + habits->deletes);
+    if (drawn < habits->gets) return OP_GET;
+    return drawn < habits->gets + habits->puts ? OP_PUT : OP_DELETE;
+}
+
+static void next(struct client *client, struct ask *ask)
+{
+    const struct client_habits *habits = client->habits;
+    ask->kind = draw_kind(client);
+    ask->place = client_draw_place(client);
+    bool known = client->known[ask->place].context.size > 0;
+    if (ask->kind == OP_GET) return;
+    ask->with_context = known && client_chance(client, habits->contexts);
+    /* A delete without context may take anything: that blinds the checkers, so it has to be rare. */
+    if (ask->kind == OP_DELETE && !ask->with_context && !client_chance(client, habits->blinds)) {
+        ask->kind = OP_GET;
+        return;
+    }
+    if (client_chance(client, habits->conditions))
+        ask->flags = ask->with_context ? OP_IF_CONTEXT : OP_IF_ABSENT;
+    if (ask->kind == OP_DELETE) return;
+    ask->value_bytes = client_draw_bytes(client);
+    if (habits->ttl_ms > 0 && ask->place % 4 == 3 && client_chance(client, 50))
+        ask->ttl_ms = 1 + prng_below(&client->prng, habits->ttl_ms);
+}
+
+static void take(struct client *client, const struct ask *ask, const struct heard *heard)
+{
+    (void)client;
+    (void)ask;
+    (void)heard;
+}
+
+const struct client_kind client_register = {"register", CONTENT_PLAIN, next, take};

@@ -1,0 +1,395 @@
+#include "world/clients.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "world/clients_state.h"
+
+static const uint64_t ms = 1000000;
+enum { ATTEMPTS_MAX = 4, SWEEP_LANES = CLIENTS_BATCH_MAX };
+
+static const struct client_kind *const kinds[CLIENT_KINDS] = {&client_register, &client_cart, &client_counter,
+                                                              &client_recreate};
+
+struct clients_options clients_options_draw(uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, seed ^ 0xc11e);
+    struct clients_options options = {
+        .seed = seed,
+        .sessions = 4 + (uint32_t)prng_below(&prng, 8),
+        .keys = prng_chance(&prng, 1, 4) ? 4 : 8 + (uint32_t)prng_below(&prng, 16),
+        .n = 3,
+        .r = 2,
+        .w = 2,
+        .think_ns = prng_chance(&prng, 1, 2) ? 30 * ms : 5 * ms,
+        .deadline_ms = prng_chance(&prng, 1, 2) ? 1000 : 200,
+        .moves = prng_chance(&prng, 1, 2) ? 2 : (uint32_t)prng_below(&prng, 40),
+        .batching = prng_chance(&prng, 1, 2) ? 30 : 0,
+        .tokens = (uint32_t)prng_below(&prng, 101),
+        .impatient = (uint32_t)prng_below(&prng, 40),
+        .weak = prng_chance(&prng, 1, 4) ? 5 : 0,
+        .grace_ns = 10 * ms,
+    };
+    for (uint32_t i = 0; i < CLIENT_KINDS; i++) options.kinds[i] = 1 + (uint32_t)prng_below(&prng, 4);
+    options.habits = (struct client_habits){
+        .gets = 1 + (uint32_t)prng_below(&prng, 8),
+        .puts = 1 + (uint32_t)prng_below(&prng, 8),
+        .deletes = (uint32_t)prng_below(&prng, 3),
+        .contexts = 30 + (uint32_t)prng_below(&prng, 70),
+        .conditions = prng_chance(&prng, 1, 2) ? (uint32_t)prng_below(&prng, 40) : 0,
+        .blinds = prng_chance(&prng, 1, 4) ? 20 : 0,
+        .hot = prng_chance(&prng, 1, 3) ? 60 : 0,
+        .ttl_ms = prng_chance(&prng, 1, 3) ? 1000 : 0,
+        .value_bytes = prng_chance(&prng, 1, 4) ? 5200 : 100,
+    };
+    return options;
+}
+
+/* --- what is under way --- */
+
+static void act(void *context, uint64_t argument);
+
+static void rest(struct session *session)
+{
+    struct clients *clients = session->clients;
+    uint64_t rest_ns = clients->options.think_ns;
+    if (rest_ns > 0) rest_ns = prng_below(&clients->prng, rest_ns);
+    session->resting = true;
+    world_at(clients->world, world_now(clients->world) + rest_ns, act, session, 0);
+}
+
+bool session_connect(struct session *session, uint32_t node, uint32_t shard)
+{
+    struct clients *clients = session->clients;
+    uint64_t connection = world_connect(clients->world, node, shard);
+    session->node = node;
+    session->connection = connection;
+    if (connection == 0) return false;
+    while (clients->connection_count < connection) {
+        uint32_t count = clients->connection_count;
+        if ((count & (count - 1)) == 0) { /* a power of two is full */
+            clients->session_of =
+                realloc(clients->session_of, (count == 0 ? 1 : 2 * (size_t)count) * sizeof(uint32_t));
+            CHECK(clients->session_of != NULL);
+        }
+        clients->session_of[clients->connection_count++] = UINT32_MAX;
+    }
+    clients->session_of[connection - 1] = (uint32_t)(session - clients->sessions);
+    return true;
+}
+
+static bool connected(struct session *session)
+{
+    struct clients *clients = session->clients;
+    bool may_stay = (clients->nodes >> session->node & 1) != 0;
+    if (session->connection != 0 && may_stay && !clients_chance(clients, clients->options.moves)) return true;
+    if (session->connection != 0) world_disconnect(clients->world, session->connection);
+    uint32_t nodes = world_nodes(clients->world), node = (uint32_t)prng_below(&clients->prng, nodes);
+    while ((clients->nodes >> node & 1) == 0) node = (node + 1) % nodes;
+    return session_connect(session, node, (uint32_t)prng_below(&clients->prng, WORLD_SHARDS_MAX));
+}
+
+/* What the lane wants next, and its place in the history. */
+static void begin(struct session *session, struct lane *lane, uint64_t deadline_ns)
+{
+    struct clients *clients = session->clients;
+    struct client *client = &lane->client;
+    struct ask *ask = &lane->ask;
+    ask->elements.count = 0;
+    *ask = (struct ask){.elements = ask->elements};
+    client->kind->next(client, ask);
+    ask->key = client->keys[ask->place];
+    lane->known = &client->known[ask->place];
+    lane->attempts = 0;
+    lane->maybe = false;
+    lane->quorum = clients->options.quorum;
+    struct op op = {.kind = (uint8_t)ask->kind,
+                    .flags = (uint8_t)ask->flags,
+                    .session = client->number,
+                    .node = (uint16_t)session->node,
+                    .key = ask->key,
+                    .deadline_ns = deadline_ns,
+                    .ttl_ns = ask->ttl_ms * ms};
+    if (ask->kind == OP_DELETE && !ask->with_context) op.flags |= OP_BLIND;
+    if (ask->flags == 0 && clients_chance(clients, clients->options.weak)) {
+        lane->quorum = 1;
+        op.flags |= OP_WEAK;
+    }
+    struct tokens covers = {0};
+    if (ask->with_context && ask->kind != OP_GET) covers = tokens_of(&lane->known->tokens);
+    lane->token =
+        history_invoke(&clients->history, &op, world_now(clients->world), covers, tokens_of(&ask->elements));
+    if (ask->kind == OP_PUT) value_write(&lane->value, lane->token, ask);
+}
+
+static void hang_up(void *context, uint64_t request)
+{
+    struct session *session = context;
+    if (session->busy && session->request == request && session->connection != 0)
+        world_disconnect(session->clients->world, session->connection);
+}
+
+static void act(void *context, uint64_t argument)
+{
+    (void)argument;
+    struct session *session = context;
+    struct clients *clients = session->clients;
+    session->resting = false;
+    if (clients->stopped || session->busy) return;
+    if (!connected(session)) {
+        rest(session);
+        return;
+    }
+    uint32_t most = clients->options.deadline_ms, least = most / 10 + 1;
+    uint32_t deadline_ms = least + (uint32_t)prng_below(&clients->prng, most - least + 1);
+    uint64_t now_ns = world_now(clients->world), deadline_ns = now_ns + deadline_ms * ms;
+    session->active = session->lane_count;
+    for (uint32_t i = 0; i < session->active; i++) {
+        struct lane *lane = &session->lanes[i];
+        if (lane->again)
+            history_again(&clients->history, lane->token, session->node, deadline_ns, lane->maybe);
+        else
+            begin(session, lane, deadline_ns);
+        lane->again = false;
+        lane->attempts++;
+        lane_clear(lane);
+    }
+    session_send(session, deadline_ms);
+    if (session->impatient && prng_chance(&clients->prng, 1, 8))
+        world_at(clients->world, now_ns + prng_below(&clients->prng, 20 * ms), hang_up, session,
+                 session->request);
+}
+
+/* --- what comes of it --- */
+
+static enum outcome outcome_of(const struct lane *lane)
+{
+    if (!lane->heard.lost && lane->heard.good) return OUTCOME_OK;
+    bool not_applied = !lane->heard.lost && lane_not_applied(lane);
+    return not_applied && !lane->maybe ? OUTCOME_FAIL : OUTCOME_INFO;
+}
+
+/* A write is sent again where that can't do harm: it was not applied, or it has a token. */
+static bool may_repeat(struct session *session, const struct lane *lane, enum outcome outcome)
+{
+    const struct heard *heard = &lane->heard;
+    if (lane->ask.kind == OP_GET || outcome == OUTCOME_OK || lane->attempts >= ATTEMPTS_MAX) return false;
+    if (heard->rejected || heard->status == STATUS_TOO_MANY_SIBLINGS || heard->status == STATUS_TOO_LARGE)
+        return false;
+    if (session->clients->stopped) return false;
+    return (session->tokens || outcome == OUTCOME_FAIL) && clients_chance(session->clients, 70);
+}
+
+static void end_lane(struct session *session, struct lane *lane)
+{
+    struct clients *clients = session->clients;
+    struct heard *heard = &lane->heard;
+    const struct ask *ask = &lane->ask;
+    if (lane->token == 0) return; /* not one for the history */
+    if (heard->damage != NULL)
+        verdict_fault(&clients->verdict, "operation %u: a value of key %u is %s", lane->token, ask->key,
+                      heard->damage);
+    enum outcome outcome = outcome_of(lane);
+    uint32_t flags = (heard->lost ? OP_LOST : 0U) | (heard->rejected ? OP_REJECTED : 0U);
+    history_return(&clients->history, lane->token, outcome, world_now(clients->world),
+                   tokens_of(&heard->seen), flags);
+    clients->history.ops[lane->token - 1].status = heard->status;
+    if (!heard->lost) clients->operations++;
+    if (lane->known == NULL) return; /* the sweeper looks for itself */
+    if (may_repeat(session, lane, outcome)) {
+        lane->again = true;
+        lane->maybe |= outcome == OUTCOME_INFO;
+        return;
+    }
+    client_learn(&lane->client, ask, heard, ask->kind == OP_PUT && heard->good ? lane->token : 0);
+    lane->client.kind->take(&lane->client, ask, heard);
+}
+
+static void end(struct session *session, bool lost)
+{
+    session->busy = false;
+    for (uint32_t i = 0; i < session->active; i++) {
+        session->lanes[i].heard.lost = lost;
+        end_lane(session, &session->lanes[i]);
+    }
+    if (session->lanes[0].known != NULL) rest(session);
+}
+
+static struct session *session_of(struct clients *clients, uint64_t connection)
+{
+    if (connection > clients->connection_count) return NULL;
+    uint32_t place = clients->session_of[connection - 1];
+    if (place == UINT32_MAX || clients->sessions[place].connection != connection) return NULL;
+    return &clients->sessions[place];
+}
+
+static void answer(void *context, uint64_t connection, const Dynode__Client__Response *response)
+{
+    struct clients *clients = context;
+    struct session *session = session_of(clients, connection);
+    if (session == NULL || !session->busy || response->id != session->request) return;
+    for (size_t i = 0; i < response->n_results; i++) {
+        CHECK(response->results[i]->operation < session->active);
+        struct lane *lane = &session->lanes[response->results[i]->operation];
+        lane_hear(lane, clients->contents[lane->ask.key], response->results[i]);
+    }
+    if (response->last) end(session, false);
+}
+
+static void closed(void *context, uint64_t connection)
+{
+    struct session *session = session_of(context, connection);
+    if (session == NULL) return;
+    session->connection = 0;
+    if (session->busy) end(session, true);
+}
+
+/* --- all of them --- */
+
+static void deal_keys(struct clients *clients)
+{
+    const struct clients_options *options = &clients->options;
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < CLIENT_KINDS; i++) sum += options->kinds[i];
+    CHECK(sum > 0);
+    clients->contents = calloc(options->keys, sizeof(*clients->contents));
+    CHECK(clients->contents != NULL);
+    for (uint32_t i = 0; i < CLIENT_KINDS; i++) {
+        clients->keys[i] = calloc(options->keys, sizeof(**clients->keys));
+        CHECK(clients->keys[i] != NULL);
+    }
+    for (uint32_t key = 0; key < options->keys; key++) {
+        uint64_t drawn = prng_below(&clients->prng, sum);
+        uint32_t kind = 0;
+        for (; drawn >= options->kinds[kind]; kind++) drawn -= options->kinds[kind];
+        clients->contents[key] = kinds[kind]->content;
+        clients->keys[kind][clients->key_counts[kind]++] = key;
+    }
+}
+
+static uint32_t draw_client_kind(struct clients *clients)
+{
+    uint64_t drawn = prng_below(&clients->prng, clients->options.keys);
+    uint32_t kind = 0;
+    for (; drawn >= clients->key_counts[kind]; kind++) drawn -= clients->key_counts[kind];
+    return kind;
+}
+
+static void make_session(struct clients *clients, struct session *session, uint32_t *clients_made)
+{
+    struct prng *prng = &clients->prng;
+    *session = (struct session){.clients = clients, .lane_count = 1};
+    if (clients_chance(clients, clients->options.batching))
+        session->lane_count = 2 + (uint32_t)prng_below(prng, CLIENTS_BATCH_MAX - 1);
+    session->tokens = clients_chance(clients, clients->options.tokens);
+    session->impatient = clients_chance(clients, clients->options.impatient);
+    session->lanes = calloc(session->lane_count, sizeof(*session->lanes));
+    CHECK(session->lanes != NULL);
+    for (uint32_t i = 0; i < session->lane_count; i++) {
+        uint32_t kind = draw_client_kind(clients);
+        client_init(&session->lanes[i].client, kinds[kind], &clients->options.habits, prng_next(prng),
+                    (uint16_t)(*clients_made)++, clients->keys[kind], clients->key_counts[kind]);
+    }
+}
+
+struct clients *clients_alloc(const struct clients_options *options, struct world_watch *watch)
+{
+    struct clients *clients = calloc(1, sizeof(*clients));
+    CHECK(clients != NULL);
+    clients->options = *options;
+    clients->history.lww = options->lww;
+    clients->history.skew_ns = options->skew_ns;
+    clients->nodes = UINT32_MAX;
+    clients->expect_from_ns = clients->expect_until_ns = UINT64_MAX;
+    prng_init(&clients->prng, options->seed ^ 0x5e5510);
+    deal_keys(clients);
+    clients->session_count = options->sessions;
+    clients->sessions = calloc(options->sessions + 1, sizeof(*clients->sessions));
+    CHECK(clients->sessions != NULL);
+    uint32_t made = 0;
+    for (uint32_t i = 0; i < options->sessions; i++) make_session(clients, &clients->sessions[i], &made);
+    struct session *sweeper = &clients->sessions[options->sessions];
+    *sweeper = (struct session){.clients = clients, .lane_count = SWEEP_LANES};
+    sweeper->lanes = calloc(SWEEP_LANES, sizeof(*sweeper->lanes));
+    CHECK(sweeper->lanes != NULL);
+    for (uint32_t i = 0; i < SWEEP_LANES; i++) sweeper->lanes[i].client.number = (uint16_t)made++;
+    watch->context = clients;
+    watch->answer = answer;
+    watch->closed = closed;
+    return clients;
+}
+
+static void free_lane(struct lane *lane)
+{
+    if (lane->client.known != NULL) client_fini(&lane->client);
+    token_list_fini(&lane->ask.elements);
+    token_list_fini(&lane->heard.seen);
+    token_list_fini(&lane->heard.elements);
+    buffer_fini(&lane->heard.sealed);
+    buffer_fini(&lane->value);
+}
+
+void clients_free(struct clients *clients)
+{
+    for (uint32_t i = 0; i <= clients->session_count; i++) {
+        struct session *session = &clients->sessions[i];
+        for (uint32_t lane = 0; lane < session->lane_count; lane++) free_lane(&session->lanes[lane]);
+        free(session->lanes);
+    }
+    for (uint32_t i = 0; i < CLIENT_KINDS; i++) free(clients->keys[i]);
+    free(clients->contents);
+    free(clients->sessions);
+    free(clients->session_of);
+    free(clients->copies);
+    history_fini(&clients->history);
+    free(clients);
+}
+
+void clients_keep_to(struct clients *clients, uint32_t nodes)
+{
+    clients->nodes = nodes;
+}
+
+void clients_expect(struct clients *clients, bool success)
+{
+    if (success) {
+        clients->expect_from_ns = world_now(clients->world);
+        clients->expect_until_ns = UINT64_MAX;
+        clients->core = clients->nodes;
+    } else {
+        clients->expect_until_ns = world_now(clients->world);
+    }
+}
+
+void clients_stop(struct clients *clients, bool stop)
+{
+    clients->stopped = stop;
+    for (uint32_t i = 0; i < clients->session_count && !stop; i++) {
+        struct session *session = &clients->sessions[i];
+        if (!session->busy && !session->resting) rest(session);
+    }
+}
+
+bool clients_are_idle(const struct clients *clients)
+{
+    for (uint32_t i = 0; i <= clients->session_count; i++)
+        if (clients->sessions[i].busy) return false;
+    return true;
+}
+
+const char *clients_fault(const struct clients *clients)
+{
+    return clients->verdict.why;
+}
+
+uint64_t clients_operations(const struct clients *clients)
+{
+    return clients->operations;
+}
+
+const struct history *clients_history(const struct clients *clients)
+{
+    return &clients->history;
+}

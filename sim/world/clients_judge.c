@@ -1,0 +1,41 @@
+/* The judgement: every checker that may ask its question of this history. */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "world/clients_state.h"
+
+static void judge_answers(struct clients *clients)
+{
+    struct answer_rules rules = {
+        .grace_ns = clients->options.grace_ns,
+        .core_from_ns = clients->expect_from_ns,
+        .core_until_ns = clients->expect_until_ns,
+        .core = clients->core,
+    };
+    rules.standstills = world_standstills(clients->world, &rules.standstill_count);
+    checker_answers(&clients->history, &rules, &clients->verdict);
+}
+
+void clients_judge(struct clients *clients, bool strict)
+{
+    const struct clients_options *options = &clients->options;
+    struct verdict *verdict = &clients->verdict;
+    if (options->quorum == 0) strict |= options->r + options->w > options->n;
+    judge_answers(clients);
+    struct cover cover;
+    cover_build(&cover, &clients->history);
+    if (checker_siblings(&cover, verdict)) {
+        if (options->lww) {
+            checker_final_lww(&cover, verdict);
+            if (strict) checker_register_lww(&cover, verdict);
+        } else {
+            checker_final(&cover, verdict);
+            if (strict) checker_register(&cover, verdict);
+            if (strict) checker_session(&cover, verdict);
+            checker_merge(&cover, clients->contents, strict, verdict);
+            if (options->faultless) checker_chain(&cover, verdict);
+        }
+    }
+    cover_fini(&cover);
+    checker_copies(clients->copies, clients->copy_count, verdict);
+}

@@ -1,0 +1,222 @@
+/* Checkers 1, 2 and 4, of both rules, are fed histories with the fault in them and must see it; and the same
+ * without it. */
+#include "checker_history.h"
+
+static void lost_write(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    uint32_t b = a_put(&history, 3, 4, TOKENS(a));
+    uint32_t c = a_write(&history, OP_PUT, 5, 6, OUTCOME_INFO, TOKENS(b));
+    assert_true(ends_well(checker_final, &history, TOKENS(c))); /* c covers* a, answered or not */
+    assert_true(ends_well(checker_final, &history, TOKENS(b)));
+    assert_false(ends_well(checker_final, &history, TOKENS(a))); /* b is lost */
+    assert_false(ends_well(checker_final, &history, NOTHING));
+    a_write(&history, OP_DELETE, 7, 8, OUTCOME_FAIL, TOKENS(c));
+    assert_false(ends_well(checker_final, &history, NOTHING)); /* what did not happen explains nothing */
+    a_write(&history, OP_DELETE, 9, 10, OUTCOME_INFO, TOKENS(c));
+    assert_true(ends_well(checker_final, &history, NOTHING));
+    history_fini(&history);
+
+    uint32_t x = a_put(&history, 1, 2, NOTHING), y = a_put(&history, 1, 2, NOTHING); /* both stay */
+    assert_false(ends_well(checker_final, &history, TOKENS(x)));
+    assert_false(ends_well(checker_final, &history, TOKENS(y)));
+    assert_true(ends_well(checker_final, &history, TOKENS(x, y)));
+    history_fini(&history);
+}
+
+static void weak_write_lost(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    struct op op = {.kind = OP_PUT, .key = 1, .flags = OP_WEAK};
+    uint32_t a = history_invoke(&history, &op, ms, NOTHING, NOTHING);
+    history_return(&history, a, OUTCOME_OK, 2 * ms, NOTHING, 0);
+    a_get(&history, 3, 4, NOTHING);
+    assert_true(holds(checker_register, &history)); /* one home has it, and may not have been asked */
+    assert_false(ends_well(checker_final, &history, NOTHING)); /* but it is not to be lost */
+    history_fini(&history);
+}
+
+static void blind_delete(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    struct op op = {.kind = OP_DELETE, .key = 1, .flags = OP_BLIND};
+    uint32_t deleted = history_invoke(&history, &op, 3 * ms, NOTHING, NOTHING);
+    history_return(&history, deleted, OUTCOME_OK, 5 * ms, NOTHING, 0);
+    uint32_t b = a_put(&history, 6, 7, NOTHING); /* too late to be taken by it */
+    assert_true(ends_well(checker_final, &history, TOKENS(b)));
+    assert_true(ends_well(checker_final, &history, TOKENS(a, b)));
+    assert_false(ends_well(checker_final, &history, TOKENS(a)));
+    history_fini(&history);
+}
+
+static void covered_sibling(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 9, NOTHING);
+    uint32_t b = a_put(&history, 3, 9, TOKENS(a)), c = a_put(&history, 3, 9, TOKENS(a));
+    uint32_t d = a_put(&history, 4, 9, TOKENS(b));
+    a_get(&history, 5, 6, TOKENS(d, c));
+    assert_true(holds(checker_siblings, &history));
+    a_get(&history, 5, 6, TOKENS(a, d)); /* by way of b */
+    assert_false(holds(checker_siblings, &history));
+    history.ops[a - 1].flags |= OP_REPEATED; /* two homes may have minted it: then one copy can stay */
+    assert_true(holds(checker_siblings, &history));
+    history_fini(&history);
+}
+
+static void impossible_values(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    a_get(&history, 1, 2, TOKENS(2)); /* before it was written */
+    a_put(&history, 3, 4, NOTHING);
+    assert_false(holds(checker_siblings, &history));
+    history_fini(&history);
+    uint32_t a = a_write(&history, OP_PUT, 1, 2, OUTCOME_FAIL, NOTHING); /* said not to be applied */
+    a_get(&history, 3, 4, TOKENS(a));
+    assert_false(holds(checker_siblings, &history));
+    history_fini(&history);
+    a_get(&history, 3, 4, TOKENS(77)); /* by nobody */
+    assert_false(holds(checker_siblings, &history));
+    history_fini(&history);
+    a = a_put(&history, 1, 2, NOTHING);
+    a_get(&history, 3, 4, TOKENS(a, a)); /* one write, two siblings */
+    assert_false(holds(checker_siblings, &history));
+    history_fini(&history);
+    struct op op = {.kind = OP_PUT, .key = 2};
+    a = history_invoke(&history, &op, ms, NOTHING, NOTHING);
+    history_return(&history, a, OUTCOME_OK, 2 * ms, NOTHING, 0);
+    assert_false(ends_well(checker_siblings, &history, TOKENS(a))); /* another key's */
+    history_fini(&history);
+}
+
+static void regular_register(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING), b = a_put(&history, 10, 20, TOKENS(a));
+    a_get(&history, 11, 12, TOKENS(b)); /* while b is under way both will do, in any order */
+    a_get(&history, 13, 14, TOKENS(a));
+    a_get(&history, 21, 22, TOKENS(b));
+    assert_true(holds(checker_register, &history));
+    a_get(&history, 23, 24, TOKENS(a)); /* after it not */
+    assert_true(holds(checker_siblings, &history));
+    assert_false(holds(checker_register, &history));
+    history_fini(&history);
+
+    a = a_put(&history, 1, 2, NOTHING); /* a deleted value comes back */
+    a_write(&history, OP_DELETE, 3, 4, OUTCOME_OK, TOKENS(a));
+    a_get(&history, 5, 6, NOTHING);
+    assert_true(holds(checker_register, &history));
+    a_get(&history, 7, 8, TOKENS(a));
+    assert_false(holds(checker_register, &history));
+    history_fini(&history);
+
+    a = a_put(&history, 1, 2, NOTHING); /* missed */
+    a_get(&history, 3, 4, NOTHING);
+    assert_false(holds(checker_register, &history));
+    history_fini(&history);
+
+    a = a_put(&history, 1, 2, NOTHING); /* covered by what nobody acknowledged, twice over */
+    b = a_write(&history, OP_PUT, 3, 4, OUTCOME_INFO, TOKENS(a));
+    uint32_t c = a_write(&history, OP_PUT, 5, 6, OUTCOME_INFO, TOKENS(b));
+    a_get(&history, 7, 8, TOKENS(c));
+    a_get(&history, 9, 10, TOKENS(a));
+    assert_true(holds(checker_register, &history));
+    history_fini(&history);
+}
+
+static void expiry(void **state)
+{
+    (void)state;
+    struct history history = {.skew_ns = 3 * ms};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    struct op op = {.kind = OP_PUT, .key = 1, .ttl_ns = 100 * ms};
+    uint32_t b = history_invoke(&history, &op, 10 * ms, TOKENS(a), NOTHING);
+    history_return(&history, b, OUTCOME_OK, 20 * ms, NOTHING, 0);
+    a_get(&history, 50, 51, TOKENS(b));
+    a_get(&history, 107, 108, NOTHING); /* minted at 10, and the reader's clock is ahead */
+    a_get(&history, 122, 123, TOKENS(b));
+    assert_true(holds(checker_register, &history) && holds(checker_siblings, &history));
+    a_get(&history, 124, 125, TOKENS(b)); /* minted at 20, and the reader's clock is behind: no */
+    assert_false(holds(checker_siblings, &history));
+    assert_true(ends_well(checker_final, &history, NOTHING));
+    history_fini(&history);
+    a = a_put(&history, 1, 2, NOTHING);
+    b = history_invoke(&history, &op, 10 * ms, TOKENS(a), NOTHING);
+    history_return(&history, b, OUTCOME_OK, 20 * ms, NOTHING, 0);
+    a_get(&history, 50, 51, NOTHING); /* too early */
+    assert_false(holds(checker_register, &history));
+    history_fini(&history);
+}
+
+static void latest_wins(void **state)
+{
+    (void)state;
+    struct history history = {.lww = true};
+    uint32_t a = a_put(&history, 1, 2, NOTHING), b = a_put(&history, 1, 2, NOTHING);
+    assert_true(ends_well(checker_final_lww, &history, TOKENS(a)));
+    assert_true(ends_well(checker_final_lww, &history, TOKENS(b)));
+    uint32_t c = a_put(&history, 50, 60, NOTHING);
+    assert_true(ends_well(checker_final_lww, &history, TOKENS(c)));
+    assert_false(ends_well(checker_final_lww, &history, TOKENS(a)));
+    assert_false(ends_well(checker_final_lww, &history, NOTHING)); /* nothing was deleted */
+    history.skew_ns = 60 * ms;
+    assert_true(ends_well(checker_final_lww, &history, TOKENS(a))); /* by another clock it was later */
+    history.skew_ns = 0;
+    a_get(&history, 70, 71, TOKENS(c));
+    assert_true(holds(checker_register_lww, &history));
+    a_get(&history, 72, 73, TOKENS(a));
+    assert_false(holds(checker_register_lww, &history));
+    history_fini(&history);
+
+    history.lww = true;
+    a = a_put(&history, 1, 2, NOTHING);
+    a_write(&history, OP_DELETE, 10, 20, OUTCOME_OK, NOTHING);
+    a_get(&history, 21, 22, NOTHING);
+    assert_true(holds(checker_register_lww, &history));
+    a_put(&history, 30, 40, NOTHING);
+    a_get(&history, 41, 42, NOTHING);
+    assert_false(holds(checker_register_lww, &history)); /* the put is later than the delete */
+    a_get(&history, 43, 44, TOKENS(a, b));
+    assert_false(holds(checker_siblings, &history)); /* two siblings in an lww table */
+    history_fini(&history);
+}
+
+/* A chain of covers as long as the history must not make it slow: this would take hours if it were walked for
+ * each read. */
+static void long_chain(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t last = a_put(&history, 1, 2, NOTHING);
+    for (uint32_t i = 1; i < 300000; i++) {
+        last = a_put(&history, 10 * i, 10 * i + 5, TOKENS(last));
+        a_get(&history, 10 * i + 6, 10 * i + 7, TOKENS(last));
+    }
+    assert_true(holds(checker_register, &history) && holds(checker_siblings, &history) &&
+                holds(checker_session, &history) && ends_well(checker_final, &history, TOKENS(last)));
+    history_fini(&history);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lost_write),
+        cmocka_unit_test(weak_write_lost),
+        cmocka_unit_test(blind_delete),
+        cmocka_unit_test(covered_sibling),
+        cmocka_unit_test(impossible_values),
+        cmocka_unit_test(regular_register),
+        cmocka_unit_test(expiry),
+        cmocka_unit_test(latest_wins),
+        cmocka_unit_test(long_chain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,130 @@
+/* Checkers 3 and 5: sessions, and chains of conditional writes. */
+#include "checker_history.h"
+
+static void set_session(struct history *history, uint32_t token, uint16_t session, uint32_t flags)
+{
+    history->ops[token - 1].session = session;
+    history->ops[token - 1].flags |= (uint8_t)flags;
+    if (session >= history->sessions) history->sessions = session + 1U;
+}
+
+static void own_writes(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    set_session(&history, a, 1, 0);
+    uint32_t b = a_put(&history, 3, 4, TOKENS(a));
+    set_session(&history, b, 2, 0);
+    set_session(&history, a_get(&history, 5, 6, TOKENS(b)), 1, 0); /* covered is as good */
+    assert_true(holds(checker_session, &history));
+    set_session(&history, a_get(&history, 5, 6, NOTHING), 3, 0); /* never wrote it */
+    assert_true(holds(checker_session, &history));
+    set_session(&history, a_get(&history, 5, 6, NOTHING), 1, 0);
+    assert_false(holds(checker_session, &history));
+    history_fini(&history);
+}
+
+static void monotonic_reads(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    uint32_t b = a_write(&history, OP_PUT, 3, 4, OUTCOME_INFO, TOKENS(a));
+    set_session(&history, b, 9, 0);
+    uint32_t first = a_get(&history, 5, 6, TOKENS(b)), second = a_get(&history, 7, 8, TOKENS(a));
+    set_session(&history, first, 1, 0);
+    set_session(&history, second, 1, 0);
+    assert_true(holds(checker_session, &history)); /* new/old inversion, and nobody asked for more */
+    history.ops[first - 1].flags |= OP_FLOOR;
+    history.ops[second - 1].flags |= OP_FLOOR;
+    assert_false(holds(checker_session, &history));
+    history_fini(&history);
+}
+
+/* A write on condition that version @covers is the current one. */
+static uint32_t a_swap(struct history *history, uint64_t from, uint64_t to, enum outcome outcome,
+                       struct tokens covers)
+{
+    uint32_t token = a_write(history, OP_PUT, from, to, outcome, covers);
+    history->ops[token - 1].flags |= covers.count > 0 ? OP_IF_CONTEXT : OP_IF_ABSENT;
+    if (outcome == OUTCOME_FAIL) history->ops[token - 1].flags |= OP_REJECTED;
+    return token;
+}
+
+static void chain(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    uint32_t b = a_swap(&history, 3, 4, OUTCOME_INFO, TOKENS(a));
+    uint32_t c = a_swap(&history, 5, 6, OUTCOME_OK, TOKENS(b));
+    a_swap(&history, 7, 8, OUTCOME_FAIL, TOKENS(b));
+    a_swap(&history, 9, 10, OUTCOME_INFO, TOKENS(a)); /* without effect */
+    assert_true(holds(checker_chain, &history));
+    a_swap(&history, 9, 10, OUTCOME_OK, TOKENS(a)); /* b is in the chain, for c stands on it */
+    assert_false(holds(checker_chain, &history));
+    (void)c;
+    history_fini(&history);
+
+    a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    assert_false(holds(checker_chain, &history)); /* both found it absent */
+    history_fini(&history);
+
+    a = a_swap(&history, 1, 2, OUTCOME_FAIL, NOTHING);
+    a_swap(&history, 3, 4, OUTCOME_OK, TOKENS(a));
+    assert_false(holds(checker_chain, &history)); /* on top of what never was */
+    history_fini(&history);
+}
+
+static void order(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    uint32_t b = a_swap(&history, 3, 20, OUTCOME_OK, TOKENS(a));
+    uint32_t c = a_swap(&history, 4, 5, OUTCOME_OK, TOKENS(b));
+    assert_true(holds(checker_chain, &history));
+    history.ops[b - 1].invoked_ns = 6 * ms; /* c had been acknowledged before */
+    assert_false(holds(checker_chain, &history));
+    (void)c;
+    history_fini(&history);
+}
+
+static void wrong_rejection(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    a_swap(&history, 3, 6, OUTCOME_FAIL, TOKENS(a));
+    a_swap(&history, 5, 8, OUTCOME_OK, TOKENS(a)); /* may have been first */
+    assert_true(holds(checker_chain, &history));
+    history_fini(&history);
+    a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    a_swap(&history, 3, 4, OUTCOME_FAIL, TOKENS(a));
+    a_swap(&history, 5, 8, OUTCOME_OK, TOKENS(a));
+    assert_false(holds(checker_chain, &history));
+    history_fini(&history);
+}
+
+/* One unconditional write, and the key is none of this checker's. */
+static void other_keys(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
+    a_put(&history, 1, 2, NOTHING);
+    assert_true(holds(checker_chain, &history));
+    history_fini(&history);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(own_writes), cmocka_unit_test(monotonic_reads), cmocka_unit_test(chain),
+        cmocka_unit_test(order),      cmocka_unit_test(wrong_rejection), cmocka_unit_test(other_keys),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
