@@ -3,6 +3,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -253,6 +254,40 @@ class Alone(unittest.TestCase):
             driver.join()
         for statuses in told:
             self.assertLessEqual(set(statuses), {pb.OK, pb.STOPPING})
+
+    def test_second_signal_ends_a_stop_that_waits(self):
+        config = self.config()
+        for second in (signal.SIGTERM, signal.SIGINT, None):
+            name = b"%s/" % str(second).encode()
+            node = self.serve(config)
+            self.ready(node)
+            with Client(f"tcp://{self.host}:7400", seconds=30) as connection:
+                answers = connection.call(*(put("users", name + b"%d" % number, bytes(1 << 20)) for number in range(3)))
+                self.assertEqual([answer.status for answer in answers], [pb.OK] * 3)
+            self.write(name)
+            # A client that asks for more than the sockets hold, and takes none of it: the node waits for it.
+            holder = Client(f"tcp://{self.host}:7400", seconds=30)
+            self.addCleanup(holder.close)
+            for number in range(24):
+                holder.send([get("users", name + b"%d" % (number % 3))], 20000)
+            eventually(lambda: holder.socket.recv(1, socket.MSG_PEEK), "the answers come")
+            with open(config + ".log") as log:
+                log.seek(0, os.SEEK_END)
+                node.terminate()
+                said = []
+                eventually(lambda: "stopping: SIGTERM" in (said.append(log.read()) or "".join(said)), "it stops")
+                if second is not None:
+                    node.send_signal(second)
+                self.assertEqual(node.wait(STOP_SECONDS + 5), 0 if second is None else 3)
+                said = "".join(said) + log.read()
+            # Without a second signal the same client only costs it its patience: so the status shows who ended it.
+            self.assertEqual("the stop was asked for again" in said, second is not None, said)
+            self.assertEqual("some requests were left without an answer" in said, second is None, said)
+            holder.close()
+            node = self.serve(config)
+            self.ready(node)
+            self.assertIn(name, self.read())
+            self.stop(node)
 
     def test_acknowledged_survives_sigkill(self):
         node = self.serve(self.config())
