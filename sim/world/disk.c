@@ -125,6 +125,7 @@ void disk_replace(struct world *world, uint32_t node, uint32_t shard)
     connection_lose(world, node, shard);
     network_tell(world, node, shard);
     sim->busy_ns = world->now_ns + world_draw(world, world->options.redial);
+    world_stood_still(world, node, world->now_ns, sim->busy_ns);
     world_wake(world, node, shard);
 }
 
@@ -161,8 +162,19 @@ bool world_fail_disk(struct world *world, uint32_t node, uint32_t shard, enum st
                                               [STORE_MEM_SYNC] = WORLD_SYNC_ERROR};
     if (!world->nodes[node].up) return false;
     world_count(world, faults[operation], node);
-    store_mem_fail(world->nodes[node].shards[shard].store, operation);
+    store_mem_fail(world->nodes[node].shards[shard].store, operation, true);
     return true;
+}
+
+void world_mend_disks(struct world *world, uint32_t node)
+{
+    const struct sim_node *sim = &world->nodes[node];
+    world_slow_disks(world, node, (struct span){0});
+    world_hold_syncs(world, node, false);
+    if (sim->full) world_fill_disks(world, node, false);
+    for (uint32_t shard = 0; shard < sim->shard_count; shard++)
+        for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++)
+            store_mem_fail(sim->shards[shard].store, (enum store_mem_operation)operation, false);
 }
 
 bool world_rot(struct world *world, uint32_t node, uint32_t shard)

@@ -43,6 +43,7 @@ void world_mix(struct world *world, uint64_t a, struct bytes bytes)
 
 void world_note(struct world *world, const char *format, ...)
 {
+    if (!world_traced(world)) return;
     char line[512];
     int size = snprintf(line, sizeof(line), "%9.2f  ", (double)world->now_ns / (double)ms);
     va_list arguments;
@@ -50,6 +51,13 @@ void world_note(struct world *world, const char *format, ...)
     vsnprintf(line + size, sizeof(line) - (size_t)size, format, arguments);
     va_end(arguments);
     if (world->watch.line != NULL) world->watch.line(world->watch.context, line);
+    if (world->trace != NULL) world->trace(world->trace_context, line);
+}
+
+void world_trace(struct world *world, void (*line)(void *context, const char *line), void *context)
+{
+    world->trace = line;
+    world->trace_context = context;
 }
 
 void world_count(struct world *world, enum world_fault fault, uint32_t node)
@@ -173,17 +181,24 @@ void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms)
     world->nodes[node].clock_jump_ms += by_ms;
 }
 
+void world_stood_still(struct world *world, uint32_t node, uint64_t from_ns, uint64_t until_ns)
+{
+    world->standstills =
+        realloc(world->standstills, (world->standstill_count + 1) * sizeof(*world->standstills));
+    CHECK(world->standstills != NULL);
+    uint32_t place = world->standstill_count++;
+    for (; place > 0 && world->standstills[place - 1].until_ns > until_ns; place--)
+        world->standstills[place] = world->standstills[place - 1];
+    world->standstills[place] = (struct standstill){.node = node, .from_ns = from_ns, .until_ns = until_ns};
+}
+
 void world_resume(struct world *world, uint32_t node)
 {
     struct sim_node *sim = &world->nodes[node];
     CHECK(sim->paused);
     if (world_traced(world)) world_note(world, "n%u goes on", node + 1);
     sim->paused = false;
-    world->standstills =
-        realloc(world->standstills, (world->standstill_count + 1) * sizeof(*world->standstills));
-    CHECK(world->standstills != NULL);
-    world->standstills[world->standstill_count++] =
-        (struct standstill){.node = node, .from_ns = sim->paused_ns, .until_ns = world->now_ns};
+    world_stood_still(world, node, sim->paused_ns, world->now_ns);
     for (uint32_t shard = 0; shard < sim->shard_count; shard++) {
         sim->shards[shard].turn_ns = UINT64_MAX;
         world_wake(world, node, shard);

@@ -92,7 +92,7 @@ struct world_counts {
     uint64_t faults[WORLD_FAULTS]; /* that really took place */
 };
 
-/* A node that was paused: it could not look at its clock. */
+/* A node that was paused, or of which a shard was making a new store: it could not look at its clock. */
 struct standstill {
     uint32_t node;
     uint64_t from_ns, until_ns;
@@ -106,6 +106,9 @@ struct world_options world_options_default(uint64_t seed);
 /* Build and start it; all nodes begin at time 0, their links a moment later. */
 struct world *world_alloc(const struct world_options *options, const struct world_watch *watch);
 void world_free(struct world *world);
+
+/* Somebody else wants the lines of the trace too, or instead. */
+void world_trace(struct world *world, void (*line)(void *context, const char *line), void *context);
 
 /* Run all that is due until @until_ns, which becomes the time. */
 void world_run(struct world *world, uint64_t until_ns);
@@ -134,7 +137,7 @@ void world_resume(struct world *world, uint32_t node);
 bool world_is_up(const struct world *world, uint32_t node);
 bool world_is_paused(const struct world *world, uint32_t node);
 
-/* All pauses that are over, in the order of their ends. */
+/* All pauses that are over, and new stores, in the order of their ends. */
 const struct standstill *world_standstills(const struct world *world, uint32_t *count);
 
 /* Its clock is set: by so much forward, or back. */
@@ -175,6 +178,9 @@ void world_fill_disks(struct world *world, uint32_t node, bool full);
 /* The next read (or commit, or sync) of a shard's store fails: the store is set aside, and the shard starts
  * anew with an empty one that counts for no read. False: the node is down. */
 bool world_fail_disk(struct world *world, uint32_t node, uint32_t shard, enum store_mem_operation operation);
+
+/* Nothing is held, slow, full or about to fail. */
+void world_mend_disks(struct world *world, uint32_t node);
 
 /* A bit of one stored object turns. False: there is none. */
 bool world_rot(struct world *world, uint32_t node, uint32_t shard);

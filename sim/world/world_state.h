@@ -56,6 +56,8 @@ struct sim_connection {
 struct world {
     struct world_options options;
     struct world_watch watch;
+    void (*trace)(void *context, const char *line);
+    void *trace_context;
     struct world_counts counts;
     struct prng prng;
     struct events events;
@@ -78,8 +80,11 @@ void world_mix(struct world *world, uint64_t a, struct bytes bytes);
 
 static inline bool world_traced(const struct world *world)
 {
-    return world->watch.line != NULL;
+    return world->watch.line != NULL || world->trace != NULL;
 }
+
+/* Nothing happened on a node in that time. */
+void world_stood_still(struct world *world, uint32_t node, uint64_t from_ns, uint64_t until_ns);
 
 /* A shard has mail: it gets a turn. */
 void world_wake(struct world *world, uint32_t node, uint32_t shard);

@@ -103,9 +103,10 @@ void store_mem_set_full(struct store *store, bool full);
 /* From now on every call answers STATUS_STORE_BROKEN, as WiredTiger does after a panic. */
 void store_mem_break(struct store *store);
 
-/* From the next read (get or scan), commit or sync on: as store_mem_break. A crash takes it back. */
+/* From the next read (get or scan), commit or sync on: as store_mem_break. A crash takes it back, or @fail
+ * false. */
 enum store_mem_operation { STORE_MEM_READ, STORE_MEM_COMMIT, STORE_MEM_SYNC };
-void store_mem_fail(struct store *store, enum store_mem_operation operation);
+void store_mem_fail(struct store *store, enum store_mem_operation operation, bool fail);
 
 /* Turn one bit of a value of @table, both chosen by @choice. False: there is none. */
 bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice);

@@ -283,10 +283,10 @@ void store_mem_crash(struct store *store)
     store_mem_crash_after(store, 0);
 }
 
-void store_mem_fail(struct store *store, enum store_mem_operation operation)
+void store_mem_fail(struct store *store, enum store_mem_operation operation, bool fail)
 {
     CHECK(store->engine == &mem_engine);
-    mem_of(store)->failing[operation] = true;
+    mem_of(store)->failing[operation] = fail;
 }
 
 bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice)

@@ -1,0 +1,205 @@
+#include "world/options.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct option options_list[] = {
+#define OPTIONS_ENTRY(name, least, most, text)                                                               \
+    {#name, text, least, most, false, offsetof(struct options, name)},
+    OPTIONS_SHAPE(OPTIONS_ENTRY)
+#undef OPTIONS_ENTRY
+#define OPTIONS_ENTRY(name, least, most, text)                                                               \
+    {#name, text, least, most, true, offsetof(struct options, name)},
+        OPTIONS_FAULTS(OPTIONS_ENTRY)
+#undef OPTIONS_ENTRY
+};
+const uint32_t options_count = sizeof(options_list) / sizeof(options_list[0]);
+
+static uint32_t draw(struct prng *prng, uint32_t least, uint32_t most)
+{
+    return least + (uint32_t)prng_below(prng, most - least + 1);
+}
+
+/* Off in some worlds, rare in most, and dense in some: a fault shows other things alone than in a crowd. */
+static uint32_t draw_rate(struct prng *prng, uint32_t most)
+{
+    switch (prng_below(prng, 4)) {
+    case 0:
+        return 0;
+    case 1:
+        return draw(prng, 1, most);
+    default:
+        return draw(prng, 1, most / 8 + 1);
+    }
+}
+
+static void draw_quorums(struct options *options, struct prng *prng)
+{
+    options->n = options->nodes < 3 ? options->nodes : 3;
+    options->r = options->w = options->n / 2 + 1;
+    if (prng_chance(prng, 1, 2)) return; /* the usual ones; else anything that overlaps */
+    options->n = draw(prng, 1, options->nodes);
+    options->w = draw(prng, 1, options->n);
+    options->r = options->n + 1 - options->w;
+}
+
+/* So many homes may lose their copy without a loss: what W have is still on one, R can be asked, and a
+ * majority. */
+static uint32_t bearable_losses(const struct options *options)
+{
+    uint32_t most = (options->n - 1) / 2;
+    if (options->w - 1 < most) most = options->w - 1;
+    if (options->n - options->r < most) most = options->n - options->r;
+    return most;
+}
+
+static void draw_shape(struct options *options, struct prng *prng)
+{
+    options->nodes = draw(prng, 3, 5);
+    options->shards = prng_chance(prng, 1, 2) ? draw(prng, 1, 3) : 0;
+    options->vnodes = 16U << prng_below(prng, 3);
+    options->lww = prng_chance(prng, 1, 4) ? 1 : 0;
+    draw_quorums(options, prng);
+    options->clients = draw(prng, 2, 12);
+    options->keys = prng_chance(prng, 1, 4) ? draw(prng, 1, 3) : draw(prng, 4, 40);
+    options->value_bytes = prng_chance(prng, 1, 4) ? 5200 : 100;
+    options->think_us = prng_chance(prng, 1, 2) ? 30000 : 3000;
+    options->deadline_ms = prng_chance(prng, 1, 2) ? 1000 : 200;
+    options->gets = draw(prng, 1, 8);
+    options->puts = draw(prng, 1, 8);
+    options->deletes = draw(prng, 0, 3);
+    options->contexts = draw(prng, 20, 100);
+    options->conditions = prng_chance(prng, 1, 2) ? draw(prng, 0, 40) : 0;
+    options->moves = prng_chance(prng, 1, 2) ? 2 : draw(prng, 0, 50);
+    options->delay_us = prng_chance(prng, 1, 3) ? 30000 : 900;
+    options->uneven = prng_chance(prng, 1, 2) ? 1 : 0;
+    options->sync_us = prng_chance(prng, 1, 3) ? 100000 : 2000;
+    options->safety_ms = prng_chance(prng, 1, 8) ? 20000 : 3000;
+    options->core_ms = 1000;
+    options->settle_ms = 4000;
+    options->fault_ms = prng_chance(prng, 1, 8) ? 15000 : 1500;
+    options->lost_max = bearable_losses(options);
+}
+
+static void draw_faults(struct options *options, struct prng *prng)
+{
+    if (!options->lww && prng_chance(prng, 1, 2)) options->skew_ms = draw(prng, 1, 10000);
+    if (!options->lww && prng_chance(prng, 1, 2)) options->drift_ppm = draw(prng, 1, 500);
+    options->resets = draw_rate(prng, 2000);
+    options->losses = draw_rate(prng, 20000);
+    options->strays = prng_chance(prng, 1, 2) ? draw(prng, 1, 1000000) : 0;
+    options->client_resets = draw_rate(prng, 10000);
+    options->crashes = draw_rate(prng, 6000);
+    options->power_cuts = draw_rate(prng, 1200);
+    options->pauses = draw_rate(prng, 3000);
+    options->cuts = draw_rate(prng, 3000);
+    options->splits = draw_rate(prng, 1200);
+    options->way_cuts = draw_rate(prng, 3000);
+    options->clogs = draw_rate(prng, 3000);
+    options->link_resets = draw_rate(prng, 6000);
+    options->held_disks = draw_rate(prng, 3000);
+    options->slow_disks = draw_rate(prng, 3000);
+    options->full_disks = draw_rate(prng, 2000);
+    options->read_errors = draw_rate(prng, 1200);
+    options->commit_errors = draw_rate(prng, 1200);
+    options->sync_errors = draw_rate(prng, 1200);
+    options->clock_jumps = options->lww ? 0 : draw_rate(prng, 2000);
+}
+
+struct options options_draw(uint64_t seed)
+{
+    struct options options = {.seed = seed};
+    struct prng prng;
+    prng_init(&prng, seed ^ 0x0b71045);
+    draw_shape(&options, &prng);
+    draw_faults(&options, &prng);
+    return options;
+}
+
+const char *options_set(struct options *options, const char *text, char *why, size_t why_bytes)
+{
+    const char *equals = strchr(text, '=');
+    size_t length = equals != NULL ? (size_t)(equals - text) : strlen(text);
+    for (uint32_t i = 0; i < options_count; i++) {
+        const struct option *option = &options_list[i];
+        if (strlen(option->name) != length || memcmp(option->name, text, length) != 0) continue;
+        char *end = NULL;
+        errno = 0;
+        unsigned long long value = equals != NULL ? strtoull(equals + 1, &end, 10) : 0;
+        bool number = end != NULL && end != equals + 1 && *end == 0 && equals[1] != '-' && errno == 0;
+        if (number && value >= option->least && value <= option->most) {
+            *option_value(options, option) = (uint32_t)value;
+            return NULL;
+        }
+        snprintf(why, why_bytes, "%s is a number from %u to %u: %s", option->name, option->least,
+                 option->most, option->text);
+        return why;
+    }
+    snprintf(why, why_bytes, "%.*s is no option", (int)length, text);
+    return why;
+}
+
+const char *options_check(const struct options *options)
+{
+    if (options->n > options->nodes) return "n is above nodes";
+    if (options->r > options->n || options->w > options->n) return "r or w is above n";
+    if ((options->vnodes & (options->vnodes - 1)) != 0) return "vnodes is no power of two";
+    if (options->gets + options->puts + options->deletes == 0) return "gets, puts and deletes are all 0";
+    return NULL;
+}
+
+void options_print_changes(const struct options *options, struct buffer *out)
+{
+    struct options drawn = options_draw(options->seed), own = *options;
+    char text[64];
+    for (uint32_t i = 0; i < options_count; i++) {
+        uint32_t value = *option_value(&own, &options_list[i]);
+        if (value == *option_value(&drawn, &options_list[i])) continue;
+        snprintf(text, sizeof(text), " --set %s=%u", options_list[i].name, value);
+        buffer_append(out, text, strlen(text));
+    }
+}
+
+void options_print(const struct options *options, struct buffer *out)
+{
+    struct options own = *options;
+    char text[64];
+    snprintf(text, sizeof(text), "seed=%llu", (unsigned long long)options->seed);
+    buffer_append(out, text, strlen(text));
+    for (uint32_t i = 0; i < options_count; i++) {
+        uint32_t value = *option_value(&own, &options_list[i]);
+        if (options_list[i].fault && value == 0) continue;
+        snprintf(text, sizeof(text), " %s=%u", options_list[i].name, value);
+        buffer_append(out, text, strlen(text));
+    }
+}
+
+struct world_options options_world(const struct options *options)
+{
+    struct prng prng;
+    prng_init(&prng, options->seed ^ 0xc10c5);
+    struct world_options world = world_options_default(options->seed);
+    world.nodes = options->nodes;
+    world.shards = options->shards;
+    world.vnodes = options->vnodes;
+    for (uint32_t i = 0; i < options->nodes; i++) {
+        if (options->shards == 0) world.shards_of[i] = draw(&prng, 1, 3);
+        world.skew_ms[i] = draw(&prng, 0, options->skew_ms);
+        world.drift_ppm[i] = (int32_t)draw(&prng, 0, 2 * options->drift_ppm) - (int32_t)options->drift_ppm;
+    }
+    world.network.max_ns = options->delay_us * UINT64_C(1000);
+    if (world.network.min_ns > world.network.max_ns) world.network.min_ns = world.network.max_ns;
+    world.sync.max_ns = options->sync_us * UINT64_C(1000);
+    if (world.sync.min_ns > world.sync.max_ns) world.sync.min_ns = world.sync.max_ns;
+    world.uneven = options->uneven != 0;
+    world.resets = options->resets;
+    world.losses = options->losses;
+    world.repeats = options->repeats;
+    world.overtakings = options->overtakings;
+    world.strays = options->strays;
+    world.client_resets = options->client_resets;
+    return world;
+}

@@ -1,0 +1,111 @@
+/* Options: what one run of a world is made of, all drawn from its seed, and each to be set by hand.
+ *
+ * They are numbers with names, so that they can be printed, set on a command line, and turned off one by one
+ * when a failing run is made smaller. An option of a fault is 0 where that fault is off. */
+#pragma once
+
+#include "world/world.h"
+
+/*    name, least, most, what it is */
+#define OPTIONS_SHAPE(X)                                                                                     \
+    X(nodes, 1, WORLD_NODES_MAX, "nodes")                                                                    \
+    X(shards, 0, WORLD_SHARDS_MAX, "shards of each node; 0: each its own number, 1 to 3")                    \
+    X(vnodes, 1, 65536, "arcs of the ring, a power of two")                                                  \
+    X(n, 1, WORLD_NODES_MAX, "the table's homes of a key")                                                   \
+    X(r, 1, WORLD_NODES_MAX, "... of which a read waits for so many")                                        \
+    X(w, 1, WORLD_NODES_MAX, "... and a write for so many")                                                  \
+    X(lww, 0, 1, "the table's rule: 0 siblings, 1 last write wins")                                          \
+    X(clients, 1, 1000, "sessions, each with one operation at a time")                                       \
+    X(keys, 1, 1000000, "keys")                                                                              \
+    X(value_bytes, 16, 1000000, "the longest value")                                                         \
+    X(think_us, 0, 60000000, "the longest rest of a session between two operations")                         \
+    X(deadline_ms, 20, 60000, "the longest deadline; the shortest is a tenth of it")                         \
+    X(gets, 0, 1000, "how often a session gets, against ...")                                                \
+    X(puts, 0, 1000, "... puts ...")                                                                         \
+    X(deletes, 0, 1000, "... and deletes")                                                                   \
+    X(contexts, 0, 100, "of a hundred writes so many carry the context of the last read, if there was one")  \
+    X(conditions, 0, 100, "... and so many a precondition")                                                  \
+    X(moves, 0, 100, "of a hundred operations so many are the first of a session on another node")           \
+    X(delay_us, 1, 10000000, "the longest way between two nodes")                                            \
+    X(uneven, 0, 1, "1: each way has a longest time of its own")                                             \
+    X(sync_us, 1, 10000000, "the longest sync of a disk")                                                    \
+    X(safety_ms, 0, 86400000, "how long everything fails together")                                          \
+    X(core_ms, 0, 86400000, "how long a core of nodes must then do its work; 0: no such phase")              \
+    X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \
+    X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
+    X(lost_max, 0, WORLD_NODES_MAX, "so many nodes may lose what is on a disk of theirs")
+
+#define OPTIONS_FAULTS(X)                                                                                    \
+    X(skew_ms, 0, 86400000, "clocks are ahead by up to so much")                                             \
+    X(drift_ppm, 0, 100000, "... and run faster or slower by up to so many millionths")                      \
+    X(resets, 0, 1000000, "of a million batches so many lose their link")                                    \
+    X(losses, 0, 1000000, "... are lost")                                                                    \
+    X(repeats, 0, 1000000, "... come twice")                                                                 \
+    X(overtakings, 0, 1000000, "... are overtaken by those behind them")                                     \
+    X(strays, 0, 1000000, "of a million batches on a lost link so many arrive late")                         \
+    X(client_resets, 0, 1000000, "of a million answers so many are lost with their connection")              \
+    X(crashes, 0, 100000, "an hour: a node is killed")                                                       \
+    X(power_cuts, 0, 100000, "an hour: all are")                                                             \
+    X(pauses, 0, 100000, "an hour: a node stands still")                                                     \
+    X(cuts, 0, 100000, "an hour: two nodes are cut from one another")                                        \
+    X(splits, 0, 100000, "an hour: some nodes are cut from all others")                                      \
+    X(way_cuts, 0, 100000, "an hour: one way is cut, the other is not")                                      \
+    X(clogs, 0, 100000, "an hour: a way is clogged")                                                         \
+    X(link_resets, 0, 100000, "an hour: all links between two nodes are lost")                               \
+    X(held_disks, 0, 100000, "an hour: no sync of a node ends")                                              \
+    X(slow_disks, 0, 100000, "an hour: a node's syncs are slow")                                             \
+    X(full_disks, 0, 100000, "an hour: a node's disks are full")                                             \
+    X(read_errors, 0, 100000, "an hour: a read of a store fails")                                            \
+    X(commit_errors, 0, 100000, "an hour: a commit fails")                                                   \
+    X(sync_errors, 0, 100000, "an hour: a sync fails")                                                       \
+    X(clock_jumps, 0, 100000, "an hour: a clock is set")                                                     \
+    X(rots, 0, 100000, "an hour: a bit of a stored object turns (off unless set by hand)")                   \
+    X(wipes, 0, 100000, "an hour: a node is killed and its disks wiped (off unless set by hand)")
+
+struct options {
+    uint64_t seed;
+#define OPTIONS_FIELD(name, least, most, text) uint32_t name;
+    OPTIONS_SHAPE(OPTIONS_FIELD)
+    OPTIONS_FAULTS(OPTIONS_FIELD)
+#undef OPTIONS_FIELD
+};
+
+struct option {
+    const char *name, *text;
+    uint32_t least, most;
+    bool fault;
+    size_t offset;
+};
+
+/* All of them, in the order above. */
+extern const struct option options_list[];
+extern const uint32_t options_count;
+
+static inline uint32_t *option_value(struct options *options, const struct option *option)
+{
+    return (uint32_t *)(void *)((char *)options + option->offset);
+}
+
+/* Draw all options from a seed. */
+struct options options_draw(uint64_t seed);
+
+/* Set one from "name=value". NULL, or why not (into @why). */
+const char *options_set(struct options *options, const char *text, char *why, size_t why_bytes);
+
+/* Do they go together? NULL, or why not. */
+const char *options_check(const struct options *options);
+
+/* " --set name=value" for each that differs from what its seed draws. */
+void options_print_changes(const struct options *options, struct buffer *out);
+
+/* One line: all that matter; faults that are off are left out. */
+void options_print(const struct options *options, struct buffer *out);
+
+/* What the world is made from. */
+struct world_options options_world(const struct options *options);
+
+/* Do R and W overlap? */
+static inline bool options_strict(const struct options *options)
+{
+    return options->r + options->w > options->n;
+}
