@@ -3,6 +3,7 @@
  * bytes. */
 #include "cli/bench.h"
 #include "wire/frame.h"
+#include "wire/varint.h"
 
 enum { RESP_LINE_BYTES_MAX = 512, RESP_BULK_BYTES_MAX = 64 * 1024 * 1024 };
 
@@ -17,20 +18,6 @@ void bench_wire_init(struct bench_wire *wire, enum bench_protocol protocol, cons
     wire->table_field_bytes = (uint32_t)size + 2;
 }
 
-static uint8_t *write_varint(uint8_t *to, uint64_t value)
-{
-    for (; value >= 0x80; value >>= 7) *to++ = (uint8_t)(value | 0x80);
-    *to++ = (uint8_t)value;
-    return to;
-}
-
-static uint32_t varint_bytes(uint64_t value)
-{
-    uint32_t bytes = 1;
-    for (; value >= 0x80; value >>= 7) bytes++;
-    return bytes;
-}
-
 size_t bench_request_begin(const struct bench_wire *wire, struct buffer *out, uint64_t id)
 {
     size_t begin = out->size;
@@ -38,10 +25,10 @@ size_t bench_request_begin(const struct bench_wire *wire, struct buffer *out, ui
     uint8_t *start = buffer_reserve(out, 64);
     uint8_t *to = start + FRAME_HEADER_BYTES;
     *to++ = 1 << 3 | 0; /* id */
-    to = write_varint(to, id);
+    to = varint_write(to, id);
     if (wire->ring_version != 0) {
         *to++ = 3 << 3 | 1; /* ring_version */
-        for (int i = 0; i < 8; i++) *to++ = (uint8_t)(wire->ring_version >> (8 * i));
+        to = fixed64_write(to, wire->ring_version);
     }
     out->size += (size_t)(to - start);
     return begin;
@@ -82,13 +69,13 @@ static uint8_t *write_operation(const struct bench_wire *wire, uint8_t *to, uint
 {
     uint32_t body = wire->table_field_bytes + 1 + varint_bytes(key_bytes) + key_bytes + after;
     *to++ = 4 << 3 | 2; /* Request.operations */
-    to = write_varint(to, 1 + varint_bytes(body) + body);
+    to = varint_write(to, 1 + varint_bytes(body) + body);
     *to++ = kind;
-    to = write_varint(to, body);
+    to = varint_write(to, body);
     memcpy(to, wire->table_field, wire->table_field_bytes);
     to += wire->table_field_bytes;
     *to++ = 2 << 3 | 2; /* key */
-    to = write_varint(to, key_bytes);
+    to = varint_write(to, key_bytes);
     bench_key_write(to, key_bytes, record);
     return to + key_bytes;
 }
@@ -117,12 +104,12 @@ uint8_t *bench_add_put(const struct bench_wire *wire, struct buffer *out, uint32
         if (context.size > 0) after += 1 + varint_bytes(context.size) + (uint32_t)context.size;
         to = write_operation(wire, to, 2 << 3 | 2, key_bytes, record, after);
         *to++ = 3 << 3 | 2; /* value */
-        to = write_varint(to, value_bytes);
+        to = varint_write(to, value_bytes);
         value = to;
         to += value_bytes;
         if (context.size > 0) {
             *to++ = 4 << 3 | 2; /* context */
-            to = write_varint(to, context.size);
+            to = varint_write(to, context.size);
             memcpy(to, context.data, context.size);
             to += context.size;
         }
@@ -146,43 +133,35 @@ struct field {
     struct bytes bytes; /* length-delimited */
 };
 
-static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
+static bool take(struct bytes *from, uint64_t size, struct bytes *taken)
 {
-    *value = 0;
-    for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
-        uint8_t byte = *(*at)++;
-        *value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) return true;
-    }
-    return false;
+    if (size > from->size) return false;
+    *taken = bytes_of(from->data, (size_t)size);
+    *from = bytes_of(from->data + size, from->size - (size_t)size);
+    return true;
 }
 
-static bool read_field(const uint8_t **at, const uint8_t *end, struct field *field)
+static bool read_field(struct bytes *from, struct field *field)
 {
     uint64_t tag;
-    if (!read_varint(at, end, &tag)) return false;
+    struct bytes fixed;
+    if (!varint_read(from, &tag)) return false;
     field->number = tag >> 3;
     field->value = 0;
     field->bytes = bytes_of(NULL, 0);
     switch (tag & 7) {
     case 0:
-        return read_varint(at, end, &field->value);
+        return varint_read(from, &field->value);
     case 1:
-        if (end - *at < 8) return false;
-        for (int i = 7; i >= 0; i--) field->value = field->value << 8 | (*at)[i];
-        *at += 8;
+        if (!take(from, FIXED64_BYTES, &fixed)) return false;
+        field->value = fixed64_read(fixed.data);
         return true;
     case 2: {
         uint64_t size;
-        if (!read_varint(at, end, &size) || size > (uint64_t)(end - *at)) return false;
-        field->bytes = bytes_of(*at, (size_t)size);
-        *at += size;
-        return true;
+        return varint_read(from, &size) && take(from, size, &field->bytes);
     }
     case 5:
-        if (end - *at < 4) return false;
-        *at += 4;
-        return true;
+        return take(from, 4, &fixed);
     default:
         return false;
     }
@@ -190,11 +169,10 @@ static bool read_field(const uint8_t **at, const uint8_t *end, struct field *fie
 
 static bool read_result(struct bytes packed, struct bench_answer *answer, bool *more)
 {
-    const uint8_t *at = packed.data, *end = at + packed.size;
     struct field field;
     *more = false;
-    while (at < end) {
-        if (!read_field(&at, end, &field)) return false;
+    while (packed.size > 0) {
+        if (!read_field(&packed, &field)) return false;
         if (field.number == 1)
             answer->operation = (uint32_t)field.value;
         else if (field.number == 2)
@@ -204,10 +182,9 @@ static bool read_result(struct bytes packed, struct bench_answer *answer, bool *
         else if (field.number == 6)
             answer->context = field.bytes;
         else if (field.number == 5 && answer->siblings++ == 0) {
-            const uint8_t *inner = field.bytes.data, *inner_end = inner + field.bytes.size;
             struct field part;
-            while (inner < inner_end) {
-                if (!read_field(&inner, inner_end, &part)) return false;
+            while (field.bytes.size > 0) {
+                if (!read_field(&field.bytes, &part)) return false;
                 if (part.number == 1) answer->value = part.bytes;
             }
         }
@@ -220,18 +197,17 @@ static bool read_result(struct bytes packed, struct bench_answer *answer, bool *
 static bool take_response(struct bytes payload, bench_answer_handler handle, bench_last_handler last_handle,
                           void *data)
 {
-    const uint8_t *at = payload.data, *end = at + payload.size;
     struct field field;
     uint64_t id = 0;
     bool last = false;
-    while (at < end) { /* fields come in any order: a node writes the id behind the results */
-        if (!read_field(&at, end, &field)) return false;
+    for (struct bytes rest = payload; rest.size > 0;) {
+        if (!read_field(&rest, &field)) return false;
         if (field.number == 1) id = field.value;
         if (field.number == 3) last = field.value != 0;
     }
     if (id == 0) return false;
-    for (at = payload.data; at < end;) {
-        if (!read_field(&at, end, &field)) return false;
+    while (payload.size > 0) {
+        if (!read_field(&payload, &field)) return false;
         if (field.number != 2) continue;
         struct bench_answer answer = {.id = id};
         bool more;

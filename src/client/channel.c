@@ -8,17 +8,14 @@
 #include "client/internal.h"
 #include "wire/frame.h"
 #include "wire/unpack.h"
+#include "wire/varint.h"
 
-enum { READ_BYTES = 64 * 1024, READS_MAX = 8, IN_BYTES_KEPT_MAX = 1 << 20 };
-
-static void append_varint(struct buffer *out, uint64_t value)
-{
-    uint8_t *to = buffer_reserve(out, 10);
-    size_t size = 0;
-    for (; value >= 0x80; value >>= 7) to[size++] = (uint8_t)(value | 0x80);
-    to[size++] = (uint8_t)value;
-    out->size += size;
-}
+enum {
+    READ_BYTES = 64 * 1024,
+    READS_MAX = 8,
+    IN_BYTES_KEPT_MAX = 1 << 20,
+    REQUEST_HEAD_BYTES_MAX = FRAME_HEADER_BYTES + 2 * (1 + VARINT_BYTES_MAX) + 1 + FIXED64_BYTES,
+};
 
 /* Connecting. */
 
@@ -247,7 +244,7 @@ static bool pack_request(struct dynode_client *client, struct channel *channel)
     {
         if (operation->call != first->call || count == room) break;
         if (count > 0 && bytes + operation->packed.size > CLIENT_REQUEST_BYTES_MAX) break;
-        bytes += operation->packed.size + 8;
+        bytes += 1 + varint_bytes(operation->packed.size) + operation->packed.size;
         count++;
     }
     struct request *request = calloc(1, sizeof(*request) + count * sizeof(struct operation *));
@@ -258,30 +255,28 @@ static bool pack_request(struct dynode_client *client, struct channel *channel)
 
     struct buffer *out = &channel->out;
     size_t start = out->size;
-    buffer_reserve(out, FRAME_HEADER_BYTES + bytes + 40);
-    out->size += FRAME_HEADER_BYTES;
-    append_varint(out, 1 << 3 | 0); /* id */
-    append_varint(out, request->id);
-    append_varint(out, 2 << 3 | 0); /* deadline_ms */
-    append_varint(out, (uint64_t)left);
+    uint8_t *to = buffer_reserve(out, REQUEST_HEAD_BYTES_MAX + bytes) + FRAME_HEADER_BYTES;
+    *to++ = 1 << 3 | 0; /* id */
+    to = varint_write(to, request->id);
+    *to++ = 2 << 3 | 0; /* deadline_ms */
+    to = varint_write(to, (uint64_t)left);
     if (client->cluster != NULL && !client->options.any_node) {
-        append_varint(out, 3 << 3 | 1); /* ring_version */
-        uint64_t version = client->cluster->ring_version;
-        uint8_t fixed[8];
-        for (int i = 0; i < 8; i++) fixed[i] = (uint8_t)(version >> (8 * i));
-        buffer_append(out, fixed, sizeof(fixed));
+        *to++ = 3 << 3 | 1; /* ring_version */
+        to = fixed64_write(to, client->cluster->ring_version);
     }
     for (uint32_t i = 0; i < count; i++) {
         operation = TAILQ_FIRST(&channel->pending);
         TAILQ_REMOVE(&channel->pending, operation, link);
-        append_varint(out, 4 << 3 | 2); /* operations */
-        append_varint(out, operation->packed.size);
-        buffer_append(out, operation->packed.data, operation->packed.size);
+        *to++ = 4 << 3 | 2; /* operations */
+        to = varint_write(to, operation->packed.size);
+        memcpy(to, operation->packed.data, operation->packed.size);
+        to += operation->packed.size;
         operation->request = request;
         operation->position = i;
         request->operations[i] = operation;
     }
     channel->operations_sent += count;
+    out->size = (size_t)(to - out->data);
     frame_header(out->data + start, out->size - start - FRAME_HEADER_BYTES);
     channel->packed += out->size - start;
     request->end = channel->packed;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "fuzz.h"
+#include "wire/varint.h"
 
 enum { FIELDS_MAX = 512, WIRE_VARINT = 0, WIRE_64 = 1, WIRE_LENGTH = 2, WIRE_32 = 5 };
 
@@ -13,25 +14,10 @@ struct field {
     struct bytes value;
 };
 
-static bool get_varint(struct bytes *from, uint64_t *value)
-{
-    *value = 0;
-    for (size_t i = 0; i < from->size && i < 10; i++) {
-        *value |= (uint64_t)(from->data[i] & 0x7f) << (7 * i);
-        if (from->data[i] >= 0x80) continue;
-        *from = bytes_of(from->data + i + 1, from->size - i - 1);
-        return true;
-    }
-    return false;
-}
-
 static void append_varint(struct buffer *to, uint64_t value)
 {
-    uint8_t *at = buffer_reserve(to, 10);
-    size_t size = 0;
-    for (; value >= 0x80; value >>= 7) at[size++] = (uint8_t)(value | 0x80);
-    at[size++] = (uint8_t)value;
-    to->size += size;
+    uint8_t *at = buffer_reserve(to, VARINT_BYTES_MAX);
+    to->size += (size_t)(varint_write(at, value) - at);
 }
 
 static bool take(struct bytes *from, size_t size, struct bytes *value)
@@ -48,13 +34,13 @@ static bool take_value(struct bytes *from, uint64_t tag, struct bytes *value)
     uint64_t number;
     switch (tag & 7) {
     case WIRE_VARINT:
-        if (!get_varint(from, &number)) return false;
+        if (!varint_read(from, &number)) return false;
         *value = bytes_of(start, (size_t)(from->data - start));
         return true;
     case WIRE_64:
         return take(from, 8, value);
     case WIRE_LENGTH:
-        return get_varint(from, &number) && take(from, number, value);
+        return varint_read(from, &number) && take(from, number, value);
     case WIRE_32:
         return take(from, 4, value);
     default:
@@ -68,7 +54,7 @@ static bool split(struct bytes message, struct field *fields, size_t *count)
     *count = 0;
     while (message.size > 0) {
         struct field *field = &fields[(*count)++];
-        if (*count > FIELDS_MAX || !get_varint(&message, &field->tag)) return false;
+        if (*count > FIELDS_MAX || !varint_read(&message, &field->tag)) return false;
         if (!take_value(&message, field->tag, &field->value)) return false;
     }
     return true;

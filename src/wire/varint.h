@@ -1,0 +1,52 @@
+/* Varint: protobuf's two numbers, for messages that are packed and read by hand because they are put together
+ * from parts, or because protobuf-c's structs would cost more than all the rest. All else goes through
+ * protobuf-c. */
+#pragma once
+
+#include "base/bytes.h"
+
+enum { VARINT_BYTES_MAX = 10, FIXED64_BYTES = 8 };
+
+static inline uint32_t varint_bytes(uint64_t value)
+{
+    uint32_t bytes = 1;
+    for (; value >= 0x80; value >>= 7) bytes++;
+    return bytes;
+}
+
+/* Returns what is behind it. There must be room for varint_bytes(@value). */
+static inline uint8_t *varint_write(uint8_t *to, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7) *to++ = (uint8_t)(value | 0x80);
+    *to++ = (uint8_t)value;
+    return to;
+}
+
+/* Take one from the start of @from. False: it does not end there, or is above ten bytes; *from is untouched.
+ */
+static inline bool varint_read(struct bytes *from, uint64_t *value)
+{
+    *value = 0;
+    for (size_t i = 0; i < from->size && i < VARINT_BYTES_MAX; i++) {
+        uint8_t byte = from->data[i];
+        *value |= (uint64_t)(byte & 0x7f) << (7 * i);
+        if (byte >= 0x80) continue;
+        *from = bytes_of(from->data + i + 1, from->size - i - 1);
+        return true;
+    }
+    return false;
+}
+
+/* Little-endian. Returns what is behind it. */
+static inline uint8_t *fixed64_write(uint8_t *to, uint64_t value)
+{
+    for (int i = 0; i < FIXED64_BYTES; i++) *to++ = (uint8_t)(value >> (8 * i));
+    return to;
+}
+
+static inline uint64_t fixed64_read(const uint8_t from[FIXED64_BYTES])
+{
+    uint64_t value = 0;
+    for (int i = 0; i < FIXED64_BYTES; i++) value |= (uint64_t)from[i] << (8 * i);
+    return value;
+}
