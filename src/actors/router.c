@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/frame.h"
+#include "wire/unpack.h"
 
 /* The fields of client.proto's Response, as protobuf tags: results are packed as they come, and the rest
  * behind them. */
@@ -15,11 +16,6 @@ enum {
     TAG_RESPONSE_RESULTS = 2 << 3 | 2,
     RESULT_BYTES_MAX = FRAME_CLIENT_BYTES_MAX - 64, /* the rest is room for what stands around it */
 };
-
-static struct bytes from_pb(ProtobufCBinaryData data)
-{
-    return bytes_of(data.data, data.len);
-}
 
 /* --- answers --- */
 

@@ -1,9 +1,6 @@
 #include "actors/wish.h"
 
-static struct bytes from_pb(ProtobufCBinaryData data)
-{
-    return bytes_of(data.data, data.len);
-}
+#include "wire/unpack.h"
 
 struct wish wish_of(const Dynode__Client__Operation *operation)
 {

@@ -25,3 +25,14 @@ static inline void unpack_strip(ProtobufCMessage *message)
     message->n_unknown_fields = 0;
     message->unknown_fields = NULL;
 }
+
+/* A field's bytes, borrowed, either way. */
+static inline struct bytes from_pb(ProtobufCBinaryData data)
+{
+    return bytes_of(data.data, data.len);
+}
+
+static inline ProtobufCBinaryData to_pb(struct bytes bytes)
+{
+    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
+}

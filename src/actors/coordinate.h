@@ -1,0 +1,62 @@
+/* Coordinate: what the three parts of a coordinator know of one another. coordinator.c takes an operation,
+ * and whatever happens to it from outside; coordinate_read.c asks homes what they hold; coordinate_write.c
+ * mints and lets homes merge. Each function may end the slot: it is not to be used after it, unless its id is
+ * still the same. */
+#pragma once
+
+#include "actors/coordinator.h"
+#include "actors/slot.h"
+
+struct coordinator {
+    struct actor actor;
+    struct context_secret secret;
+    struct slots slots;
+};
+
+/* --- coordinator.c --- */
+
+extern const char coordinate_too_much[]; /* what OVERLOADED says */
+
+/* Answer and end the slot. */
+void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                       Dynode__Client__Result *result);
+
+/* Answer that the quorum was not reached: @status is UNAVAILABLE or TIMEOUT, or what the store said. @why may
+ * be NULL. */
+void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                           enum status status, const char *why);
+
+/* Look after COORDINATOR_HEDGE_NS whether homes are silent. */
+void coordinate_arm_hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+
+/* The homes that have answered so far, as bits. */
+uint32_t slot_answered(const struct slot *slot);
+Dynode__Peer__Place *slot_place(const struct slot *slot, struct arena *arena);
+struct address slot_home_address(const struct slot *slot, uint32_t home);
+
+/* --- coordinate_read.c --- */
+
+void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool digest);
+
+/* Go on as far as the answers allow. */
+void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn, const struct mail *mail);
+
+/* --- coordinate_write.c --- */
+
+/* Let our replica mint. It answers within this turn (Minted), so that @message may be looked at again until
+ * then. */
+void slot_mint(struct turn *turn, struct slot *slot, Dynode__Peer__Mint *message);
+
+/* Keep a Mint beyond this turn, while other homes are read; and when enough have told what they hold, mint on
+ * top of that. */
+void slot_keep_mint(struct slots *slots, struct slot *slot, const Dynode__Peer__Mint *message);
+void slot_mint_on_others(struct turn *turn, struct slot *slot);
+
+/* Read @needed homes before minting, our own copy among them: it counts only if it is readable and filled. */
+void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                           uint32_t needed);
+
+void coordinate_step_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const struct mail *mail);
+void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const struct mail *mail);

@@ -1,0 +1,105 @@
+/* A coordinator's reading: gets, and what a precondition or a damaged copy has to know of the other homes. */
+#include "actors/coordinate.h"
+#include "actors/result.h"
+#include "base/check.h"
+#include "wire/unpack.h"
+
+void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool digest)
+{
+    Dynode__Peer__Read *read = ARENA_NEW(turn->arena, Dynode__Peer__Read);
+    dynode__peer__read__init(read);
+    read->place = slot_place(slot, turn->arena);
+    read->digest = digest;
+    read->n = slot->table_n;
+    turn_send(turn, slot_home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_READ, read);
+}
+
+/* Ask as many homes as can still make the quorum. Only a get asks others than the first for a mere digest. */
+static void ask_wanting(struct turn *turn, struct slot *slot)
+{
+    uint32_t home;
+    for (uint32_t wanting = get_core_wanting(&slot->get); wanting > 0 && get_core_ask(&slot->get, &home);
+         wanting--)
+        slot_ask(turn, slot, home, !slot->write && home > 0);
+}
+
+/* Let those who answered something older have the result. Nothing waits for that, so the slot may be used
+ * again before our own copy has its Merge: the object is not the slot's. */
+static void repair(struct turn *turn, const struct slot *slot, uint32_t stale, struct bytes encoded)
+{
+    encoded = bytes_copy(turn->arena, encoded);
+    for (uint32_t home = 0; home < slot->n; home++) {
+        if ((stale >> home & 1) == 0) continue;
+        Dynode__Peer__Merge *message = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
+        dynode__peer__merge__init(message);
+        message->place = slot_place(slot, turn->arena);
+        message->rule = slot->rule;
+        message->object = to_pb(encoded);
+        message->n = slot->table_n;
+        message->agreed = get_core_got(&slot->get) > slot->table_n / 2;
+        turn->counters->repairs++;
+        turn_send(turn, slot_home_address(slot, home), 0, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
+    }
+}
+
+static void finish_get(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    struct object object = {0};
+    struct bytes encoded = {0};
+    uint32_t stale;
+    enum status status = get_core_merge(&slot->get, slot->rule, turn->arena, &object, &encoded, &stale);
+    if (status == STATUS_CORRUPT) return; /* the caller looks at the result again */
+    bool live = status == STATUS_OK && object_live_count(&object, turn->wall_ms) > 0;
+    Dynode__Client__Result *result = result_new(turn->arena, live ? STATUS_OK : STATUS_NOT_FOUND, NULL);
+    if (status == STATUS_OK)
+        result_add_object(result, &object, &coordinator->secret, slot->tag, buffer_bytes(&slot->key),
+                          slot->context_only, turn);
+    result_add_replicas(result, slot->homes, slot_answered(slot), turn->arena);
+    if (stale != 0) repair(turn, slot, stale, encoded);
+    coordinate_finish(coordinator, turn, slot, result);
+}
+
+void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    uint64_t id = slot->id;
+    uint32_t fetch;
+    ask_wanting(turn, slot);
+    switch (get_core_result(&slot->get)) {
+    case GET_PENDING:
+        return;
+    case GET_FAILED:
+        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
+        return;
+    case GET_NEED_OBJECTS:
+        fetch = get_core_fetch(&slot->get);
+        for (uint32_t home = 0; home < slot->n; home++)
+            if (fetch >> home & 1) slot_ask(turn, slot, home, false);
+        return;
+    case GET_ENOUGH:
+        if (slot->write)
+            slot_mint_on_others(turn, slot);
+        else
+            finish_get(coordinator, turn, slot);
+        break;
+    }
+    /* An answer that did not decode has failed meanwhile. */
+    if (slot->id == id && slot->phase == SLOT_READING && !slot->write)
+        coordinate_step_reading(coordinator, turn, slot);
+}
+
+void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__ReadAnswer *answer = mail->body;
+    struct slot *slot = slots_find(&coordinator->slots, mail->request);
+    if (slot == NULL || slot->phase != SLOT_READING) return;
+    uint32_t home = slot_home_of(slot, mail->from.node);
+    if (home == slot->n) return;
+    bool own_is_full = answer->status == STATUS_OVERLOADED && address_is(mail->from, turn->self);
+    if (own_is_full || coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {
+        coordinate_fall_short(coordinator, turn, slot, STATUS_OVERLOADED, coordinate_too_much);
+        return;
+    }
+    get_core_add(&slot->get, home, answer->status, answer->digest, from_pb(answer->object));
+    slots_weigh(&coordinator->slots, slot);
+    coordinate_step_reading(coordinator, turn, slot);
+}

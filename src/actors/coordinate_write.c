@@ -1,0 +1,181 @@
+/* A coordinator's writing: minted at this shard, then merged at the other homes. */
+#include "actors/coordinate.h"
+#include "actors/result.h"
+#include "base/check.h"
+#include "wire/object_wire.h"
+#include "wire/unpack.h"
+
+void slot_mint(struct turn *turn, struct slot *slot, Dynode__Peer__Mint *message)
+{
+    slot->minting = message;
+    turn_send(turn, turn->self, slot->id, DYNODE__PEER__MESSAGE__BODY_MINT, message);
+}
+
+void slot_keep_mint(struct slots *slots, struct slot *slot, const Dynode__Peer__Mint *message)
+{
+    buffer_clear(&slot->mint);
+    size_t size = dynode__peer__mint__get_packed_size(message);
+    dynode__peer__mint__pack(message, buffer_reserve(&slot->mint, size));
+    slot->mint.size += size;
+    slots_weigh(slots, slot);
+}
+
+void slot_mint_on_others(struct turn *turn, struct slot *slot)
+{
+    ProtobufCMessage *message;
+    CHECK(unpack(&dynode__peer__mint__descriptor, buffer_bytes(&slot->mint), turn->arena, &message) ==
+          STATUS_OK);
+    Dynode__Peer__Mint *request = (Dynode__Peer__Mint *)message;
+    request->others = ARENA_ARRAY(turn->arena, ProtobufCBinaryData, slot->n);
+    for (uint32_t i = 0; i < slot->n; i++) {
+        const struct get_answer *answer = &slot->get.answers[i];
+        /* An empty one too: that a home was heard matters to a replica whose own copy does not count. */
+        if (answer->answered)
+            request->others[request->n_others++] =
+                to_pb(bytes_copy(turn->arena, buffer_bytes(&answer->object)));
+    }
+    slot_mint(turn, slot, request);
+}
+
+static void send_merges(struct turn *turn, struct slot *slot, struct bytes encoded)
+{
+    Dynode__Peer__Merge *message = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
+    dynode__peer__merge__init(message);
+    message->place = slot_place(slot, turn->arena);
+    message->rule = slot->rule;
+    message->object = to_pb(encoded);
+    message->n = slot->table_n;
+    for (uint32_t home = 0; home < slot->n; home++) {
+        if (slot->homes[home] == turn->self.node) continue;
+        if (turn_reaches(turn, slot->homes[home]))
+            turn_send(turn, slot_home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE,
+                      message);
+        else
+            put_core_fail(&slot->put, home);
+    }
+}
+
+/* The outcome of a write that reached its quorum. */
+static void finish_put(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    struct object object;
+    CHECK(object_decode(buffer_bytes(&slot->object), turn->arena, &object) == STATUS_OK);
+    Dynode__Client__Result *result = result_new(turn->arena, STATUS_OK, NULL);
+    result_add_object(result, &object, &coordinator->secret, slot->tag, buffer_bytes(&slot->key), slot->alone,
+                      turn);
+    result_add_replicas(result, slot->homes, slot->put.acked, turn->arena);
+    coordinate_finish(coordinator, turn, slot, result);
+}
+
+void coordinate_step_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    switch (put_core_result(&slot->put)) {
+    case QUORUM_PENDING:
+        break;
+    case QUORUM_ENOUGH:
+        finish_put(coordinator, turn, slot);
+        break;
+    case QUORUM_FAILED:
+        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
+        break;
+    }
+}
+
+/* The precondition does not hold, or there are too many siblings: say so with what is there. */
+static void refuse(struct coordinator *coordinator, struct turn *turn, struct slot *slot, enum status status,
+                   struct bytes encoded)
+{
+    struct object object;
+    Dynode__Client__Result *result = result_new(turn->arena, status, NULL);
+    CHECK(object_decode(encoded, turn->arena, &object) == STATUS_OK);
+    result_add_object(result, &object, &coordinator->secret, slot->tag, buffer_bytes(&slot->key), false,
+                      turn);
+    coordinate_finish(coordinator, turn, slot, result);
+}
+
+void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                           uint32_t needed)
+{
+    slot->phase = SLOT_READING;
+    get_core_init(&slot->get, slot->n, needed);
+    for (uint32_t home = 0; home < slot->n; home++)
+        if (!turn_reaches(turn, slot->homes[home])) get_core_fail(&slot->get, home);
+    turn_disarm(turn, slot->hedge_timer);
+    coordinate_arm_hedge(coordinator, turn, slot);
+    coordinate_step_reading(coordinator, turn, slot);
+}
+
+void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__Minted *minted = mail->body;
+    if (!address_is(mail->from, turn->self)) {
+        turn->counters->invalid++; /* nobody mints for another shard */
+        return;
+    }
+    struct slot *slot = slots_find(&coordinator->slots, mail->request);
+    if (slot == NULL || slot->phase != SLOT_READING || !slot->write) return;
+    struct bytes encoded = from_pb(minted->object);
+    switch ((enum status)minted->status) {
+    case STATUS_OK:
+        slot->phase = SLOT_WRITING;
+        buffer_append(&slot->object, encoded.data, encoded.size);
+        slot->alone = minted->alone;
+        slots_weigh(&coordinator->slots, slot);
+        send_merges(turn, slot, encoded);
+        coordinate_step_writing(coordinator, turn, slot);
+        break;
+    case STATUS_CONFLICT:
+    case STATUS_TOO_MANY_SIBLINGS:
+        refuse(coordinator, turn, slot, minted->status, encoded);
+        break;
+    case STATUS_CORRUPT:
+    case STATUS_NOT_FILLED: {
+        /* Our copy can't be minted upon. What it held is at the other homes, or at enough of them: read
+         * those, then mint over it. With N = 1 there is none, and the answer says so. */
+        if (minted->status == STATUS_NOT_FILLED && slot->n == 1) { /* nobody else holds anything */
+            slot->minting->others = ARENA_NEW(turn->arena, ProtobufCBinaryData);
+            slot->minting->n_others = 1;
+            slot_mint(turn, slot, slot->minting);
+            break;
+        }
+        uint32_t needed = slot->n - slot->put.w + 1;
+        bool again = get_core_got(&slot->get) > 0;
+        if (slot->n > 1 && !again) {
+            slot_keep_mint(&coordinator->slots, slot, slot->minting);
+            coordinate_read_first(coordinator, turn, slot, needed < slot->n ? needed : slot->n - 1);
+        } else {
+            coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
+                                  "the only copy that can be reached is damaged");
+        }
+        break;
+    }
+    case STATUS_OVERLOADED:
+        coordinate_fall_short(coordinator, turn, slot, STATUS_OVERLOADED, coordinate_too_much);
+        break;
+    case STATUS_NO_SPACE:
+        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
+                              "the disk of the coordinating node is full");
+        break;
+    case STATUS_TOO_LARGE:
+        coordinate_fall_short(
+            coordinator, turn, slot, STATUS_TOO_LARGE,
+            "what is stored under the key, with its context, would be larger than a node keeps");
+        break;
+    default:
+        coordinate_fall_short(coordinator, turn, slot, STATUS_INTERNAL, NULL);
+    }
+}
+
+void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__Merged *merged = mail->body;
+    struct slot *slot = slots_find(&coordinator->slots, mail->request);
+    if (slot == NULL || slot->phase != SLOT_WRITING) return;
+    uint32_t home = slot_home_of(slot, mail->from.node);
+    if (home == slot->n) return;
+    if (merged->status == STATUS_OK)
+        put_core_ack(&slot->put, home);
+    else
+        put_core_fail(&slot->put, home);
+    coordinate_step_writing(coordinator, turn, slot);
+}
