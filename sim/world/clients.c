@@ -8,6 +8,7 @@
 
 static const uint64_t ms = 1000000;
 enum { ATTEMPTS_MAX = 4, SWEEP_LANES = CLIENTS_BATCH_MAX };
+enum { PATIENT_MS = 1000 }; /* a deadline that every healthy cluster keeps */
 
 static const struct client_kind *const kinds[CLIENT_KINDS] = {&client_register, &client_cart, &client_counter,
                                                               &client_recreate};
@@ -142,7 +143,9 @@ static void act(void *context, uint64_t argument)
         rest(session);
         return;
     }
-    uint32_t most = clients->options.deadline_ms, least = most / 10 + 1;
+    bool expecting = clients->expect_from_ns != UINT64_MAX && clients->expect_until_ns == UINT64_MAX;
+    uint32_t most = expecting ? PATIENT_MS : clients->options.deadline_ms,
+             least = expecting ? most : most / 10 + 1;
     uint32_t deadline_ms = least + (uint32_t)prng_below(&clients->prng, most - least + 1);
     uint64_t now_ns = world_now(clients->world), deadline_ns = now_ns + deadline_ms * ms;
     session->active = session->lane_count;
@@ -157,7 +160,7 @@ static void act(void *context, uint64_t argument)
         lane_clear(lane);
     }
     session_send(session, deadline_ms);
-    if (session->impatient && prng_chance(&clients->prng, 1, 8))
+    if (session->impatient && !expecting && prng_chance(&clients->prng, 1, 8))
         world_at(clients->world, now_ns + prng_below(&clients->prng, 20 * ms), hang_up, session,
                  session->request);
 }

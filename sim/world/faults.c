@@ -67,7 +67,9 @@ static void resume(struct faults *faults, uint32_t a, uint32_t b)
 static void jump_clock(struct faults *faults, uint32_t a, uint32_t b)
 {
     (void)b;
-    world_jump_clock(faults->world, a, (int64_t)below(faults, 20001) - 10000);
+    int64_t to_ms = (int64_t)below(faults, 2 * FAULTS_JUMP_MS + 1) - FAULTS_JUMP_MS;
+    world_jump_clock(faults->world, a, to_ms - faults->jumped_ms[a]);
+    faults->jumped_ms[a] = to_ms;
 }
 
 /* --- the network --- */

@@ -63,17 +63,6 @@ static void draw_shape(struct options *options, struct prng *prng)
     options->vnodes = 16U << prng_below(prng, 3);
     options->lww = prng_chance(prng, 1, 4) ? 1 : 0;
     draw_quorums(options, prng);
-    options->clients = draw(prng, 2, 12);
-    options->keys = prng_chance(prng, 1, 4) ? draw(prng, 1, 3) : draw(prng, 4, 40);
-    options->value_bytes = prng_chance(prng, 1, 4) ? 5200 : 100;
-    options->think_us = prng_chance(prng, 1, 2) ? 30000 : 3000;
-    options->deadline_ms = prng_chance(prng, 1, 2) ? 1000 : 200;
-    options->gets = draw(prng, 1, 8);
-    options->puts = draw(prng, 1, 8);
-    options->deletes = draw(prng, 0, 3);
-    options->contexts = draw(prng, 20, 100);
-    options->conditions = prng_chance(prng, 1, 2) ? draw(prng, 0, 40) : 0;
-    options->moves = prng_chance(prng, 1, 2) ? 2 : draw(prng, 0, 50);
     options->delay_us = prng_chance(prng, 1, 3) ? 30000 : 900;
     options->uneven = prng_chance(prng, 1, 2) ? 1 : 0;
     options->sync_us = prng_chance(prng, 1, 3) ? 100000 : 2000;
@@ -84,10 +73,38 @@ static void draw_shape(struct options *options, struct prng *prng)
     options->lost_max = bearable_losses(options);
 }
 
+static void draw_clients(struct options *options)
+{
+    const struct clients_options clients = clients_options_draw(options->seed);
+    options->registers = clients.kinds[CLIENT_REGISTER];
+    options->carts = clients.kinds[CLIENT_CART];
+    options->counters = clients.kinds[CLIENT_COUNTER];
+    options->recreates = clients.kinds[CLIENT_RECREATE];
+    options->sessions = clients.sessions;
+    options->keys = clients.keys;
+    options->deadline_ms = clients.deadline_ms;
+    options->quorum = clients.quorum;
+    options->moves = clients.moves;
+    options->batching = clients.batching;
+    options->tokens = clients.tokens;
+    options->impatient = clients.impatient;
+    options->weak = clients.weak;
+    options->think_us = (uint32_t)(clients.think_ns / 1000);
+    options->gets = clients.habits.gets;
+    options->puts = clients.habits.puts;
+    options->deletes = clients.habits.deletes;
+    options->contexts = clients.habits.contexts;
+    options->conditions = clients.habits.conditions;
+    options->blinds = clients.habits.blinds;
+    options->hot = clients.habits.hot;
+    options->ttl_ms = clients.habits.ttl_ms;
+    options->value_bytes = clients.habits.value_bytes;
+}
+
 static void draw_faults(struct options *options, struct prng *prng)
 {
-    if (!options->lww && prng_chance(prng, 1, 2)) options->skew_ms = draw(prng, 1, 10000);
-    if (!options->lww && prng_chance(prng, 1, 2)) options->drift_ppm = draw(prng, 1, 500);
+    if (prng_chance(prng, 1, 2)) options->skew_ms = draw(prng, 1, options->lww ? 300 : 10000);
+    if (prng_chance(prng, 1, 2)) options->drift_ppm = draw(prng, 1, 500);
     options->resets = draw_rate(prng, 2000);
     options->losses = draw_rate(prng, 20000);
     options->strays = prng_chance(prng, 1, 2) ? draw(prng, 1, 1000000) : 0;
@@ -115,6 +132,7 @@ struct options options_draw(uint64_t seed)
     struct prng prng;
     prng_init(&prng, seed ^ 0x0b71045);
     draw_shape(&options, &prng);
+    draw_clients(&options);
     draw_faults(&options, &prng);
     return options;
 }
@@ -148,6 +166,8 @@ const char *options_check(const struct options *options)
     if (options->r > options->n || options->w > options->n) return "r or w is above n";
     if ((options->vnodes & (options->vnodes - 1)) != 0) return "vnodes is no power of two";
     if (options->gets + options->puts + options->deletes == 0) return "gets, puts and deletes are all 0";
+    if (options->registers + options->carts + options->counters + options->recreates == 0)
+        return "no key is of any kind: registers, carts, counters and recreates are all 0";
     return NULL;
 }
 
@@ -175,6 +195,53 @@ void options_print(const struct options *options, struct buffer *out)
         snprintf(text, sizeof(text), " %s=%u", options_list[i].name, value);
         buffer_append(out, text, strlen(text));
     }
+}
+
+static bool is_faultless(const struct options *options)
+{
+    struct options own = *options;
+    for (uint32_t i = 0; i < options_count; i++)
+        if (options_list[i].fault && *option_value(&own, &options_list[i]) != 0) return false;
+    return options->core_ms == 0;
+}
+
+struct clients_options options_clients(const struct options *options)
+{
+    uint64_t jumps_ms = options->clock_jumps > 0 ? 2 * FAULTS_JUMP_MS : 0;
+    return (struct clients_options){
+        .seed = options->seed,
+        .sessions = options->sessions,
+        .keys = options->keys,
+        .kinds = {[CLIENT_REGISTER] = options->registers,
+                  [CLIENT_CART] = options->carts,
+                  [CLIENT_COUNTER] = options->counters,
+                  [CLIENT_RECREATE] = options->recreates},
+        .n = options->n,
+        .r = options->r,
+        .w = options->w,
+        .lww = options->lww != 0,
+        .quorum = options->quorum,
+        .think_ns = options->think_us * UINT64_C(1000),
+        .deadline_ms = options->deadline_ms,
+        .moves = options->moves,
+        .batching = options->batching,
+        .tokens = options->tokens,
+        .impatient = options->impatient,
+        .weak = options->weak,
+        .habits = {.gets = options->gets,
+                   .puts = options->puts,
+                   .deletes = options->deletes,
+                   .contexts = options->contexts,
+                   .conditions = options->conditions,
+                   .blinds = options->blinds,
+                   .hot = options->hot,
+                   .ttl_ms = options->ttl_ms,
+                   .value_bytes = options->value_bytes},
+        .skew_ns = (options->skew_ms + jumps_ms + options->drift_ppm) * UINT64_C(1000000),
+        .grace_ns = 2 * options->delay_us * UINT64_C(1000) +
+                    options->deadline_ms * UINT64_C(2) * options->drift_ppm + 10000000,
+        .faultless = is_faultless(options),
+    };
 }
 
 struct world_options options_world(const struct options *options)

@@ -4,7 +4,9 @@
  * when a failing run is made smaller. An option of a fault is 0 where that fault is off. */
 #pragma once
 
-#include "world/world.h"
+#include "world/clients.h"
+
+enum { FAULTS_JUMP_MS = 10000 /* a clock is set to at most so much before or after where it was at first */ };
 
 /*    name, least, most, what it is */
 #define OPTIONS_SHAPE(X)                                                                                     \
@@ -15,17 +17,29 @@
     X(r, 1, WORLD_NODES_MAX, "... of which a read waits for so many")                                        \
     X(w, 1, WORLD_NODES_MAX, "... and a write for so many")                                                  \
     X(lww, 0, 1, "the table's rule: 0 siblings, 1 last write wins")                                          \
-    X(clients, 1, 1000, "sessions, each with one operation at a time")                                       \
+    X(sessions, 1, 1000, "sessions, each with one request at a time")                                        \
     X(keys, 1, 1000000, "keys")                                                                              \
-    X(value_bytes, 16, 1000000, "the longest value")                                                         \
-    X(think_us, 0, 60000000, "the longest rest of a session between two operations")                         \
+    X(registers, 0, 1000, "how many keys are plain registers, against ...")                                  \
+    X(carts, 0, 1000, "... shopping carts ...")                                                              \
+    X(counters, 0, 1000, "... counters by compare-and-put ...")                                              \
+    X(recreates, 0, 1000, "... and keys that are deleted and made again")                                    \
+    X(think_us, 0, 60000000, "the longest rest of a session between two requests")                           \
     X(deadline_ms, 20, 60000, "the longest deadline; the shortest is a tenth of it")                         \
-    X(gets, 0, 1000, "how often a session gets, against ...")                                                \
-    X(puts, 0, 1000, "... puts ...")                                                                         \
-    X(deletes, 0, 1000, "... and deletes")                                                                   \
-    X(contexts, 0, 100, "of a hundred writes so many carry the context of the last read, if there was one")  \
+    X(quorum, 0, 16, "r and w of every request; 0: as the table says")                                       \
+    X(moves, 0, 100, "of a hundred requests so many are the first to another node")                          \
+    X(batching, 0, 100, "of a hundred sessions so many send batches, ...")                                   \
+    X(tokens, 0, 100, "... so many have write tokens and send a write again, ...")                           \
+    X(impatient, 0, 100, "... and so many hang up on one request of eight")                                  \
+    X(weak, 0, 100, "of a hundred operations so many ask one home only")                                     \
+    X(gets, 0, 1000, "of a register: how often it is read, against ...")                                     \
+    X(puts, 0, 1000, "... written ...")                                                                      \
+    X(deletes, 0, 1000, "... and deleted")                                                                   \
+    X(contexts, 0, 100, "of a hundred of its writes so many carry a context, ...")                           \
     X(conditions, 0, 100, "... and so many a precondition")                                                  \
-    X(moves, 0, 100, "of a hundred operations so many are the first of a session on another node")           \
+    X(blinds, 0, 100, "of a hundred deletes so many have no context")                                        \
+    X(hot, 0, 100, "of a hundred operations so many are on one key")                                         \
+    X(ttl_ms, 0, 86400000, "the time to live of some puts; 0: none")                                         \
+    X(value_bytes, 1, 1000000, "the longest value")                                                          \
     X(delay_us, 1, 10000000, "the longest way between two nodes")                                            \
     X(uneven, 0, 1, "1: each way has a longest time of its own")                                             \
     X(sync_us, 1, 10000000, "the longest sync of a disk")                                                    \
@@ -100,6 +114,9 @@ void options_print_changes(const struct options *options, struct buffer *out);
 
 /* One line: all that matter; faults that are off are left out. */
 void options_print(const struct options *options, struct buffer *out);
+
+/* What its clients are made from. */
+struct clients_options options_clients(const struct options *options);
 
 /* What the world is made from. */
 struct world_options options_world(const struct options *options);

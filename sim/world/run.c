@@ -1,0 +1,99 @@
+#include "world/run.h"
+
+#include <stdio.h>
+
+#include "world/clients.h"
+#include "world/faults.h"
+
+static const uint64_t ms = 1000000;
+
+struct run {
+    const struct options *options;
+    struct world *world;
+    struct clients *clients;
+    struct faults faults;
+    void (*line)(void *context, const char *line);
+    void *context;
+    uint64_t trace_from_ns;
+};
+
+static void trace(void *context, const char *line)
+{
+    const struct run *run = context;
+    if (run->world != NULL && world_now(run->world) >= run->trace_from_ns) run->line(run->context, line);
+}
+
+static void pass(struct run *run, uint64_t time_ms)
+{
+    world_run(run->world, world_now(run->world) + time_ms * ms);
+}
+
+static uint32_t all_nodes(const struct run *run)
+{
+    return (UINT32_C(1) << run->options->nodes) - 1;
+}
+
+/* No operation is under way any more. */
+static void calm(struct run *run)
+{
+    clients_stop(run->clients, true);
+    pass(run, run->options->deadline_ms + run->options->settle_ms);
+}
+
+/* A core alone does the work, with the others dead or cut off. */
+static void live_on_core(struct run *run)
+{
+    const struct options *options = run->options;
+    if (options->core_ms == 0) return;
+    uint32_t core = faults_draw_core(&run->faults);
+    faults_heal(&run->faults, core);
+    faults_cut_off(&run->faults, core);
+    clients_keep_to(run->clients, core);
+    world_note(run->world, "--- the core is %x", core);
+    pass(run, options->settle_ms);
+    clients_expect(run->clients, true);
+    pass(run, options->core_ms);
+    calm(run);
+    clients_sweep(run->clients, core, options->r);
+    clients_expect(run->clients, false);
+    clients_keep_to(run->clients, all_nodes(run));
+}
+
+static void live_on_all(struct run *run)
+{
+    const struct options *options = run->options;
+    world_note(run->world, "--- all are healed");
+    faults_heal(&run->faults, all_nodes(run));
+    calm(run);
+    pass(run, options->settle_ms);
+    uint32_t lost = (uint32_t)__builtin_popcount(run->faults.lost);
+    clients_sweep(run->clients, all_nodes(run),
+                  options->n - lost > options->r ? options->n - lost : options->r);
+}
+
+void run_world(const struct options *options, void (*line)(void *context, const char *line), void *context,
+               uint64_t trace_from_ns, struct run_result *out)
+{
+    struct run run = {.options = options, .line = line, .context = context, .trace_from_ns = trace_from_ns};
+    struct world_watch watch = {0};
+    struct world_options world = options_world(options);
+    struct clients_options clients = options_clients(options);
+    run.clients = clients_alloc(&clients, &watch);
+    run.world = world_alloc(&world, &watch);
+    if (line != NULL) world_trace(run.world, trace, &run);
+    pass(&run, 500);
+    clients_begin(run.clients, run.world);
+    faults_start(&run.faults, run.world, options);
+    pass(&run, options->safety_ms);
+    faults_stop(&run.faults);
+    live_on_core(&run);
+    live_on_all(&run);
+    clients_judge(run.clients, false);
+    *out = (struct run_result){.operations = clients_operations(run.clients),
+                               .virtual_ns = world_now(run.world),
+                               .hash = world_hash(run.world),
+                               .counts = world_counts(run.world)};
+    snprintf(out->fault, sizeof(out->fault), "%s", clients_fault(run.clients));
+    world_free(run.world);
+    clients_free(run.clients);
+}
