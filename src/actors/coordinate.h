@@ -5,12 +5,14 @@
 #pragma once
 
 #include "actors/coordinator.h"
+#include "actors/repeats.h"
 #include "actors/slot.h"
 
 struct coordinator {
     struct actor actor;
     struct context_secret secret;
     struct slots slots;
+    struct repeats repeats; /* of writes that other nodes sent here */
 };
 
 /* --- coordinator.c --- */

@@ -170,6 +170,10 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
         send_result(turn, mail->from, mail->request, result_new(turn->arena, STATUS_INVALID, why));
         return;
     }
+    bool write = operation->kind_case != DYNODE__CLIENT__OPERATION__KIND_GET;
+    if (write && mail->from.node != turn->self.node &&
+        !repeats_note(&coordinator->repeats, mail->from, mail->request))
+        return; /* the first of them has its answer, or will */
     struct wish wish = wish_of(operation);
     const struct table *table = cluster_find_table(turn->cluster, bytes_str(wish.table));
     if (table == NULL) {
@@ -178,7 +182,6 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     }
     uint32_t n = table->n < ring_nodes(turn->ring) ? table->n : ring_nodes(turn->ring);
     if (wish.n != 0 && wish.n <= n) n = wish.n;
-    bool write = operation->kind_case != DYNODE__CLIENT__OPERATION__KIND_GET;
     uint32_t quorum = wish_quorum(&wish, write ? table->w : table->r, n);
     if (quorum == 0 || wish.n > table->n) {
         send_result(
@@ -297,8 +300,10 @@ static void check(const struct actor *actor)
 
 static void free_coordinator(struct actor *actor)
 {
-    slots_fini(&((struct coordinator *)actor)->slots);
-    free(actor);
+    struct coordinator *coordinator = (struct coordinator *)actor;
+    slots_fini(&coordinator->slots);
+    repeats_fini(&coordinator->repeats);
+    free(coordinator);
 }
 
 void coordinator_add(struct shard *shard, const struct context_secret *secret)

@@ -120,6 +120,14 @@ static struct world_options options_of(uint64_t seed)
     for (uint32_t i = 0; i < options.nodes; i++)
         if (prng_chance(&prng, 1, 4)) options.skew_ms[i] = (uint32_t)prng_below(&prng, 5000);
     if (prng_chance(&prng, 1, 2)) options.resets = (uint32_t)prng_below(&prng, 2000);
+    if (prng_chance(&prng, 1, 3)) {
+        options.losses = (uint32_t)prng_below(&prng, 5000);
+        options.repeats = (uint32_t)prng_below(&prng, 5000);
+        options.overtakings = (uint32_t)prng_below(&prng, 5000);
+        options.strays = (uint32_t)prng_below(&prng, 1000000);
+        options.client_resets = (uint32_t)prng_below(&prng, 2000);
+        options.late = (struct span){1 * ms, 200 * ms};
+    }
     if (prng_chance(&prng, 1, 3)) options.network.max_ns = 30 * ms;
     if (prng_chance(&prng, 1, 3)) options.sync.max_ns = 100 * ms;
     return options;
@@ -194,7 +202,9 @@ static bool run_seed(uint64_t seed)
     draw_quorums(&options, seed, world.nodes);
     options.lww = seed % 4 == 3;
     bool faultless = options.faultless = seed % 8 == 5;
-    if (faultless) world.resets = 0;
+    if (faultless)
+        world.resets = world.losses = world.repeats = world.overtakings = world.strays = world.client_resets =
+            0;
     run_begin(&run, &options, &world);
     run.faults = !faultless;
     run_all(&run, 3000);

@@ -1,5 +1,6 @@
 /* The coordinator on the bench: quorums met and missed, hedges, repairs, damaged copies, strangers' answers.
  */
+#include "actors/repeats.h"
 #include "one_shard.h"
 
 static ProtobufCBinaryData pb(struct bytes bytes)
@@ -112,6 +113,52 @@ static void silence_ends_at_the_deadline(void **state)
     assert_int_equal(result->applied, DYNODE__CLIENT__APPLIED__MAYBE);
     assert_int_equal(result->got, 1);
     one_shard_end(&one);
+}
+
+static uint32_t siblings_of(struct one_shard *one, const char *key)
+{
+    struct object object;
+    assert_int_equal(one_shard_stored(one, "t", key, &object), STATUS_OK);
+    return object.count;
+}
+
+/* A write that a link brings twice is minted once (riak_kv#1046). */
+static void repeated_write(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    Dynode__Peer__Coordinate message = DYNODE__PEER__COORDINATE__INIT;
+    message.operation = one_shard_put(&one, "t", "k", bytes_str("x"), (struct bytes){0});
+    message.deadline_ms = 1000;
+    const Dynode__Peer__Message__BodyCase kind = DYNODE__PEER__MESSAGE__BODY_COORDINATE;
+    one_shard_receive(&one, NODE_B, 7, kind, &message);
+    one_shard_receive(&one, NODE_B, 7, kind, &message);
+    one_shard_sync(&one);
+    one_shard_receive(&one, NODE_B, 7, kind, &message); /* also when it has been committed */
+    one_shard_sync(&one);
+    assert_int_equal(siblings_of(&one, "k"), 1);
+    one_shard_receive(&one, NODE_B, 8, kind, &message); /* another write */
+    one_shard_receive(&one, NODE_C, 7, kind, &message); /* another node's */
+    one_shard_sync(&one);
+    assert_int_equal(siblings_of(&one, "k"), 3);
+    one_shard_end(&one);
+}
+
+static void repeats_are_bounded(void **state)
+{
+    (void)state;
+    struct repeats repeats = {0};
+    struct address from = {.node = NODE_B, .shard = 1};
+    for (uint64_t request = 0; request < 3 * REPEATS_MAX; request++) {
+        assert_true(repeats_note(&repeats, from, request));
+        assert_false(repeats_note(&repeats, from, request - request % 2));
+        if (request >= REPEATS_MAX) continue;
+        assert_false(repeats_note(&repeats, from, 0));
+    }
+    assert_int_equal(repeats.seen.count, REPEATS_MAX);
+    assert_true(repeats_note(&repeats, from, 0)); /* long ago: forgotten */
+    repeats_fini(&repeats);
 }
 
 /* Ids of another life: a vote for a write before a restart must not count for one after it. */
@@ -404,7 +451,7 @@ static void precondition_takes_all_homes(void **state)
         message.operation = operation;
         message.deadline_ms = 1000;
         one_shard_forget(&one);
-        one_shard_receive(&one, NODE_B, 7, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &message);
+        one_shard_receive(&one, NODE_B, n, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &message);
         const Dynode__Peer__Message *answer =
             one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_COORDINATED, 0);
         if (n == 3) {
@@ -589,6 +636,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(votes),
         cmocka_unit_test(too_many_refusals),
+        cmocka_unit_test(repeated_write),
+        cmocka_unit_test(repeats_are_bounded),
         cmocka_unit_test(silence_ends_at_the_deadline),
         cmocka_unit_test(ids_begin_at_random),
         cmocka_unit_test(digests),
