@@ -10,7 +10,7 @@ enum { SETS_MAX = 128 };
 
 struct arguments {
     uint64_t from, to, trace_from_ms;
-    bool trace, quiet, hash, help;
+    bool trace, quiet, draw;
     const char *sets[SETS_MAX];
     uint32_t set_count;
 };
@@ -28,6 +28,7 @@ static const char usage[] =
     "  --set NAME=VALUE  an option by hand instead of from the seed; --options lists them\n"
     "  --trace [MS]      the trace, on stderr, from a moment of virtual time on\n"
     "  --quiet           without the options\n"
+    "  --draw            nothing but all options of the seed\n"
     "\n"
     "Exit status: 0 if all seeds are good, 1 if one failed, 2 for wrong arguments.\n";
 
@@ -77,6 +78,8 @@ static int parse(int argc, char **argv, struct arguments *out)
             if (number(value, "", &out->trace_from_ms, &rest)) i++;
         } else if (strcmp(name, "--quiet") == 0) {
             out->quiet = true;
+        } else if (strcmp(name, "--draw") == 0) {
+            out->draw = true;
         } else if (strcmp(name, "--options") == 0) {
             list_options();
             return 0;
@@ -108,6 +111,15 @@ static bool make_options(const struct arguments *arguments, uint64_t seed, struc
     const char *why = options_check(out);
     if (why != NULL) fprintf(stderr, "dynode-world: seed %" PRIu64 ": %s\n", seed, why);
     return why == NULL;
+}
+
+/* @all: those that are off too. */
+static void print_options(const struct options *options, bool all)
+{
+    struct buffer text = {0};
+    options_print(options, all, &text);
+    printf("%s%.*s\n", all ? "" : "run ", (int)text.size, (const char *)text.data);
+    buffer_fini(&text);
 }
 
 static void print_line(void *context, const char *line)
@@ -146,12 +158,11 @@ int main(int argc, char **argv)
         struct options options;
         struct run_result result;
         if (!make_options(&arguments, seed, &options)) return 2;
-        if (!arguments.quiet) {
-            struct buffer text = {0};
-            options_print(&options, &text);
-            printf("%.*s\n", (int)text.size, (const char *)text.data);
-            buffer_fini(&text);
-        }
+        if (arguments.quiet)
+            printf("run seed=%" PRIu64 "\n", seed);
+        else
+            print_options(&options, arguments.draw);
+        if (arguments.draw) return 0;
         run_world(&options, arguments.trace ? print_line : NULL, NULL, arguments.trace_from_ms * 1000000,
                   &result);
         print_result(&options, &result);

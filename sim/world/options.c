@@ -183,7 +183,7 @@ void options_print_changes(const struct options *options, struct buffer *out)
     }
 }
 
-void options_print(const struct options *options, struct buffer *out)
+void options_print(const struct options *options, bool all, struct buffer *out)
 {
     struct options own = *options;
     char text[64];
@@ -191,7 +191,7 @@ void options_print(const struct options *options, struct buffer *out)
     buffer_append(out, text, strlen(text));
     for (uint32_t i = 0; i < options_count; i++) {
         uint32_t value = *option_value(&own, &options_list[i]);
-        if (options_list[i].fault && value == 0) continue;
+        if (!all && options_list[i].fault && value == 0) continue;
         snprintf(text, sizeof(text), " %s=%u", options_list[i].name, value);
         buffer_append(out, text, strlen(text));
     }

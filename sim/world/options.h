@@ -112,8 +112,8 @@ const char *options_check(const struct options *options);
 /* " --set name=value" for each that differs from what its seed draws. */
 void options_print_changes(const struct options *options, struct buffer *out);
 
-/* One line: all that matter; faults that are off are left out. */
-void options_print(const struct options *options, struct buffer *out);
+/* One line: all of them (@all), or without the faults that are off. */
+void options_print(const struct options *options, bool all, struct buffer *out);
 
 /* What its clients are made from. */
 struct clients_options options_clients(const struct options *options);
