@@ -12,8 +12,13 @@
 #include "base/check.h"
 #include "world/checker.h"
 
+struct floor_token {
+    uint32_t token;
+    uint32_t now; /* who stands in for it, as of the last read */
+};
+
 struct floor {
-    uint32_t *tokens;
+    struct floor_token *tokens;
     uint32_t count, capacity;
     uint32_t key; /* it was for this one */
 };
@@ -26,44 +31,51 @@ static double in_ms(uint64_t ns)
 static void floor_add(struct floor *floor, uint32_t token)
 {
     for (uint32_t i = 0; i < floor->count; i++)
-        if (floor->tokens[i] == token) return;
+        if (floor->tokens[i].token == token) return;
     if (floor->count == floor->capacity) {
         floor->capacity = floor->capacity == 0 ? 8 : floor->capacity * 2;
         floor->tokens = realloc(floor->tokens, floor->capacity * sizeof(*floor->tokens));
         CHECK(floor->tokens != NULL);
     }
-    floor->tokens[floor->count++] = token;
+    floor->tokens[floor->count++] = (struct floor_token){token, token};
 }
 
 /* Drop what @covers names. */
 static void floor_rise(struct floor *floor, struct tokens covers)
 {
     for (uint32_t i = 0; i < floor->count; i++)
-        if (tokens_have(covers, floor->tokens[i])) floor->tokens[i--] = floor->tokens[--floor->count];
+        if (tokens_have(covers, floor->tokens[i].token)) floor->tokens[i--] = floor->tokens[--floor->count];
 }
 
-/* Who stands in for @token at @now_ns. */
-static uint32_t stand_in(const struct cover *cover, uint32_t token, uint64_t now_ns)
+/* Go on to those who stand in at @now_ns. One of two tokens with the same stand-in is enough. */
+static void stand_in(struct floor *floor, const struct cover *cover, uint64_t now_ns)
 {
-    while (cover->superseded_ns[token - 1] < now_ns) token = cover->superseded_by[token - 1];
-    return token;
+    for (uint32_t i = 0; i < floor->count; i++) {
+        uint32_t *now = &floor->tokens[i].now;
+        while (cover->superseded_ns[*now - 1] < now_ns) *now = cover->superseded_by[*now - 1];
+        for (uint32_t before = 0; before < i; before++) {
+            if (floor->tokens[before].now != *now) continue;
+            floor->tokens[i--] = floor->tokens[--floor->count];
+            break;
+        }
+    }
 }
 
-static bool holds(struct cover *cover, const struct op *read, struct tokens seen, uint32_t token)
+static bool holds(struct cover *cover, const struct op *read, struct tokens seen, struct floor_token floor)
 {
-    if (cover->gone_ns[token - 1] <= read->returned_ns || tokens_have(seen, token)) return true;
-    uint32_t now = stand_in(cover, token, read->invoked_ns);
-    if (cover->gone_ns[now - 1] <= read->returned_ns) return true;
-    return cover_holds_at(cover, seen, now, read->invoked_ns) || cover_holds(cover, seen, token);
+    if (cover->gone_ns[floor.token - 1] <= read->returned_ns || tokens_have(seen, floor.token)) return true;
+    if (cover->gone_ns[floor.now - 1] <= read->returned_ns) return true;
+    return cover_holds_at(cover, seen, floor.now, read->invoked_ns) || cover_holds(cover, seen, floor.token);
 }
 
 static bool judge_read(struct cover *cover, struct floor *floor, uint32_t number, struct verdict *verdict)
 {
     const struct op *read = history_op(cover->history, number);
     struct tokens seen = history_list(cover->history, read->seen);
+    stand_in(floor, cover, read->invoked_ns);
     for (uint32_t i = 0; i < floor->count; i++) {
-        uint32_t token = floor->tokens[i];
-        if (!holds(cover, read, seen, token))
+        uint32_t token = floor->tokens[i].token;
+        if (!holds(cover, read, seen, floor->tokens[i]))
             return verdict_fault(verdict,
                                  "read %u at %.3f ms: session %u has written or read %u of key %u, and now "
                                  "does not find it",
