@@ -10,17 +10,30 @@ static enum op_kind draw_kind(struct client *client)
     return drawn < habits->gets + habits->puts ? OP_PUT : OP_DELETE;
 }
 
+/* What it means to write; what it has to know for that it reads first. */
+enum { STATE_ANY, STATE_PUT, STATE_DELETE };
+
 static void next(struct client *client, struct ask *ask)
 {
     const struct client_habits *habits = client->habits;
-    ask->kind = draw_kind(client);
-    ask->place = client_draw_place(client);
-    bool known = client->known[ask->place].context.size > 0;
+    bool looked = client->state != STATE_ANY;
+    ask->kind = looked ? client->state == STATE_PUT ? OP_PUT : OP_DELETE : draw_kind(client);
+    ask->place = looked ? client->place : client_draw_place(client);
+    client->state = STATE_ANY;
     if (ask->kind == OP_GET) return;
-    ask->with_context = known && client_chance(client, habits->contexts);
+    bool known = client->known[ask->place].context.size > 0;
     /* A delete without context may take anything: that blinds the checkers, so it has to be rare. */
-    if (ask->kind == OP_DELETE && !ask->with_context && !client_chance(client, habits->blinds)) {
+    bool wanted = ask->kind == OP_DELETE ? !client_chance(client, habits->blinds)
+                                         : client_chance(client, habits->contexts);
+    if (wanted && !known && !looked) {
+        client->state = ask->kind == OP_PUT ? STATE_PUT : STATE_DELETE;
+        client->place = ask->place;
         ask->kind = OP_GET;
+        return;
+    }
+    ask->with_context = known && (wanted || looked);
+    if (ask->kind == OP_DELETE && !ask->with_context && wanted) {
+        ask->kind = OP_GET; /* there is nothing to delete */
         return;
     }
     if (client_chance(client, habits->conditions))
