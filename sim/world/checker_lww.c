@@ -147,7 +147,7 @@ bool checker_final_lww(struct cover *cover, struct verdict *verdict)
     for (uint32_t i = 0; i < history->final_count && good; i++) {
         const struct final *final = &history->finals[i];
         latest_init(&latest, cover, final->key);
-        advance(&latest, cover, final->key, UINT64_MAX, true);
+        advance(&latest, cover, final->key, UINT64_MAX, final->whole);
         good = judge(cover, &latest, history_list(history, final->seen), UINT64_MAX, "in the end node",
                      final->node + 1, final->key, verdict);
     }

@@ -28,6 +28,7 @@ struct look {
     const char *what;
     uint32_t number, key;
     uint64_t from_ns, until_ns;
+    bool weak_too; /* what only one home was asked for has to be there as well */
     struct tokens seen;
 };
 
@@ -82,7 +83,7 @@ static bool judge_cart(struct merge *merge, const struct look *look, struct verd
     for (; merge->next < cover->acked_first[look->key + 1]; merge->next++) {
         uint32_t token = cover->acked[merge->next];
         if (op_of(merge, token)->returned_ns >= look->from_ns) break;
-        bool weak = (op_of(merge, token)->flags & OP_WEAK) != 0 && look->from_ns != UINT64_MAX;
+        bool weak = (op_of(merge, token)->flags & OP_WEAK) != 0 && !look->weak_too;
         if (op_of(merge, token)->kind == OP_PUT && !weak) merge->live[merge->live_count++] = token;
     }
     for (uint32_t i = 0; i < merge->live_count; i++) {
@@ -121,7 +122,7 @@ static bool judge_counter(struct merge *merge, const struct look *look, struct v
         const struct op *op = op_of(merge, cover->acked[merge->next]);
         if (op->returned_ns >= look->from_ns) break;
         struct tokens held = elements_of(merge, cover->acked[merge->next]);
-        if ((op->flags & OP_WEAK) && look->from_ns != UINT64_MAX) continue;
+        if ((op->flags & OP_WEAK) && !look->weak_too) continue;
         for (uint32_t i = 0; i < held.count; i++) {
             uint32_t slot = slot_of(held.list[i]);
             if (slot >= merge->slots) merge->slots = slot + 1;
@@ -217,6 +218,7 @@ static bool judge_finals(struct merge *merge, const enum content *contents, stru
                             .key = final->key,
                             .from_ns = UINT64_MAX,
                             .until_ns = UINT64_MAX - 1,
+                            .weak_too = final->whole,
                             .seen = history_list(history, final->seen)};
         if (!judge(merge, contents[final->key], &look, verdict)) return false;
     }

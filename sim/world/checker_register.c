@@ -99,6 +99,7 @@ static bool judge_final(struct cover *cover, const struct final *final, struct v
         uint32_t token = cover->acked[i];
         const struct op *op = history_op(history, token);
         if (op->kind != OP_PUT || cover->superseded_ns[token - 1] != UINT64_MAX) continue;
+        if ((op->flags & OP_WEAK) && !final->whole) continue;
         if (cover->gone_ns[token - 1] != UINT64_MAX || tokens_have(seen, token)) continue;
         if (cover_holds_at(cover, seen, token, UINT64_MAX)) continue;
         return verdict_fault(verdict,

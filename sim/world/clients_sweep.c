@@ -98,8 +98,9 @@ static uint32_t read_batch(struct clients *clients, uint32_t first, uint32_t r)
     return count;
 }
 
-/* Read every key at @r homes through @node; with @finals it is the history's end. */
-static void read_all(struct clients *clients, uint32_t node, uint32_t r, bool finals)
+/* Read every key at @r homes through @node; with @finals it is the history's end, after all homes were
+ * read if @whole. */
+static void read_all(struct clients *clients, uint32_t node, uint32_t r, bool finals, bool whole)
 {
     struct session *sweeper = &clients->sessions[clients->session_count];
     if (sweeper->connection != 0) world_disconnect(clients->world, sweeper->connection);
@@ -111,7 +112,8 @@ static void read_all(struct clients *clients, uint32_t node, uint32_t r, bool fi
         count = read_batch(clients, key, r);
         for (uint32_t i = 0; i < count && finals; i++)
             if (sweeper->lanes[i].heard.good)
-                history_final(&clients->history, key + i, node, tokens_of(&sweeper->lanes[i].heard.seen));
+                history_final(&clients->history, key + i, node, whole,
+                              tokens_of(&sweeper->lanes[i].heard.seen));
     }
 }
 
@@ -165,10 +167,10 @@ void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r)
     if (!clients_are_idle(clients)) verdict_fault(&clients->verdict, "an operation was never answered");
     uint32_t first = 0;
     while ((nodes >> first & 1) == 0) first++;
-    read_all(clients, first, repair_r, false);
+    read_all(clients, first, repair_r, false, false);
     world_run(world, world_now(world) + 500 * ms);
     for (uint32_t node = 0; node < world_nodes(world); node++)
-        if (nodes >> node & 1) read_all(clients, node, all ? 1 : clients->options.r, true);
+        if (nodes >> node & 1) read_all(clients, node, all ? 1 : clients->options.r, true, all);
     if (!all) return;
     world_run(world, world_now(world) + 500 * ms);
     collect_copies(clients);

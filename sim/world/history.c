@@ -70,7 +70,7 @@ void history_return(struct history *history, uint32_t token, enum outcome outcom
     op->seen = keep(history, seen);
 }
 
-void history_final(struct history *history, uint32_t key, uint32_t node, struct tokens seen)
+void history_final(struct history *history, uint32_t key, uint32_t node, bool whole, struct tokens seen)
 {
     if (history->final_count == history->final_capacity) {
         history->final_capacity = history->final_capacity == 0 ? 64 : history->final_capacity * 2;
@@ -78,6 +78,6 @@ void history_final(struct history *history, uint32_t key, uint32_t node, struct 
         CHECK(history->finals != NULL);
     }
     history->finals[history->final_count++] =
-        (struct final){.key = key, .node = node, .seen = keep(history, seen)};
+        (struct final){.key = key, .node = node, .whole = whole, .seen = keep(history, seen)};
     if (key >= history->keys) history->keys = key + 1;
 }

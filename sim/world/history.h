@@ -54,6 +54,7 @@ struct op {
 /* What a key holds in the end, as @node tells it. */
 struct final {
     uint32_t key, node;
+    bool whole; /* all homes took part; else a quorum, which may lack what is OP_WEAK */
     struct token_run seen;
 };
 
@@ -83,7 +84,7 @@ void history_again(struct history *history, uint32_t token, uint32_t node, uint6
 void history_return(struct history *history, uint32_t token, enum outcome outcome, uint64_t now_ns,
                     struct tokens seen, uint32_t flags);
 
-void history_final(struct history *history, uint32_t key, uint32_t node, struct tokens seen);
+void history_final(struct history *history, uint32_t key, uint32_t node, bool whole, struct tokens seen);
 
 static inline struct tokens history_list(const struct history *history, struct token_run run)
 {

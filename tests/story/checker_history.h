@@ -59,6 +59,6 @@ static inline bool holds(a_checker *checker, const struct history *history)
 static inline bool ends_well(a_checker *checker, struct history *history, struct tokens seen)
 {
     history->final_count = 0;
-    history_final(history, 1, 0, seen);
+    history_final(history, 1, 0, true, seen);
     return holds(checker, history);
 }

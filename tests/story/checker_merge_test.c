@@ -39,9 +39,9 @@ static void cart(void **state)
     a_get(&history, 13, 14, TOKENS(c));
     assert_false(merges(&history, CONTENT_CART)); /* d is lost */
     history.count--;
-    history_final(&history, 1, 0, TOKENS(d));
+    history_final(&history, 1, 0, true, TOKENS(d));
     assert_true(merges(&history, CONTENT_CART));
-    history_final(&history, 1, 1, TOKENS(a));
+    history_final(&history, 1, 1, true, TOKENS(a));
     assert_false(
         merges(&history, CONTENT_CART)); /* what c left out is the least of it: b, c and d are lost */
     history_fini(&history);
