@@ -1,0 +1,169 @@
+/* Stories that broke other stores (RELIABILITY.md has where), as far as homes that are always the same and
+ * reads that repair can tell them. */
+#include "story.h"
+
+/* Riak's doomstone (riak_kv#679): a home sleeps through a delete and a new put. What it wakes up with is old.
+ */
+static void late_home(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "late_home");
+    story_key(&story, "apple");
+    struct call *put = story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
+    story_pass_ms(&story, 10);
+    story_say(&story, "one home dies; the apple is deleted, and put again by somebody who found it absent");
+    world_crash(story.world, story.homes[2]);
+    story_pass_ms(&story, 10);
+    struct call *deleted =
+        story_wait(&story, story_delete(&story, story.homes[1], (struct extras){.after = put}));
+    story_expect(deleted, STATUS_OK, NULL);
+    const struct extras if_absent = {.precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT};
+    put = story_wait(&story, story_put(&story, story.homes[1], "green", if_absent));
+    story_expect(put, STATUS_OK, VALUES("green"));
+    story_say(&story, "the dead home returns with the red one: nobody who asks a quorum sees it");
+    world_restart(story.world, story.homes[2]);
+    story_pass_ms(&story, 500);
+    story_expect(story_wait(&story, story_get(&story, story.homes[2], (struct extras){0})), STATUS_OK,
+                 VALUES("green"));
+    story_pass_ms(&story, 10);
+    story_say(&story, "it has been repaired, and alone it tells the same");
+    story_expect(story_wait(&story, story_get(&story, story.homes[2], (struct extras){.quorum = 1})),
+                 STATUS_OK, VALUES("green"));
+    story_say(&story, "a delete that it did not see is no reason to bring anything back either");
+    world_crash(story.world, story.homes[2]);
+    story_pass_ms(&story, 10);
+    story_wait(&story, story_delete(&story, story.homes[0], (struct extras){.after = put}));
+    world_restart(story.world, story.homes[2]);
+    story_pass_ms(&story, 500);
+    story_expect(story_wait(&story, story_get(&story, story.homes[2], (struct extras){.quorum = 3})),
+                 STATUS_NOT_FOUND, NULL);
+    story_pass_ms(&story, 10);
+    story_expect(story_wait(&story, story_get(&story, story.homes[2], (struct extras){.quorum = 1})),
+                 STATUS_NOT_FOUND, NULL);
+    story_end(&story);
+}
+
+/* riak_kv#1643: a home forgets what it minted, and mints again. Under the old clock the others would take its
+ * new write for one that they have seen. */
+static void wiped_coordinator(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "wiped_coordinator");
+    story_key(&story, "apple");
+    struct call *put = story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
+    put = story_wait(&story, story_put(&story, story.homes[0], "green", (struct extras){.after = put}));
+    story_pass_ms(&story, 10);
+    story_say(&story, "the home that minted both loses its disks, and coordinates the next put all the same");
+    world_crash(story.world, story.homes[0]);
+    world_wipe(story.world, story.homes[0]);
+    world_restart(story.world, story.homes[0]);
+    story_pass_ms(&story, 500);
+    struct call *blue =
+        story_wait(&story, story_put(&story, story.homes[0], "blue", (struct extras){.after = put}));
+    assert_int_equal(blue->status, STATUS_OK);
+    story_pass_ms(&story, 10);
+    story_expect(story_wait(&story, story_get(&story, story.homes[3], (struct extras){0})), STATUS_OK,
+                 VALUES("blue"));
+    story_say(&story, "and one without context stays beside it, rather than in place of it or nowhere");
+    story_wait(&story, story_put(&story, story.homes[0], "violet", (struct extras){0}));
+    story_pass_ms(&story, 10);
+    story_expect(story_wait(&story, story_get(&story, story.homes[3], (struct extras){0})), STATUS_OK,
+                 VALUES("blue", "violet"));
+    story_end(&story);
+}
+
+/* The same with an object that can't be read any more. */
+static void rotten_coordinator(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "rotten_coordinator");
+    story_key(&story, "apple");
+    story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
+    story_pass_ms(&story, 10);
+    story_say(&story,
+              "a bit turns in the coordinator's copy; it mints the next put on top of what others hold");
+    bool turned = false;
+    for (uint32_t shard = 0; shard < world_shards(story.world, story.homes[0]); shard++)
+        turned |= world_rot(story.world, story.homes[0], shard);
+    assert_true(turned);
+    struct call *put = story_wait(&story, story_put(&story, story.homes[0], "green", (struct extras){0}));
+    story_expect(put, STATUS_OK, VALUES("red", "green"));
+    story_pass_ms(&story, 10);
+    for (uint32_t i = 0; i < 3; i++)
+        story_expect(story_wait(&story, story_get(&story, story.homes[i], (struct extras){.quorum = 1})),
+                     STATUS_OK, VALUES("red", "green"));
+    story_end(&story);
+}
+
+/* Aerospike: a success reported as a failure, and a failure that later appears. `applied` tells them apart.
+ */
+static void failure_that_appears(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "failure_that_appears");
+    story_key(&story, "apple");
+    story_say(&story, "a put at a home that can reach nobody: it is refused, and never appears");
+    story_isolate(&story, story.homes[0], true);
+    story_pass_ms(&story, 10);
+    struct call *never = story_wait(&story, story_put(&story, story.homes[0], "never", (struct extras){0}));
+    story_expect(never, STATUS_UNAVAILABLE, NULL);
+    assert_int_equal(never->applied, DYNODE__CLIENT__APPLIED__NO);
+    story_isolate(&story, story.homes[0], false);
+    story_pass_ms(&story, 500);
+    story_say(&story, "a put that loses both others on its way: it may appear, and the answer says so");
+    struct call *maybe = story_put(&story, story.homes[0], "maybe", (struct extras){0});
+    story_until(&story, "merge apple");
+    story_isolate(&story, story.homes[0], true);
+    story_wait(&story, maybe);
+    assert_true(maybe->status == STATUS_UNAVAILABLE || maybe->status == STATUS_TIMEOUT);
+    assert_int_equal(maybe->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+    story_isolate(&story, story.homes[0], false);
+    story_pass_ms(&story, 500);
+    story_expect(story_wait(&story, story_get(&story, story.homes[3], (struct extras){.quorum = 3})),
+                 STATUS_OK, VALUES("maybe"));
+    story_end(&story);
+}
+
+/* scylladb#7342: one home is silent, and what is asked in its stead melts the others. A get asks one home
+ * more, and once the silent one is known to be down none asks it at all. */
+static void silent_home_melts_nobody(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "silent_home_melts_nobody");
+    story_key(&story, "apple");
+    story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
+    story_pass_ms(&story, 10);
+    world_pause(story.world, story.homes[1]);
+    enum { GETS = 100 };
+    struct call *gets[GETS];
+    uint32_t before = story_count(&story, "read apple");
+    for (uint32_t i = 0; i < GETS; i++) gets[i] = story_get(&story, story.homes[3], (struct extras){0});
+    for (uint32_t i = 0; i < GETS; i++) {
+        story_expect(story_wait(&story, gets[i]), STATUS_OK, VALUES("red"));
+        assert_true(gets[i]->returned_ns <= gets[i]->deadline_ns);
+    }
+    assert_true(story_count(&story, "read apple") - before <= 3 * GETS);
+    story_pass_ms(&story, 1500); /* it is known to be down */
+    before = story_count(&story, "read apple");
+    for (uint32_t i = 0; i < GETS; i++) gets[i] = story_get(&story, story.homes[3], (struct extras){0});
+    for (uint32_t i = 0; i < GETS; i++) story_expect(story_wait(&story, gets[i]), STATUS_OK, VALUES("red"));
+    assert_int_equal(story_count(&story, "read apple") - before, 2 * GETS);
+    story_discard(&story);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(late_home),
+        cmocka_unit_test(wiped_coordinator),
+        cmocka_unit_test(rotten_coordinator),
+        cmocka_unit_test(failure_that_appears),
+        cmocka_unit_test(silent_home_melts_nobody),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
