@@ -89,6 +89,7 @@ void connection_request(struct world *world, const struct event *event)
     const struct sim_connection *connection = world->connections[event->number - 1];
     if (!connection->open) return;
     world_mix(world, event->number, buffer_bytes(&event->bytes));
+    if (world->trace != NULL) describe_request(world, connection, buffer_bytes(&event->bytes));
     shard_client_frame(world->nodes[connection->node].shards[connection->shard].shard, event->number,
                        buffer_bytes(&event->bytes));
     world_wake(world, connection->node, connection->shard);
@@ -104,6 +105,7 @@ void connection_answer(struct world *world, const struct event *event)
     Dynode__Client__Response *response =
         dynode__client__response__unpack(arena_allocator(&world->arena), payload.size, payload.data);
     CHECK(response != NULL);
+    if (world->trace != NULL) describe_response(world, world->connections[event->number - 1], response);
     if (world->watch.answer != NULL) world->watch.answer(world->watch.context, event->number, response);
     arena_reset(&world->arena);
 }

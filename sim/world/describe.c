@@ -40,6 +40,14 @@ static int by_value(const void *a, const void *b)
     return bytes_compare(x->value, y->value);
 }
 
+/* A value that is text, cut short; or, as values of a world's clients begin (client.h), #token. */
+static int value_text(bool tombstone, struct bytes value, char *out, size_t size)
+{
+    if (tombstone) return snprintf(out, size, "(deleted)");
+    if (value.size >= 20 && value.data[0] < ' ') return snprintf(out, size, "#%u", get_be32(value.data));
+    return snprintf(out, size, "\"%.*s\"", value.size < 16 ? (int)value.size : 16, (const char *)value.data);
+}
+
 /* The siblings of an encoded object: their values, cut short. */
 static void object_text(struct world *world, ProtobufCBinaryData encoded, char *out, size_t size)
 {
@@ -53,10 +61,9 @@ static void object_text(struct world *world, ProtobufCBinaryData encoded, char *
     qsort(object.siblings, object.count, sizeof(*object.siblings), by_value);
     for (uint32_t i = 0; i < object.count && at + 24 < size; i++) {
         const struct sibling *sibling = &object.siblings[i];
-        int written = sibling->tombstone ? snprintf(out + at, size - at, "%s(deleted)", i > 0 ? " " : "")
-                                         : snprintf(out + at, size - at, "%s\"%.*s\"", i > 0 ? " " : "",
-                                                    sibling->value.size < 16 ? (int)sibling->value.size : 16,
-                                                    (const char *)sibling->value.data);
+        int written = snprintf(out + at, size - at, "%s", i > 0 ? " " : "");
+        at += (size_t)written;
+        written = value_text(sibling->tombstone, sibling->value, out + at, size - at);
         at += (size_t)written;
     }
 }
@@ -117,4 +124,70 @@ void describe_batch(struct world *world, uint32_t from, uint32_t from_shard, uin
             world_note(world, "n%u.%u -> n%u.%u  %s", from + 1, from_shard, to + 1, to_shard, text);
     }
     arena_reset(&world->arena);
+}
+
+/* --- clients --- */
+
+static struct bytes pb_bytes(ProtobufCBinaryData data)
+{
+    return bytes_of(data.data, data.len);
+}
+
+static void operation_text(const Dynode__Client__Operation *operation, char *out, size_t size)
+{
+    const char *name = operation_name(operation), *how = "";
+    struct bytes key = {0};
+    char value[64] = "";
+    switch (operation->kind_case) {
+    case DYNODE__CLIENT__OPERATION__KIND_GET:
+        key = pb_bytes(operation->get->key);
+        break;
+    case DYNODE__CLIENT__OPERATION__KIND_PUT:
+        key = pb_bytes(operation->put->key);
+        value_text(false, pb_bytes(operation->put->value), value, sizeof(value));
+        how = operation->put->precondition != 0  ? "with a condition"
+              : operation->put->context.len == 0 ? "without context"
+                                                 : "";
+        break;
+    case DYNODE__CLIENT__OPERATION__KIND_DELETE:
+        key = pb_bytes(operation->delete_->key);
+        how = operation->delete_->context.len == 0 ? "without context" : "";
+        break;
+    default:
+        break;
+    }
+    snprintf(out, size, "%s %.*s %s %s", name, (int)key.size, key.size > 0 ? (const char *)key.data : "",
+             value, how);
+}
+
+void describe_request(struct world *world, const struct sim_connection *connection, struct bytes payload)
+{
+    char text[256];
+    Dynode__Client__Request *request =
+        dynode__client__request__unpack(arena_allocator(&world->arena), payload.size, payload.data);
+    for (size_t i = 0; request != NULL && i < request->n_operations; i++) {
+        operation_text(request->operations[i], text, sizeof(text));
+        world_note(world, "client %llu.%llu/%zu -> n%u.%u  %s", (unsigned long long)connection->id,
+                   (unsigned long long)request->id, i, connection->node + 1, connection->shard, text);
+    }
+    arena_reset(&world->arena);
+}
+
+void describe_response(struct world *world, const struct sim_connection *connection,
+                       const Dynode__Client__Response *response)
+{
+    for (size_t i = 0; i < response->n_results; i++) {
+        const Dynode__Client__Result *result = response->results[i];
+        char text[256];
+        size_t at = 0;
+        text[0] = 0;
+        for (size_t s = 0; s < result->n_siblings && at + 32 < sizeof(text); s++) {
+            text[at++] = ' ';
+            at +=
+                (size_t)value_text(false, pb_bytes(result->siblings[s]->value), text + at, sizeof(text) - at);
+        }
+        world_note(world, "n%u.%u -> client %llu.%llu/%u  %s%s", connection->node + 1, connection->shard,
+                   (unsigned long long)connection->id, (unsigned long long)response->id, result->operation,
+                   status_name((enum status)result->status), text);
+    }
 }

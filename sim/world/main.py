@@ -234,25 +234,27 @@ def minimize(chosen, seed, sets):
         return
     why = found[1]
 
-    def try_with(name, value):
+    def try_with(*names, value=0):
         nonlocal seed, values, why
-        changed = {**values, name: str(value)}
+        changed = {**values, **{name: str(value) for name in names}}
         found = attempt(chosen, seed, changed)
         if found is None:
             return False
         (seed, why), values = found, changed
-        print(f"  fails with {name}={value}: seed {seed}", flush=True)
+        if names:
+            print(f"  fails with {' '.join(f'{name}={value}' for name in names)}: seed {seed}", flush=True)
         return True
 
     print(f"making seed {seed} smaller: {why}", flush=True)
-    for name in sorted(faults):
-        if int(values[name]) > 0:
-            try_with(name, 0)
+    active = sorted(name for name in faults if int(values[name]) > 0)
+    if not (try_with(*active) or any(try_with(*(other for other in active if other != name)) for name in active)):
+        for name in active:
+            try_with(name)
     for name, least in SMALLER:
         while int(values[name]) > least:
-            if try_with(name, least):
+            if try_with(name, value=least):
                 break
-            if int(values[name]) // 2 <= least or name == "shards" or not try_with(name, int(values[name]) // 2):
+            if int(values[name]) // 2 <= least or name == "shards" or not try_with(name, value=int(values[name]) // 2):
                 break
     seed_values, _ = drawn(chosen, seed, [])
     differ = [f"{name}={value}" for name, value in values.items() if value != seed_values[name]]
@@ -273,7 +275,9 @@ def story(chosen, seed, sets, why):
         lines = [line for line in lines if not re.match(r" *[\d.]+  ", line) or float(line.split()[0]) <= float(at[1])]
     if key:
         name = re.compile(rf"\bkey{key[1]}\b")
-        lines = [line for line in lines if " -> " not in line or name.search(line)]
+        asked = {line.split()[2] for line in lines if "  client " in line and name.search(line)}
+        lines = [line for line in lines
+                 if " -> " not in line or name.search(line) or any(word in asked for word in line.split()[3:5])]
     print("\n".join(["", "its story:", *lines[-60:]]))
 
 

@@ -105,25 +105,27 @@ static void draw_faults(struct options *options, struct prng *prng)
 {
     if (prng_chance(prng, 1, 2)) options->skew_ms = draw(prng, 1, options->lww ? 300 : 10000);
     if (prng_chance(prng, 1, 2)) options->drift_ppm = draw(prng, 1, 500);
-    options->resets = draw_rate(prng, 2000);
+    options->resets = draw_rate(prng, 3000);
     options->losses = draw_rate(prng, 20000);
     options->strays = prng_chance(prng, 1, 2) ? draw(prng, 1, 1000000) : 0;
     options->client_resets = draw_rate(prng, 10000);
-    options->crashes = draw_rate(prng, 6000);
-    options->power_cuts = draw_rate(prng, 1200);
-    options->pauses = draw_rate(prng, 3000);
-    options->cuts = draw_rate(prng, 3000);
-    options->splits = draw_rate(prng, 1200);
-    options->way_cuts = draw_rate(prng, 3000);
-    options->clogs = draw_rate(prng, 3000);
-    options->link_resets = draw_rate(prng, 6000);
-    options->held_disks = draw_rate(prng, 3000);
-    options->slow_disks = draw_rate(prng, 3000);
-    options->full_disks = draw_rate(prng, 2000);
-    options->read_errors = draw_rate(prng, 1200);
-    options->commit_errors = draw_rate(prng, 1200);
-    options->sync_errors = draw_rate(prng, 1200);
-    options->clock_jumps = options->lww ? 0 : draw_rate(prng, 2000);
+    options->crashes = draw_rate(prng, 12000);
+    options->power_cuts = draw_rate(prng, 3000);
+    options->pauses = draw_rate(prng, 6000);
+    options->cuts = draw_rate(prng, 6000);
+    options->splits = draw_rate(prng, 3000);
+    options->way_cuts = draw_rate(prng, 6000);
+    options->clogs = draw_rate(prng, 6000);
+    options->link_resets = draw_rate(prng, 9000);
+    options->held_disks = draw_rate(prng, 6000);
+    options->slow_disks = draw_rate(prng, 6000);
+    options->full_disks = draw_rate(prng, 4000);
+    options->read_errors = draw_rate(prng, 6000);
+    options->commit_errors = draw_rate(prng, 6000);
+    options->sync_errors = draw_rate(prng, 6000);
+    options->repeats = draw_rate(prng, 20000);
+    options->overtakings = draw_rate(prng, 20000);
+    options->clock_jumps = options->lww ? 0 : draw_rate(prng, 12000);
 }
 
 struct options options_draw(uint64_t seed)
@@ -133,6 +135,8 @@ struct options options_draw(uint64_t seed)
     prng_init(&prng, seed ^ 0x0b71045);
     draw_shape(&options, &prng);
     draw_clients(&options);
+    /* What one home has acknowledged may lie beyond any core, and is lost with that home's disk. */
+    if (options.weak > 0 || options.quorum > 0) options.core_ms = options.lost_max = 0;
     draw_faults(&options, &prng);
     return options;
 }

@@ -162,3 +162,8 @@ void connection_answer(struct world *world, const struct event *event);
 /* The messages of a batch that comes from node.shard to node.shard, but for pings. */
 void describe_batch(struct world *world, uint32_t from, uint32_t from_shard, uint32_t to, uint32_t to_shard,
                     struct bytes batch);
+
+/* What a client asks, and what it is told: for world_trace only, as stories say it in their own words. */
+void describe_request(struct world *world, const struct sim_connection *connection, struct bytes payload);
+void describe_response(struct world *world, const struct sim_connection *connection,
+                       const Dynode__Client__Response *response);
