@@ -54,14 +54,20 @@ static enum dynode_level level_of(const struct cli *cli, const char *text)
     cli_usage(cli, "--level must be one, quorum or all, not \"%s\"", text);
 }
 
-static void take_context(struct record_options *o, const char *option, enum dynode_precondition precondition)
+static void take_context(struct record_options *o, const char *option)
 {
     if (o->context_given) cli_usage(&o->cli, "give one context only");
     o->operation.context = cli_hex(&o->cli, option, optarg);
     if (o->operation.context.size == 0)
         cli_usage(&o->cli, "%s is empty: give what \"dynode get\" printed", option);
-    o->operation.precondition = precondition;
     o->context_given = true;
+}
+
+static void take_precondition(struct record_options *o, enum dynode_precondition precondition)
+{
+    if (o->operation.precondition != DYNODE_ALWAYS && o->operation.precondition != precondition)
+        cli_usage(&o->cli, "give --if-absent or --if-context, not both");
+    o->operation.precondition = precondition;
 }
 
 static void take(struct record_options *o, int option)
@@ -94,13 +100,14 @@ static void take(struct record_options *o, int option)
         o->blind = true;
         break;
     case OPTION_CONTEXT:
-        take_context(o, "--context", DYNODE_ALWAYS);
+        take_context(o, "--context");
         break;
     case OPTION_IF_ABSENT:
-        operation->precondition = DYNODE_IF_ABSENT;
+        take_precondition(o, DYNODE_IF_ABSENT);
         break;
     case OPTION_IF_CONTEXT:
-        take_context(o, "--if-context", DYNODE_IF_CONTEXT);
+        take_precondition(o, DYNODE_IF_CONTEXT);
+        take_context(o, "--if-context");
         break;
     case OPTION_TTL:
         operation->ttl_ms = cli_time_ms(cli, "--ttl", optarg);

@@ -95,6 +95,11 @@ static void test_exit_statuses(void **state)
     assert_non_null(strstr(output, "may have been written"));
     assert_int_equal(dynode("get t hang --deadline 200ms 2>&1"), 3);
     assert_int_equal(dynode("put t ada x --if-absent 2>&1"), 4);
+    /* A condition holds whatever stands before or behind it. */
+    assert_int_equal(dynode("put t ada x --context 0a --if-absent 2>&1"), 4);
+    assert_int_equal(dynode("put t ada x --if-absent --context 0a 2>&1"), 4);
+    assert_int_equal(dynode("put t ada x --if-absent --if-context 0a 2>&1"), 2);
+    assert_int_equal(dynode("delete t ada --if-context 0a --if-absent 2>&1"), 2);
     assert_int_equal(dynode("table create t 2>&1"), 4);
     assert_int_equal(dynode("table create fresh --rule lww --n 2"), 0);
     assert_int_equal(dynode("table create fresh --rule best 2>&1"), 2);
