@@ -18,7 +18,7 @@ enum cli_exit {
     EXIT_OK = 0,
     EXIT_NOT_FOUND = 1,   /* no such key */
     EXIT_USAGE = 2,       /* arguments, configuration, or a request that the node calls invalid */
-    EXIT_UNAVAILABLE = 3, /* unavailable, timeout, overload, a defect */
+    EXIT_UNAVAILABLE = 3, /* unavailable, timeout, overload, a defect, or output that cannot be written */
     EXIT_CONFLICT = 4,    /* a precondition that does not hold, or siblings where one value was asked for */
 };
 

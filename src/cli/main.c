@@ -1,6 +1,5 @@
 /* dynode: the one program. `dynode serve` is a node, everything else speaks to one. */
 #include <locale.h>
-#include <signal.h>
 
 #include "cli/cli.h"
 
@@ -42,10 +41,18 @@ static void help(FILE *to)
           to);
 }
 
+/* A full disk is not success: a script that keeps a value with `dynode get --raw >FILE` goes by the status.
+ */
+static int ended(const char *name, int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    fprintf(stderr, "%s: not all of the output could be written\n", name);
+    return status == EXIT_OK ? EXIT_UNAVAILABLE : status;
+}
+
 int main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, "");
-    signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
         help(stderr);
         return EXIT_USAGE;
@@ -63,7 +70,7 @@ int main(int argc, char **argv)
         static char name[32]; /* what getopt calls us when it complains */
         snprintf(name, sizeof(name), "dynode %s", commands[i].name);
         argv[1] = name;
-        return commands[i].run(argc - 1, argv + 1);
+        return ended(name, commands[i].run(argc - 1, argv + 1));
     }
     fprintf(stderr, "dynode: there is no command \"%s\". Try \"dynode --help\".\n", argv[1]);
     return EXIT_USAGE;

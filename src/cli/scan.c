@@ -21,6 +21,8 @@ static const char help[] =
     "      --limit NUMBER      stop after so many keys\n"
     "      --raw               exact bytes: a key, a NUL, a key, a NUL ...\n" CLI_HELP;
 
+enum { PAGE_KEYS = 1000, COUNTED_KEYS = 10000 }; /* of a page */
+
 struct scan {
     struct cli cli;
     struct dynode_client *client;
@@ -56,6 +58,8 @@ static int scan_node(struct scan *scan, uint64_t node, uint64_t *count)
     scan->operation.node = node;
     scan->operation.cursor = (struct dynode_bytes){NULL, 0};
     do {
+        if (!scan->operation.count_only && scan->left < PAGE_KEYS)
+            scan->operation.limit = (uint32_t)scan->left;
         struct dynode_reply *next = cli_call(&scan->cli, scan->client, &scan->operation);
         dynode_reply_free(page); /* the cursor was its */
         page = next;
@@ -70,7 +74,7 @@ static int scan_node(struct scan *scan, uint64_t node, uint64_t *count)
         *count += keys->count;
         if (!scan->operation.count_only) print_keys(scan, keys);
         scan->operation.cursor = keys->cursor;
-    } while (scan->operation.cursor.size > 0 && scan->left > 0);
+    } while (scan->operation.cursor.size > 0 && scan->left > 0 && !ferror(stdout));
     dynode_reply_free(page);
     return EXIT_OK;
 }
@@ -149,8 +153,10 @@ int command_scan(int argc, char **argv)
             cli_option(&scan.cli, option);
     }
     if (argc - optind != 1) cli_usage(&scan.cli, "one TABLE is needed");
-    if (scan.left < 1000) scan.operation.limit = (uint32_t)scan.left;
-    if (scan.operation.count_only) scan.operation.limit = 10000;
+    if (scan.operation.count_only && (scan.left != UINT64_MAX || scan.raw))
+        cli_usage(&scan.cli, "--count lists no keys: give it without --limit and --raw");
+    if (scan.raw && scan.cli.json) cli_usage(&scan.cli, "give --raw or --json, not both");
+    scan.operation.limit = scan.operation.count_only ? COUNTED_KEYS : PAGE_KEYS;
     scan.operation.table = argv[optind];
     scan.keys = json_array();
     scan.client = cli_open(&scan.cli, true);

@@ -108,7 +108,7 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
     json_object_set_new(object, "filled", json_boolean(s->filled));
 #define RATE(field)                                                                                          \
     json_object_set_new(object, #field "_per_second", json_real((double)(s->field - b->field) / seconds))
-    if (b != NULL && seconds > 0)
+    if (b != NULL && seconds > 0 && s->turns >= b->turns) /* else it has restarted in between */
         RATE(gets), RATE(puts), RATE(replica_reads), RATE(replica_writes), RATE(syncs);
 #undef RATE
     json_t *peers = json_array();

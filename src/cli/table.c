@@ -37,10 +37,12 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static void take(struct cli *cli, struct dynode_operation *operation, int option)
+/* *rule: one was named. */
+static void take(struct cli *cli, struct dynode_operation *operation, bool *rule, int option)
 {
     switch (option) {
     case OPTION_RULE:
+        *rule = true;
         if (strcmp(optarg, "siblings") == 0)
             operation->rule = DYNODE_RULE_SIBLINGS;
         else if (strcmp(optarg, "lww") == 0)
@@ -59,6 +61,7 @@ static void take(struct cli *cli, struct dynode_operation *operation, int option
         break;
     case OPTION_TTL:
         operation->ttl_ms = cli_time_ms(cli, "--ttl", optarg);
+        if (operation->ttl_ms == 0) cli_usage(cli, "--ttl must be at least 1ms; --for-ever means never");
         break;
     case OPTION_FOR_EVER:
         operation->for_ever = true;
@@ -127,10 +130,11 @@ int command_table(int argc, char **argv)
                  {"list", DYNODE_LIST_TABLES}};
     struct cli cli = {.command = "table", .help = help};
     struct dynode_operation operation = {0};
+    bool rule = false;
     int option;
     optind = 1;
     while ((option = getopt_long(argc, argv, CLI_SHORT, long_options, NULL)) != -1)
-        take(&cli, &operation, option);
+        take(&cli, &operation, &rule, option);
     if (optind == argc) cli_usage(&cli, "create, alter, drop or list?");
     size_t verb = 0;
     while (verb < 4 && strcmp(argv[optind], verbs[verb].verb) != 0) verb++;
@@ -145,7 +149,9 @@ int command_table(int argc, char **argv)
     if (alter && operation.table_r == 0 && operation.table_w == 0 && operation.ttl_ms == 0 &&
         !operation.for_ever)
         cli_usage(&cli, "nothing is to be altered: give --r, --w, --ttl or --for-ever");
-    if (alter && operation.table_n != 0) cli_usage(&cli, "N is fixed when a table is made");
+    if (alter && (operation.table_n != 0 || rule))
+        cli_usage(&cli, "N and rule are fixed when a table is made");
+    if (operation.ttl_ms != 0 && operation.for_ever) cli_usage(&cli, "give --ttl or --for-ever, not both");
 
     struct dynode_client *client = cli_open(&cli, true);
     struct dynode_reply *reply = cli_call(&cli, client, &operation);

@@ -104,6 +104,9 @@ static void test_exit_statuses(void **state)
     assert_int_equal(dynode("table create fresh --rule lww --n 2"), 0);
     assert_int_equal(dynode("table create fresh --rule best 2>&1"), 2);
     assert_int_equal(dynode("table alter t 2>&1"), 2);
+    assert_int_equal(dynode("table alter t --r 1 --rule lww 2>&1"), 2);
+    assert_int_equal(dynode("table create brief --ttl 0s 2>&1"), 2);
+    assert_int_equal(dynode("table create brief --ttl 5s --for-ever 2>&1"), 2);
     assert_int_equal(dynode("ring nosuch ada 2>&1"), 2);
     assert_int_equal(dynode("--version"), 0);
 }
@@ -147,6 +150,11 @@ static void test_exact_bytes(void **state)
     assert_int_equal(dynode("get t empty --raw"), 0);
     assert_int_equal(output_bytes, 0);
     assert_int_equal(dynode("put t large --file /dev/zero 2>&1"), 2);
+    /* A full disk is not success. */
+    assert_int_equal(dynode("get t filed --raw 2>&1 >/dev/full"), 3);
+    assert_non_null(strstr(output, "could be written"));
+    assert_int_equal(dynode("get t stranger --json 2>&1 >/dev/full"), 1);
+    assert_int_equal(dynode("scan t --raw 2>&1 >/dev/full"), 3);
     assert_int_equal(dynode("put t control --json \"$(printf 'a\\033[2Jb')\""), 0);
     assert_int_equal(dynode("get t control"), 0);
     assert_non_null(strstr(output, "a\\x1b[2Jb")); /* a value does not drive the terminal */
@@ -215,8 +223,15 @@ static void test_scan(void **state)
     for (int i = 0; i < 5; i++) assert_non_null(strstr(output, keys[i]));
     assert_int_equal(dynode("scan t --limit 3 | wc -l"), 0);
     assert_int_equal(atoi(output), 3);
-    assert_int_equal(dynode("scan t --count --json"), 0);
+    assert_int_equal(dynode("scan t --limit 3 --json"), 0);
     json_t *document = json();
+    assert_int_equal(json_integer_value(json_object_get(document, "count")), 3);
+    assert_int_equal(json_array_size(json_object_get(document, "keys")), 3);
+    json_decref(document);
+    assert_int_equal(dynode("scan t --count --limit 3 2>&1"), 2);
+    assert_int_equal(dynode("scan t --raw --json 2>&1"), 2);
+    assert_int_equal(dynode("scan t --count --json"), 0);
+    document = json();
     assert_int_equal(json_integer_value(json_object_get(document, "count")), 5);
     json_decref(document);
     assert_int_equal(dynode("scan t --count --copies --json"), 0);

@@ -192,8 +192,8 @@ static void answer_info(struct server *server, struct connection *connection, ui
     server->node->infos++;
 }
 
-/* Pages of two keys; the cursor is the number of records seen. Every node claims the records whose number is
- * its own. */
+/* Pages of two keys, or fewer if so asked; the cursor is the number of records seen. Every node claims the
+ * records whose number is its own. */
 static void answer_scan(struct server *server, struct connection *connection, uint64_t id, uint32_t index,
                         const Dynode__Client__Scan *scan)
 {
@@ -204,7 +204,8 @@ static void answer_scan(struct server *server, struct connection *connection, ui
     ProtobufCBinaryData keys[2];
     uint32_t at = 0;
     if (scan->cursor.len == sizeof(at)) memcpy(&at, scan->cursor.data, sizeof(at));
-    for (; at < cluster->record_count && page.count < 2; at++) {
+    uint32_t room = scan->limit == 1 ? 1 : 2;
+    for (; at < cluster->record_count && page.count < room; at++) {
         struct fake_record *record = &cluster->records[at];
         if (!record->live || (scan->primary_only && at % cluster->count != server->node->index)) continue;
         keys[page.count++] = (ProtobufCBinaryData){.len = record->key_size, .data = record->key};
