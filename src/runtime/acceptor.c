@@ -10,12 +10,13 @@
 #include "base/check.h"
 #include "base/log.h"
 
-enum { ACCEPT_PAUSE_MS = 100, FULL_MAILBOX_PAUSE_MS = 1 };
+enum { ACCEPT_PAUSE_MS = 100, LEND_PAUSE_MS = 10 };
 
 enum entry_state {
     ENTRY_HELLO,
     ENTRY_ANSWER,
     ENTRY_REFUSAL,
+    ENTRY_OPEN, /* to be lent: its shard's mailbox is full */
     ENTRY_LENT,
     ENTRY_ENDING, /* lent, and its stream is closed: the borrower will notice */
 };
@@ -53,6 +54,7 @@ struct acceptor {
 
     struct entry *all; /* the keeper's from here on */
     uint32_t count, half_open;
+    uint64_t lend_ms; /* when those that are open are tried again; 0: none is */
     struct log_rate rate;
 };
 
@@ -220,7 +222,7 @@ static bool admit_once(struct entry *entry, char why[HELLO_WHY_BYTES])
         if (other->accepted.hello.incarnation == hello->incarnation) {
             if (other->accepted.hello.from_shard == hello->from_shard)
                 part(other, LOG_LEVEL_INFO, "it was dialled again, and the old one ends");
-        } else if (now_ms() - atomic_load(&other->accepted.heard_ms) < ACCEPTOR_ALIVE_MS) {
+        } else if (now_ms() < atomic_load(&other->accepted.heard_ms) + ACCEPTOR_ALIVE_MS) {
             snprintf(why, HELLO_WHY_BYTES,
                      "another process with node id %016" PRIx64 " is connected (incarnation %" PRIu64
                      ", this is %" PRIu64 "): two nodes must not share one data directory or id",
@@ -296,28 +298,27 @@ static void hello_came(struct entry *entry)
     judge(entry);
 }
 
-static bool is_stopping(struct acceptor *acceptor)
-{
-    pthread_mutex_lock(&acceptor->lock);
-    bool stopping = acceptor->stopping;
-    pthread_mutex_unlock(&acceptor->lock);
-    return stopping;
-}
-
-/* The shard drains its mailbox, unless it is just opening a new store: then all wait. */
+/* A shard drains its mailbox, unless it stands still, as while it opens a new store: then its links wait, and
+ * only they. */
 static void lend(struct entry *entry)
 {
     struct acceptor *acceptor = entry->acceptor;
     struct mailbox *mailbox = acceptor->mailboxes[entry->accepted.hello.to_shard % acceptor->shards];
     nng_msg *msg = parcel_pack(&(struct parcel){.kind = PARCEL_LINK, .link = &entry->accepted});
-    entry->state = ENTRY_LENT;
-    while (!mailbox_try_send(mailbox, mailbox_senders(mailbox) - 1, &msg)) {
-        if (is_stopping(acceptor)) {
-            nng_msg_free(msg);
-            return;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = FULL_MAILBOX_PAUSE_MS * 1000000L}, NULL);
+    if (mailbox_try_send(mailbox, mailbox_senders(mailbox) - 1, &msg)) {
+        entry->state = ENTRY_LENT;
+        return;
     }
+    nng_msg_free(msg);
+    entry->state = ENTRY_OPEN;
+    acceptor->lend_ms = now_ms() + LEND_PAUSE_MS;
+}
+
+static void lend_open(struct acceptor *acceptor)
+{
+    acceptor->lend_ms = 0;
+    for (struct entry *entry = acceptor->all; entry != NULL; entry = entry->next)
+        if (entry->state == ENTRY_OPEN) lend(entry);
 }
 
 static void answer_went(struct entry *entry)
@@ -349,6 +350,8 @@ static void handle(struct entry *entry)
     case ENTRY_REFUSAL:
         answer_went(entry);
         break;
+    case ENTRY_OPEN:
+        CHECK(false); /* nothing of it is under way */
     case ENTRY_LENT:
         drop(entry, LOG_LEVEL_INFO, entry->end);
         break;
@@ -371,6 +374,18 @@ static void handle_accept(struct acceptor *acceptor)
     nng_stream_listener_accept(acceptor->listener, acceptor->accept);
 }
 
+/* Wait for an event, or until it is time to lend again. Under the lock. */
+static void rest(struct acceptor *acceptor)
+{
+    if (acceptor->lend_ms == 0) {
+        pthread_cond_wait(&acceptor->changed, &acceptor->lock);
+        return;
+    }
+    struct timespec until = {.tv_sec = (time_t)(acceptor->lend_ms / 1000),
+                             .tv_nsec = (long)(acceptor->lend_ms % 1000) * 1000000};
+    pthread_cond_timedwait(&acceptor->changed, &acceptor->lock, &until);
+}
+
 static void *keep(void *argument)
 {
     struct acceptor *acceptor = argument;
@@ -380,20 +395,22 @@ static void *keep(void *argument)
     if (!acceptor->stopping) nng_stream_listener_accept(acceptor->listener, acceptor->accept);
     while (!acceptor->stopping) {
         struct entry *entry = acceptor->events;
+        bool lend_now = acceptor->lend_ms != 0 && now_ms() >= acceptor->lend_ms;
+        if (entry == NULL && !acceptor->accepted && !lend_now) {
+            rest(acceptor);
+            continue;
+        }
+        bool accepted = entry == NULL && acceptor->accepted;
         if (entry != NULL) {
             acceptor->events = entry->next_event;
             entry->has_event = false;
-            pthread_mutex_unlock(&acceptor->lock);
-            handle(entry);
-            pthread_mutex_lock(&acceptor->lock);
-        } else if (acceptor->accepted) {
-            acceptor->accepted = false;
-            pthread_mutex_unlock(&acceptor->lock);
-            handle_accept(acceptor);
-            pthread_mutex_lock(&acceptor->lock);
-        } else {
-            pthread_cond_wait(&acceptor->changed, &acceptor->lock);
         }
+        if (accepted) acceptor->accepted = false;
+        pthread_mutex_unlock(&acceptor->lock);
+        if (entry != NULL) handle(entry);
+        if (accepted) handle_accept(acceptor);
+        if (lend_now) lend_open(acceptor);
+        pthread_mutex_lock(&acceptor->lock);
     }
     pthread_mutex_unlock(&acceptor->lock);
     return NULL;
@@ -417,7 +434,11 @@ enum status acceptor_start(const struct acceptor_options *options, char *why, si
     }
     CHECK(nng_aio_alloc(&acceptor->accept, on_accept, acceptor) == 0);
     pthread_mutex_init(&acceptor->lock, NULL);
-    pthread_cond_init(&acceptor->changed, NULL);
+    pthread_condattr_t clock; /* that of now_ms */
+    pthread_condattr_init(&clock);
+    CHECK(pthread_condattr_setclock(&clock, CLOCK_MONOTONIC) == 0);
+    pthread_cond_init(&acceptor->changed, &clock);
+    pthread_condattr_destroy(&clock);
     CHECK(pthread_create(&acceptor->keeper, NULL, keep, acceptor) == 0);
     *out = acceptor;
     return STATUS_OK;

@@ -32,6 +32,7 @@ struct reader {
     uint32_t shard;
     pthread_t thread;
     atomic_bool stop, hold;
+    atomic_bool stuck; /* it does not look into its mailbox */
 
     /* What must come: batches of this stream, each at most so large. Set before any is sent. */
     struct prng expected;
@@ -86,7 +87,7 @@ static void *read_all(void *argument)
                                                                       .frame = reader_frame,
                                                                       .room = reader_room});
     while (!atomic_load(&reader->stop)) {
-        while (mailbox_take(mailbox, SHARDS, &parcel)) {
+        while (!atomic_load(&reader->stuck) && mailbox_take(mailbox, SHARDS, &parcel)) {
             inbound_add(inbound, parcel.link);
             nng_msg_free(parcel.msg);
         }
@@ -551,6 +552,49 @@ static void back_pressure(void **state)
     there_fini(&there);
 }
 
+/* A shard that stands still holds up its own links only, and gets them all when it goes on. */
+static void a_shard_that_stands_still(void **state)
+{
+    (void)state;
+    enum { MANY = 4 * MAILBOX_BUFFER };
+    struct here here;
+    int links[MANY];
+    const uint8_t too_long[] = {0xff, 0xff, 0xff, 0xff};
+    struct hello hello = hello_of(CLUSTER, VNODES, THERE, 1);
+    here_init(&here, "tcp://127.0.0.1:0");
+    atomic_store(&here.readers[0].stuck, true);
+    for (int i = 0; i < MANY; i++) {
+        links[i] = stranger_connect(&here);
+        hello.from_shard = (uint32_t)i;
+        assert_string_equal(stranger_hello(links[i], &hello).refused, "");
+    }
+    int other = stranger_connect(&here);
+    hello.from_shard = MANY, hello.to_shard = 1;
+    assert_string_equal(stranger_hello(other, &hello).refused, "");
+    put(other, too_long, sizeof(too_long));
+    expect_end(other); /* it is read */
+    hello.from_shard = MANY - 1, hello.to_shard = 0;
+    int again = stranger_connect(&here); /* in place of one that still waits for its shard */
+    assert_string_equal(stranger_hello(again, &hello).refused, "");
+    expect_end(links[MANY - 1]);
+    links[MANY - 1] = again;
+    atomic_store(&here.readers[0].stuck, false);
+    for (int i = 0; i < MANY; i++) {
+        put(links[i], too_long, sizeof(too_long));
+        expect_end(links[i]);
+    }
+
+    /* Stopped while some wait: nothing hangs. */
+    atomic_store(&here.readers[0].stuck, true);
+    for (int i = 0; i < MANY; i++) {
+        links[i] = stranger_connect(&here);
+        hello.from_shard = (uint32_t)i;
+        assert_string_equal(stranger_hello(links[i], &hello).refused, "");
+    }
+    here_fini(&here);
+    for (int i = 0; i < MANY; i++) close(links[i]);
+}
+
 int main(void)
 {
     log_set_level(LOG_LEVEL_ERROR);
@@ -563,6 +607,7 @@ int main(void)
         cmocka_unit_test(dialled_anew),
         cmocka_unit_test(refused_until_a_member),
         cmocka_unit_test(back_pressure),
+        cmocka_unit_test(a_shard_that_stands_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
