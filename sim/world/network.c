@@ -14,7 +14,11 @@
 #include "wire/frame.h"
 #include "world/world_state.h"
 
-enum { LIFE_FREE = 0 }; /* of a batch that no link's end stops; a link's life begins at 1 */
+/* Instead of a link's life, which begins at 1 and never comes so far. */
+#define LIFE_FREE UINT64_C(0) /* of a batch that no link's end stops */
+#define LIFE_REPEAT                                                                                          \
+    (~UINT64_C(0)) /* of one that was here before: it reaches no shard that has started anew since, which    \
+                      could not know it any more */
 
 static struct sim_link *link_of(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
 {
@@ -149,14 +153,17 @@ void network_tell(struct world *world, uint32_t node, uint32_t shard)
 static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, uint64_t at_ns,
                          uint64_t life, struct buffer batch)
 {
-    events_post(&world->events, (struct event){.at_ns = at_ns,
-                                               .kind = EVENT_ARRIVAL,
-                                               .node = node,
-                                               .shard = shard,
-                                               .peer = peer,
-                                               .life = life,
-                                               .number = world->nodes[peer].life,
-                                               .bytes = batch});
+    const struct sim_node *to = &world->nodes[peer];
+    events_post(
+        &world->events,
+        (struct event){.at_ns = at_ns,
+                       .kind = EVENT_ARRIVAL,
+                       .node = node,
+                       .shard = shard,
+                       .peer = peer,
+                       .life = life,
+                       .number = life == LIFE_REPEAT ? to->shards[shard % to->shard_count].life : to->life,
+                       .bytes = batch});
 }
 
 /* Does the batch get lost? */
@@ -193,7 +200,7 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
         world_count(world, WORLD_REPEAT, node);
         struct buffer copy = {0};
         buffer_append(&copy, batch->data, batch->size);
-        post_arrival(world, node, shard, peer, at_ns + world_draw(world, world->options.late), LIFE_FREE,
+        post_arrival(world, node, shard, peer, at_ns + world_draw(world, world->options.late), LIFE_REPEAT,
                      copy);
     }
     uint64_t life = link->life;
@@ -222,20 +229,23 @@ void network_arrival(struct world *world, struct event *event)
 {
     struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
     const struct sim_node *to = &world->nodes[event->peer];
-    bool lost = event->life != LIFE_FREE && event->life != link->life;
+    bool repeat = event->life == LIFE_REPEAT, free_of_link = repeat || event->life == LIFE_FREE;
+    bool lost = !free_of_link && event->life != link->life;
+    uint64_t life = repeat ? to->shards[event->shard % to->shard_count].life : to->life;
+    bool there = to->up && event->number == life;
     /* What an end of a link had in its hands when the link was lost may arrive yet, even after what was sent
      * on the next one; but not at another process. */
-    if (lost && to->life == event->number && one_in(world, world->options.strays)) {
+    if (lost && there && one_in(world, world->options.strays)) {
         world_count(world, WORLD_STRAY, event->node);
         post_arrival(world, event->node, event->shard, event->peer,
                      world->now_ns + world_draw(world, world->options.late), LIFE_FREE, event->bytes);
         return;
     }
-    if (lost || to->life != event->number || !to->up) {
+    if (lost || !there) {
         buffer_fini(&event->bytes);
         return;
     }
-    if (event->life == LIFE_FREE || !holds(&world->ways[event->node][event->peer])) {
+    if (free_of_link || !holds(&world->ways[event->node][event->peer])) {
         deliver(world, event->node, event->shard, event->peer, &event->bytes);
         return;
     }
