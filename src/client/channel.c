@@ -37,6 +37,7 @@ struct channel *channel_open(struct dynode_client *client, struct endpoint *endp
         endpoint_failed(client, endpoint, why);
         return NULL;
     }
+    client->now_ms = client_clock_ms(); /* looking up a name may have taken long */
     struct channel *channel = calloc(1, sizeof(*channel));
     CHECK(channel != NULL);
     channel->endpoint = endpoint;

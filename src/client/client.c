@@ -178,7 +178,8 @@ static enum dynode_status submit(struct dynode_client *client, const struct dyno
 {
     if (count == 0 || count > UINT32_MAX) return DYNODE_INVALID;
     size_t bytes = 0;
-    for (size_t i = 0; i < count; i++) bytes += operations[i].key.size + operations[i].value.size;
+    for (size_t i = 0; i < count; i++)
+        bytes += operations[i].key.size + operations[i].value.size + operations[i].context.size;
     const struct dynode_options *options = &client->options;
     if (!internal && client->in_flight > 0 && /* alone, a batch may be of any size */
         (client->in_flight + count > options->in_flight_max ||
@@ -303,7 +304,6 @@ static void call_time_out(struct dynode_client *client, struct call *call)
             snprintf(message, sizeof(message), "no answer from %s within %u ms",
                      operation->channel->endpoint->address.text, call->deadline_after_ms);
             channel_forget(operation);
-            reply_clear(call->reply, operation->index);
             operation_fail(client, operation, DYNODE_TIMEOUT, message);
             /* The rest of it may still leave, if not all has. */
             if (operation->write)

@@ -121,7 +121,7 @@ enum dynode_rule {
 struct dynode_options {
     const char *name;             /* for the nodes' logs, at most 63 bytes; NULL: "libdynode" */
     uint32_t connect_timeout_ms;  /* for one address, HELLO included; 0: 2,000 */
-    uint32_t deadline_ms;         /* of operations that name none; 0: 5,000 */
+    uint32_t deadline_ms;         /* of operations that name none; 0: 5,000. At most 60,000, as theirs */
     uint32_t grace_ms;            /* how long after its deadline an answer is still waited for; 0: 500 */
     uint32_t in_flight_max;       /* operations submitted and not answered; more are OVERLOADED; 0: 65,536 */
     uint32_t in_flight_bytes_max; /* of the operations in flight; more are OVERLOADED; 0: 256 MiB */

@@ -37,7 +37,8 @@ enum {
     CLIENT_OUT_BYTES_MAX = 1 << 20, /* packed and not written; the rest stays pending, provably not sent */
     CLIENT_REQUEST_BYTES_MAX = 3 << 20,
     CLIENT_REQUEST_OPERATIONS_MAX = 1024,
-    CLIENT_RESULT_BYTES_MAX = 8 << 20, /* siblings of one result: 2 MiB by the protocol, and much air */
+    CLIENT_RESULT_BYTES_MAX =
+        8 << 20, /* siblings and parts of one result: 2 MiB by the protocol, and much air */
     CLIENT_SIBLINGS_MAX = 1024,
     CLIENT_DEADLINE_MS_MAX = 60000,
     CLIENT_WHY_BYTES = 160,
@@ -177,7 +178,7 @@ int64_t client_clock_ms(void);
 /* reply.c: what a node answers, copied and checked. */
 struct reply *reply_new(size_t count);
 void reply_free(struct reply *reply);
-/* A result made here. @message is copied. */
+/* A result made here, in place of what was there. @message is copied. */
 void reply_set(struct reply *reply, uint32_t index, enum dynode_status status, enum dynode_applied applied,
                const char *message);
 /* Forget what an earlier node said of this operation. */

@@ -53,7 +53,6 @@ void operation_lost(struct dynode_client *client, struct operation *operation, b
     char message[CLIENT_WHY_BYTES + 400];
     snprintf(message, sizeof(message), "%s was lost while it had the request: %s",
              operation->channel->endpoint->address.text, why);
-    reply_clear(operation->call->reply, operation->index);
     reply_set(operation->call->reply, operation->index, DYNODE_UNAVAILABLE, DYNODE_APPLIED_MAYBE, message);
     operation_finish(client, operation);
 }

@@ -53,20 +53,21 @@ static struct dynode_bytes copy_bytes(struct arena *arena, ProtobufCBinaryData f
     return (struct dynode_bytes){.data = copy.data, .size = copy.size};
 }
 
-void reply_set(struct reply *reply, uint32_t index, enum dynode_status status, enum dynode_applied applied,
-               const char *message)
-{
-    struct dynode_result *result = &reply->public.results[index];
-    result->status = status;
-    result->applied = applied;
-    result->message = copy_string(&reply->arena, message);
-}
-
 void reply_clear(struct reply *reply, uint32_t index)
 {
     uint64_t sequence = reply->public.results[index].sequence;
     reply->public.results[index] = (struct dynode_result){.message = "", .sequence = sequence};
     reply->result_bytes[index] = 0;
+}
+
+void reply_set(struct reply *reply, uint32_t index, enum dynode_status status, enum dynode_applied applied,
+               const char *message)
+{
+    reply_clear(reply, index);
+    struct dynode_result *result = &reply->public.results[index];
+    result->status = status;
+    result->applied = applied;
+    result->message = copy_string(&reply->arena, message);
 }
 
 static const struct dynode_table *copy_tables(struct arena *arena, Dynode__Client__TableInfo **from,
@@ -288,6 +289,8 @@ bool reply_add(struct reply *reply, uint32_t index, const Dynode__Client__Result
 {
     struct dynode_result *result = &reply->public.results[index];
     struct arena *arena = &reply->arena;
+    /* A part counts whole, or an answer that never ends would fill the memory. */
+    if (from->more) reply->result_bytes[index] += protobuf_c_message_get_packed_size(&from->base);
     if (!add_siblings(reply, index, from, why)) return false;
     result->status = (enum dynode_status)from->status;
     result->message = copy_string(arena, from->message);

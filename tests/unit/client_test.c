@@ -1,12 +1,14 @@
 /* libdynode against nodes that misbehave on purpose (fake_node.h). What is asserted: every operation is
  * answered once, by its deadline and a grace; a write is made once unless a node said that it was not made;
  * keys go to their homes. */
+#include <netdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -281,6 +283,48 @@ static void test_siblings_in_parts(void **state)
     assert_int_equal(reply->results[0].sibling_count, 3);
     for (size_t i = 0; i < 3; i++) assert_memory_equal(reply->results[0].siblings[i].value.data, "abc", 3);
     dynode_reply_free(reply);
+}
+
+/* Half an answer is none: nothing of it is left in what says that there was no answer. */
+static void test_half_an_answer(void **state)
+{
+    (void)state;
+    start(1);
+    open_client(1, 5000);
+    static const char *const words[] = {"half", "flood"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        assert_int_equal(put(words[i], "abc", NULL), DYNODE_OK);
+        struct dynode_reply *reply = dynode_get(client, "t", dynode_string(words[i]));
+        assert_int_equal(reply->status, DYNODE_UNAVAILABLE);
+        assert_int_equal(reply->results[0].sibling_count, 0);
+        assert_int_equal(reply->results[0].context.size, 0);
+        dynode_reply_free(reply);
+    }
+}
+
+int __real_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found);
+int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found);
+
+/* "slow.test" is this machine, after longer than connecting may take. */
+int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found)
+{
+    bool slow = strcmp(node, "slow.test") == 0;
+    if (slow) usleep(400 * 1000);
+    return __real_getaddrinfo(slow ? "127.0.0.1" : node, service, hints, found);
+}
+
+static void test_slow_lookup(void **state)
+{
+    (void)state;
+    start(1);
+    char address[256], why[256];
+    snprintf(address, sizeof(address), "tcp://slow.test:%s", strrchr(nodes[0].address, ':') + 1);
+    struct dynode_options options = {.connect_timeout_ms = 300, .any_node = true};
+    assert_int_equal(dynode_open(address, &options, &client, why, sizeof(why)), DYNODE_OK);
+    assert_int_equal(get("missing"), DYNODE_NOT_FOUND);
 }
 
 /* The first address is of every bad kind; the second answers. */
@@ -737,6 +781,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_bound_in_flight, stop),
         cmocka_unit_test_teardown(test_large_batch, stop),
         cmocka_unit_test_teardown(test_siblings_in_parts, stop),
+        cmocka_unit_test_teardown(test_half_an_answer, stop),
+        cmocka_unit_test_teardown(test_slow_lookup, stop),
         cmocka_unit_test_teardown(test_fail_over, stop),
         cmocka_unit_test_teardown(test_reconnects_are_spread, stop),
         cmocka_unit_test_teardown(test_writes_are_repeated_only_when_not_applied, stop),

@@ -346,7 +346,22 @@ static bool answer(struct server *server, struct connection *connection, uint64_
             result.more = true;
             hold(server, connection, &response.base, 0);
         }
+        if (begins(record, "half", NULL)) {
+            result.more = true;
+            hold(server, connection, &response.base, 0);
+            flush_due(server, connection);
+            drop(connection);
+            return false;
+        }
+        static uint8_t flood[1 << 20];
+        for (int i = 0; i < 12 && begins(record, "flood", NULL); i++) {
+            result.more = true;
+            result.n_siblings = 0;
+            result.context = (ProtobufCBinaryData){.len = sizeof(flood), .data = flood};
+            hold(server, connection, &response.base, 0);
+        }
         result.more = false;
+        result.n_siblings = 1;
         result.context = (ProtobufCBinaryData){.len = 3, .data = (uint8_t *)"ctx"};
     }
     hold(server, connection, &response.base, delay_ms);

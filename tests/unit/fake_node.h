@@ -13,6 +13,8 @@
  *  - alien     a result for an operation that was not asked
  *  - short     `last` without a result
  *  - parts     three siblings, each in a frame of its own
+ *  - half      the first of two parts, then the connection ends
+ *  - flood     a read in 12 parts, each with a context of 1 MiB
  *  - gone      an answer to a request that was never made
  */
 #pragma once
