@@ -128,6 +128,15 @@ static void draw_faults(struct options *options, struct prng *prng)
     options->clock_jumps = options->lww ? 0 : draw_rate(prng, 12000);
 }
 
+/* One world of eight has no fault: there conditional writes have to be linearizable. */
+static void draw_calm(struct options *options, struct prng *prng)
+{
+    if (!prng_chance(prng, 1, 8)) return;
+    for (uint32_t i = 0; i < options_count; i++)
+        if (options_list[i].fault) *option_value(options, &options_list[i]) = 0;
+    options->core_ms = 0;
+}
+
 struct options options_draw(uint64_t seed)
 {
     struct options options = {.seed = seed};
@@ -138,6 +147,7 @@ struct options options_draw(uint64_t seed)
     /* What one home has acknowledged may lie beyond any core, and is lost with that home's disk. */
     if (options.weak > 0 || options.quorum > 0) options.core_ms = options.lost_max = 0;
     draw_faults(&options, &prng);
+    draw_calm(&options, &prng);
     return options;
 }
 
