@@ -314,7 +314,8 @@ void faults_cut_off(struct faults *faults, uint32_t core)
 {
     for (uint32_t node = 0; node < faults->options->nodes; node++) {
         if (core >> node & 1) continue;
-        if (below(faults, 2) == 0) {
+        /* Who stands still answers nobody before all are healed, and the core's clients are waited for. */
+        if (below(faults, 2) == 0 || world_is_paused(faults->world, node)) {
             crash(faults, node, 0);
             continue;
         }
