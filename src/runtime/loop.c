@@ -105,11 +105,15 @@ static void shard_make(struct loop *loop)
     node_init(loop->shard, node);
 }
 
-static bool store_replace(struct loop *loop, const char *reason)
+/* Put an empty store in the place of the lost one. That is moved aside once: what a disk that is full lets
+ * nobody finish is tried again where it is. */
+static bool store_replace(struct loop *loop, const char *reason, bool *moved)
 {
+    const struct shard_store_options *options = &loop->options.store_options;
     char why[512];
-    if (shard_store_replace(&loop->options.store_options, reason, why, sizeof(why), &loop->store) ==
-        STATUS_OK)
+    bool filled;
+    if (!*moved) *moved = shard_store_set_aside(options, reason, why, sizeof(why)) == STATUS_OK;
+    if (*moved && shard_store_open(options, NULL, why, sizeof(why), &loop->store, &filled) == STATUS_OK)
         return true;
     log_line(LOG_LEVEL_ERROR, "shard %u: no new store can be made: %s", loop->options.index, why);
     return false;
@@ -127,14 +131,14 @@ static void shard_restart(struct loop *loop)
     cluster_copy(shard_turn_context(loop->shard)->cluster, &cluster);
     cluster_fini(&node->cluster);
     node->cluster = cluster;
-    node->filled = false;
+    node->filled = loop->options.store_options.identity.filled = false;
     shard_free(loop->shard);
     loop->shard = NULL;
     store_close(loop->store);
     loop->store = NULL;
     uint64_t now = uv_hrtime() / 1000000;
-    bool again = loop->lost_ms != 0 && now - loop->lost_ms < REOPEN_SETTLED_MS;
-    while (again || !store_replace(loop, reason)) {
+    bool again = loop->lost_ms != 0 && now - loop->lost_ms < REOPEN_SETTLED_MS, moved = false;
+    while (again || !store_replace(loop, reason, &moved)) {
         again = false;
         if (atomic_load(&loop->wanted) == PHASE_STOP) {
             loop->store = store_mem_open(); /* serves nobody: only so that the loop ends as it always does */

@@ -1,6 +1,8 @@
 #include "runtime/shard_store.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -32,17 +34,24 @@ enum status shard_store_open(const struct shard_store_options *options, struct c
 {
     enum status status = open_and_claim(options, &options->identity, cluster, why, why_bytes, store, filled);
     if (status == STATUS_STORE_BROKEN || status == STATUS_CORRUPT) {
-        *filled = false;
-        return shard_store_replace(options, why, why, why_bytes, store);
+        struct identity empty = options->identity;
+        empty.filled = false;
+        status = shard_store_set_aside(options, why, why, why_bytes);
+        if (status == STATUS_OK)
+            status = open_and_claim(options, &empty, NULL, why, why_bytes, store, filled);
     }
     return status == STATUS_OK || status == STATUS_IN_USE ? status : STATUS_INVALID;
 }
 
-enum status shard_store_replace(const struct shard_store_options *options, const char *reason, char *why,
-                                size_t why_bytes, struct store **store)
+enum status shard_store_set_aside(const struct shard_store_options *options, const char *reason, char *why,
+                                  size_t why_bytes)
 {
     char moved[SHARD_STORE_PATH_BYTES + 64];
     uint32_t shard = options->identity.shard;
+    if (access(options->path, F_OK) != 0 && errno == ENOENT) {
+        log_line(LOG_LEVEL_ERROR, "shard %u: its store is broken (%s) and gone", shard, reason);
+        return STATUS_OK;
+    }
     if (store_wt_set_aside(options->path, moved, sizeof(moved)) != STATUS_OK) {
         log_line(LOG_LEVEL_ERROR, "shard %u: its store is broken (%s)", shard, reason);
         snprintf(why, why_bytes, "%s is broken and can't be moved aside", options->path);
@@ -52,10 +61,5 @@ enum status shard_store_replace(const struct shard_store_options *options, const
              "shard %u: its store is broken (%s) and now %s (an operator may salvage it); the shard goes on "
              "with an empty one that counts for no read until it is filled",
              shard, reason, moved);
-    struct identity empty = options->identity;
-    bool filled;
-    empty.filled = false;
-    return open_and_claim(options, &empty, NULL, why, why_bytes, store, &filled) == STATUS_OK
-               ? STATUS_OK
-               : STATUS_INVALID;
+    return STATUS_OK;
 }

@@ -22,7 +22,7 @@ struct shard_store_options {
 enum status shard_store_open(const struct shard_store_options *options, struct cluster *cluster, char *why,
                              size_t why_bytes, struct store **store, bool *filled);
 
-/* Put an empty store in the place of the one that is closed and broken, as @reason says.
- * STATUS_INVALID  The one can't be moved aside or the other not be made. *why: a line. */
-enum status shard_store_replace(const struct shard_store_options *options, const char *reason, char *why,
-                                size_t why_bytes, struct store **store);
+/* Move the store, closed and broken as @reason says, aside: shard_store_open makes an empty one then. OK too
+ * if there is none. STATUS_INVALID  It can't be moved. *why: a line. */
+enum status shard_store_set_aside(const struct shard_store_options *options, const char *reason, char *why,
+                                  size_t why_bytes);

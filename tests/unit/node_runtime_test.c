@@ -17,6 +17,7 @@
 #include "base/prng.h"
 #include "node_runtime_fixture.h"
 #include "runtime/node_record.h"
+#include "runtime/shard_store.h"
 
 enum { KEYS = 300, VALUE_BYTES_MAX = 2000 };
 
@@ -237,9 +238,8 @@ static void a_broken_store_at_the_start(void **state)
 
 /* A store that breaks while it is used: that shard's clients are let go, it starts anew, the other shard goes
  * on. */
-static void a_store_breaks_while_it_runs(void **state)
+static void break_while_it_runs(uint32_t shard)
 {
-    (void)state;
     enum { MANY = 600, LARGE = 40000 };
     struct fixture fixture;
     char pattern[512];
@@ -253,28 +253,76 @@ static void a_store_breaks_while_it_runs(void **state)
     assert_int_equal(fixture_create_table(&fixture, "things", 1), STATUS_OK);
     for (uint64_t key = 0; key < MANY; key++)
         assert_int_equal(fixture_put(&fixture, 0, "things", key, bytes_of(large, LARGE)), STATUS_OK);
-    snprintf(pattern, sizeof(pattern), "%s/shard-001/*.wt", fixture.data);
+    snprintf(pattern, sizeof(pattern), "%s/shard-%03u/*.wt", fixture.data, shard);
     damage(pattern);
     for (uint64_t key = 0; key < MANY && fixture.restarts == 0; key++)
-        fixture_get(&fixture, 0, "things", key, bytes_of(large, LARGE));
+        fixture_get(&fixture, 1 - shard, "things", key, bytes_of(large, LARGE));
     for (int i = 0; i < 1000 && fixture.restarts == 0; i++) usleep(10000); /* it is being replaced */
     assert_int_equal(fixture.restarts, 1);
-    snprintf(pattern, sizeof(pattern), "%s/shard-001.broken-*", fixture.data);
+    snprintf(pattern, sizeof(pattern), "%s/shard-%03u.broken-*", fixture.data, shard);
     assert_true(is_there(pattern));
     uint32_t served = 0, refused = 0;
     for (uint64_t key = 0; key < 60; key++) {
-        enum status status = fixture_get(&fixture, 0, "things", key, bytes_of(large, LARGE));
+        enum status status = fixture_get(&fixture, 1 - shard, "things", key, bytes_of(large, LARGE));
         served += status == STATUS_OK;
         refused += status == STATUS_UNAVAILABLE;
-        assert_int_equal(fixture_put(&fixture, 0, "things", key, bytes_of(large, LARGE)), STATUS_OK);
+        assert_int_equal(fixture_put(&fixture, 1 - shard, "things", key, bytes_of(large, LARGE)), STATUS_OK);
     }
     assert_int_equal(served + refused, 60);
     assert_true(served > 0);
     assert_true(refused > 0);
     assert_int_equal(fixture.restarts, 1);
     assert_true(fixture_stop(&fixture));
+
+    /* What was known of the cluster is known on. */
+    fixture_start(&fixture);
+    for (uint64_t key = 0; key < 60; key++)
+        assert_int_equal(fixture_put(&fixture, 0, "things", key, bytes_of(large, LARGE)), STATUS_OK);
+    assert_true(fixture_stop(&fixture));
     fixture_fini(&fixture);
     free(large);
+}
+
+static void a_store_breaks_while_it_runs(void **state)
+{
+    (void)state;
+    break_while_it_runs(1);
+}
+
+/* A disk that lets no new store be made for a while: the broken one is moved aside once, and the new one is
+ * made when it may. */
+static void a_store_is_replaced_at_last(void **state)
+{
+    (void)state;
+    char data[] = "/tmp/dynode-shard-store-XXXXXX", pattern[512], why[512];
+    struct store *store;
+    bool filled = true;
+    glob_t found;
+    assert_non_null(mkdtemp(data));
+    struct shard_store_options options = {
+        .engine = {.cache_bytes = 16 << 20},
+        .identity = {.cluster = 1, .node = 5, .shards = 2, .vnodes = 64, .filled = true},
+    };
+    snprintf(options.path, sizeof(options.path), "%s/shard-000", data);
+    snprintf(pattern, sizeof(pattern), "%s/shard-000.broken-*", data);
+    assert_int_equal(shard_store_open(&options, NULL, why, sizeof(why), &store, &filled), STATUS_OK);
+    assert_true(filled);
+    store_close(store);
+    options.identity.filled = false;
+    options.engine.cache_bytes = 1; /* refused */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(shard_store_set_aside(&options, "a test", why, sizeof(why)), STATUS_OK);
+        assert_int_equal(shard_store_open(&options, NULL, why, sizeof(why), &store, &filled), STATUS_INVALID);
+    }
+    options.engine.cache_bytes = 16 << 20;
+    assert_int_equal(shard_store_open(&options, NULL, why, sizeof(why), &store, &filled), STATUS_OK);
+    assert_false(filled);
+    store_close(store);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_int_equal(found.gl_pathc, 1);
+    globfree(&found);
+    snprintf(pattern, sizeof(pattern), "rm -r %s", data);
+    assert_int_equal(system(pattern), 0);
 }
 
 /* Two nodes, two shards each, over real links: what one takes the other has. */
@@ -355,6 +403,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_keeps_a_node_from_starting),
         cmocka_unit_test(a_broken_store_at_the_start),
         cmocka_unit_test(a_store_breaks_while_it_runs),
+        cmocka_unit_test(a_store_is_replaced_at_last),
         cmocka_unit_test(two_nodes),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
