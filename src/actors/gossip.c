@@ -30,6 +30,7 @@ struct waiter {
 struct gossip {
     struct actor actor;
     bool owner;
+    bool unpublished; /* the state is to be stored and told with the first ping */
     struct hlc hlc;
     uint64_t pinged_ns; /* the last time */
     uint64_t round;     /* of sending the state: its Message's request number, so that an answer names what it
@@ -109,10 +110,15 @@ static void acknowledge(struct turn *turn, struct address to, uint64_t request)
 /* Tell a peer that this node has its state, now or when it does. */
 static void confirm(struct gossip *gossip, struct turn *turn, const struct mail *mail)
 {
-    if (gossip->behind_count == 0)
+    if (gossip->behind_count == 0) {
         acknowledge(turn, mail->from, mail->request);
-    else if (gossip->waiter_count < GOSSIP_WAITERS_MAX)
-        gossip->waiters[gossip->waiter_count++] = (struct waiter){mail->from, mail->request};
+        return;
+    }
+    uint32_t place = 0; /* a peer that has told more meanwhile waits once */
+    while (place < gossip->waiter_count && !address_is(gossip->waiters[place].peer, mail->from)) place++;
+    if (place == GOSSIP_WAITERS_MAX) return;
+    if (place == gossip->waiter_count) gossip->waiter_count++;
+    gossip->waiters[place] = (struct waiter){mail->from, mail->request};
 }
 
 /* One of our shards goes by the present state. */
@@ -314,6 +320,10 @@ static void remind(struct gossip *gossip, struct turn *turn)
 
 static void ping(struct gossip *gossip, struct turn *turn)
 {
+    struct address *told;
+    uint32_t told_count;
+    if (gossip->unpublished)
+        gossip->unpublished = publish(gossip, turn, copy_of(turn->cluster), &told, &told_count) != STATUS_OK;
     if (gossip->owner) remind(gossip, turn);
     Dynode__Peer__Ping *message = ARENA_NEW(turn->arena, Dynode__Peer__Ping);
     dynode__peer__ping__init(message);
@@ -405,7 +415,7 @@ static void free_gossip(struct actor *actor)
     free(gossip);
 }
 
-void gossip_add(struct shard *shard)
+void gossip_add(struct shard *shard, bool unpublished)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_PING,          DYNODE__PEER__MESSAGE__BODY_PONG,
@@ -422,6 +432,7 @@ void gossip_add(struct shard *shard)
                                    .check = check,
                                    .free = free_gossip};
     gossip->owner = turn->self.shard == CLUSTER_OWNER_SHARD;
+    gossip->unpublished = gossip->owner && unpublished;
     gossip->behind = calloc(turn->shards, sizeof(*gossip->behind));
     CHECK(gossip->behind != NULL);
     gossip->waiters = calloc(GOSSIP_WAITERS_MAX, sizeof(*gossip->waiters));

@@ -17,5 +17,6 @@ enum {
     GOSSIP_WAITERS_MAX = 256, /* peers' states that are not confirmed yet; who is above it asks again */
 };
 
-/* Make it and add it to the shard. The shard's cluster must be set. */
-void gossip_add(struct shard *shard);
+/* Make it and add it to the shard. The shard's cluster must be set. @unpublished: nobody may have it yet, and
+ * it is not in the store; the owner keeps it and tells it in its first turn. */
+void gossip_add(struct shard *shard, bool unpublished);

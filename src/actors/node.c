@@ -19,7 +19,7 @@ void node_init(struct shard *shard, const struct node_options *options)
     router_add(shard, options);
     coordinator_add(shard, &options->secret);
     replica_add(shard, options->filled, options->cluster.vnodes);
-    gossip_add(shard);
+    gossip_add(shard, options->replaced);
 }
 
 void node_drain(struct shard *shard)

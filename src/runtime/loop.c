@@ -132,6 +132,7 @@ static void shard_restart(struct loop *loop)
     cluster_fini(&node->cluster);
     node->cluster = cluster;
     node->filled = loop->options.store_options.identity.filled = false;
+    node->replaced = true;
     shard_free(loop->shard);
     loop->shard = NULL;
     store_close(loop->store);

@@ -229,20 +229,28 @@ static void change_of_tables(void **state)
     one_shard_end(&one);
 }
 
-static void shard_of_ours_says(struct one_shard *one, uint32_t shard, uint64_t request)
+/* A message from a shard, ours or another node's. */
+static void shard_says(struct one_shard *one, struct address from, uint64_t request,
+                       Dynode__Peer__Message__BodyCase kind, const void *body)
 {
-    Dynode__Peer__ClusterStateAck ack = DYNODE__PEER__CLUSTER_STATE_ACK__INIT;
     Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
     struct buffer batch = {0};
     message.request = request;
-    message.body_case = DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK;
-    message.cluster_state_ack = &ack;
-    batch_begin(&batch, NODE_A, shard);
+    message.body_case = kind;
+    message.ping = (void *)(uintptr_t)body;
+    batch_begin(&batch, from.node, from.shard);
     batch_add(&batch, &message);
-    shard_deliver(one->shard, NODE_A, buffer_bytes(&batch), NULL, NULL);
+    shard_deliver(one->shard, from.node, buffer_bytes(&batch), NULL, NULL);
     buffer_fini(&batch);
     one_shard_turn(one);
     one_shard_sync(one);
+}
+
+static void shard_of_ours_says(struct one_shard *one, uint32_t shard, uint64_t request)
+{
+    Dynode__Peer__ClusterStateAck ack = DYNODE__PEER__CLUSTER_STATE_ACK__INIT;
+    shard_says(one, (struct address){.node = NODE_A, .shard = shard}, request,
+               DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK, &ack);
 }
 
 static void peer_tells_of_a_table(struct one_shard *one, struct cluster *cluster, uint64_t peer,
@@ -300,13 +308,24 @@ static void state_of_a_peer(void **state)
     for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, second + 1);
     assert_int_equal(confirmed(&one, NODE_B, 2), 74);
     assert_int_equal(confirmed(&one, NODE_C, 1), 75);
-    /* How many are kept waiting is bounded; the others ask again. */
+    /* Who tells it again meanwhile waits once, and takes nobody's place. */
     one_shard_forget(&one);
     for (uint64_t i = 0; i < 2 * GOSSIP_WAITERS_MAX; i++)
         peer_tells_of_a_table(&one, &cluster, NODE_B, "last-one", 100 + i);
+    peer_tells_of_a_table(&one, &cluster, NODE_C, "last-one", 99);
     for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, second + 2);
-    assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX - 1), 100 + GOSSIP_WAITERS_MAX - 1);
-    assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX), 0);
+    assert_int_equal(confirmed(&one, NODE_B, 0), 100 + 2 * GOSSIP_WAITERS_MAX - 1);
+    assert_int_equal(confirmed(&one, NODE_B, 1), 0);
+    assert_int_equal(confirmed(&one, NODE_C, 0), 99);
+    /* How many are kept waiting is bounded; the others ask again. */
+    one_shard_forget(&one);
+    peer_tells_of_a_table(&one, &cluster, NODE_C, "the-very-last", 1);
+    for (uint32_t i = 0; i < 2 * GOSSIP_WAITERS_MAX; i++)
+        shard_says(&one, (struct address){.node = NODE_B, .shard = i}, 1000 + i,
+                   DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE, cluster_to_message(&cluster, &one.arena));
+    for (uint32_t shard = 1; shard <= 2; shard++) shard_of_ours_says(&one, shard, second + 3);
+    assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX - 2), 1000 + GOSSIP_WAITERS_MAX - 2);
+    assert_int_equal(confirmed(&one, NODE_B, GOSSIP_WAITERS_MAX - 1), 0);
     cluster_fini(&cluster);
     one_shard_end(&one);
 }

@@ -289,6 +289,12 @@ static void a_store_breaks_while_it_runs(void **state)
     break_while_it_runs(1);
 }
 
+static void the_store_of_the_cluster_state_breaks(void **state)
+{
+    (void)state;
+    break_while_it_runs(CLUSTER_OWNER_SHARD);
+}
+
 /* A disk that lets no new store be made for a while: the broken one is moved aside once, and the new one is
  * made when it may. */
 static void a_store_is_replaced_at_last(void **state)
@@ -403,6 +409,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_keeps_a_node_from_starting),
         cmocka_unit_test(a_broken_store_at_the_start),
         cmocka_unit_test(a_store_breaks_while_it_runs),
+        cmocka_unit_test(the_store_of_the_cluster_state_breaks),
         cmocka_unit_test(a_store_is_replaced_at_last),
         cmocka_unit_test(two_nodes),
     };
