@@ -76,6 +76,9 @@ class Cli(ClusterCase):
         self.run_("put", "users", "lock", "still me", "--if-context", context)
         self.run_("put", "users", "lock", "you", "--if-context", context, expect=CONFLICT)
         self.run_("delete", "users", "lock", "--if-context", context, expect=CONFLICT)
+        self.assertEqual(self.run_("get", "users", "lock", "--raw"), b"still me")
+        self.run_("delete", "users", "lock", "--if-context", self.json("get", "users", "lock")["context"])
+        self.run_("put", "users", "lock", "you", "--if-absent")
 
     def test_time_to_live(self):
         self.run_("put", "users", "brief", "x", "--ttl", "1s")
@@ -137,13 +140,15 @@ class Cli(ClusterCase):
         self.run_("get", "pages", "home", expect=USAGE)
 
     def test_bench(self):
+        pids = [word for node in self.nodes for word in ("--server-pid", str(node.process.pid))]
         report = self.json("bench", "--records", "500", "--duration", "1s", "--connections", "6", "--in-flight", "4", "--check",
-                           "put", "get", "a", "siblings", seconds=60)
+                           *pids, "put", "get", "a", "siblings", seconds=60)
         phases = {phase["phase"]: phase for phase in report["phases"]}
         self.assertEqual(set(phases), {"load", "put", "get", "a", "siblings"})
         for phase in phases.values():
             self.assertGreater(phase["operations"], 0)
             self.assertEqual((phase["errors"], phase["wrong"]), (0, 0))
+        self.assertGreater(sum(phase["server_cpu_us_per_operation"] for phase in report["phases"]), 0)
 
     def test_scan_status_ring(self):
         self.run_("table", "create", "scanned", "--rule", "lww")
@@ -158,9 +163,20 @@ class Cli(ClusterCase):
         status = self.json("status", "--interval", "0s")
         self.assertEqual(len(status["members"]), 3)
         self.assertTrue(all(member["answered"] for member in status["members"]))
+        busy = self.json("status", "--interval", "100ms")
+        for member in busy["members"]:
+            for shard in member["shard_reports"]:
+                self.assertGreater(shard["vnodes"], 0)
+                for field in ("inbox_bytes", "outbox_bytes", "gets_per_second", "puts_per_second"):
+                    self.assertGreaterEqual(shard[field], 0)
+                self.assertGreater(shard["store_bytes"] + shard["store_log_bytes"], 0)
         homes = self.ring().homes("scanned", b"key 7")
         ring = self.json("ring", "scanned", "key 7")
         self.assertEqual([node["id"] for node in ring["preference_list"] if node["home"]], [f"{home:016x}" for home in homes])
+        shards = {int(member["id"], 16): member["shards"] for member in status["members"]}
+        for node in ring["preference_list"]:
+            self.assertEqual(node["shard"], ring["vnode"] % shards[int(node["id"], 16)])
+        self.assertEqual(ring["vnode"], int(ring["hash"], 16) * ring["vnodes"] >> 64)
         self.assertIn(b"vnode", self.run_("ring", "scanned", "key 7"))
 
 

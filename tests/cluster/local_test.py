@@ -1,11 +1,14 @@
 """sim/run's local cluster, in small: its story with a part of the data set, and what an interruption leaves behind: nothing."""
+import gzip
 import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 from fixture import PROGRAM, eventually, hosts, main
 from client import ROOT  # fixture says where it is
@@ -59,6 +62,28 @@ class Local(unittest.TestCase):
             self.assertTrue(line, text)
             text += line
         return text
+
+    def test_where_the_records_are_from(self):
+        """Every paragraph of apt's lists, however they are compressed; without lists, what is installed, said to be small."""
+        sys.path.insert(0, f"{ROOT}/sim/local")
+        import packages
+        paragraphs = [b"Package: a\nVersion: %d\nArchitecture: all\nDescription: of a\n more" % number for number in (1, 2)]
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(packages, "LISTS", folder + "/*_Packages*"):
+            with gzip.open(folder + "/one_Packages.gz", "wb") as file:
+                file.write(b"\n\n".join(paragraphs) + b"\n")
+            with open(folder + "/two_Packages", "wb") as file:
+                file.write(b"Package: b\nVersion: 1\nArchitecture: amd64\n\n")
+            records, source = packages.read()
+            self.assertEqual(set(records), {b"a/1/all", b"a/2/all", b"b/1/amd64"})
+            self.assertEqual([records[b"a/%d/all" % number].strip() for number in (1, 2)], paragraphs)
+            self.assertIn("2 lists", source)
+        with mock.patch.object(packages, "LISTS", "/nonexistent/*"):
+            records, source = packages.read()
+        self.assertGreater(len(records), 50)
+        for key, value in records.items():
+            self.assertEqual(key.count(b"/"), 2)
+            self.assertIn(b"Package: " + key.split(b"/")[0], value)
+        self.assertIn("/var/lib/dpkg/status: small", source)
 
     def test_interrupted(self):
         for stage, number in (("2. Load", signal.SIGINT), ("4. Load everything again", signal.SIGTERM)):

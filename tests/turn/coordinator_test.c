@@ -592,6 +592,31 @@ static void unreachable_is_known_at_once(void **state)
     one_shard_end(&one);
 }
 
+/* A get does not end with the home that it was sent to: the next is asked in the turn in which the link is
+ * lost, once, and what the lost one may still say is not waited for. */
+static void get_goes_to_the_next_home(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    others_of(&one, "k", others);
+    ask_get(&one, "k", 0);
+    assert_non_null(read_of(&one, others[0]));
+    assert_null(read_of(&one, others[1]));
+    one_shard_forget(&one);
+    shard_link_changed(one.shard, others[0], false);
+    one_shard_turn(&one);
+    const Dynode__Peer__Message *read = read_of(&one, others[1]);
+    assert_non_null(read);
+    assert_int_equal(one.sent_count, 1);
+    assert_int_equal(one.answer_count, 0);
+    answer_read(&one, others[1], read->request, STATUS_NOT_FOUND, (struct bytes){0}, false);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
+    assert_int_equal(one.answer_count, 1);
+    one_shard_end(&one);
+}
+
 /* What would be dropped at the bound of a queue is no silence: it is known before anything is begun. */
 static void queues_at_their_bound(void **state)
 {
@@ -653,6 +678,7 @@ int main(void)
         cmocka_unit_test(minted_by_a_peer),
         cmocka_unit_test(context_only),
         cmocka_unit_test(unreachable_is_known_at_once),
+        cmocka_unit_test(get_goes_to_the_next_home),
         cmocka_unit_test(queues_at_their_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -189,6 +189,10 @@ static void test_json(void **state)
     document = json();
     json_t *member = json_array_get(json_object_get(document, "members"), 1);
     assert_true(json_is_true(json_object_get(member, "answered")));
+    /* It has served the first look at least before the second. */
+    json_t *shard = json_array_get(json_object_get(member, "shard_reports"), 0);
+    double rate = json_number_value(json_object_get(shard, "gets_per_second"));
+    assert_true(rate >= 10 && rate < 1000);
     json_decref(document);
 }
 
@@ -292,6 +296,65 @@ static void test_bench(void **state)
     json_decref(document);
 }
 
+static json_int_t count_of(json_t *phase, const char *kind)
+{
+    json_t *latency = json_object_get(json_object_get(phase, "latency"), kind);
+    return latency == NULL ? 0 : json_integer_value(json_object_get(latency, "count"));
+}
+
+/* How often the record asked for most was asked for, of 4,000 reads over 500. */
+static uint32_t most_wanted(const char *distribution)
+{
+    char arguments[256];
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < cluster.record_count; i++) cluster.records[i].tries = 0;
+    snprintf(
+        arguments, sizeof(arguments),
+        "bench --json --table t --records 500 --no-load --operations 4000 -c 4 -f 4 --distribution %s get "
+        "2>/dev/null",
+        distribution);
+    assert_int_equal(dynode(arguments), 0);
+    for (uint32_t i = 0; i < cluster.record_count; i++)
+        if (cluster.records[i].tries > most) most = cluster.records[i].tries;
+    return most;
+}
+
+/* The mixes are what their names say, within bounds ten standard deviations wide, and so are the
+ * distributions: of 500 records a zipfian stream of 0.99 asks for the first in 14 % of all cases. */
+static void test_bench_mixes(void **state)
+{
+    (void)state;
+    enum { COUNT = 4000 };
+    assert_int_equal(
+        dynode(
+            "bench --json --table t --records 500 --operations 4000 -c 4 -f 4 --check a b c f 2>/dev/null"),
+        0);
+    json_t *document = json();
+    json_int_t puts_[] = {0, count_of(phase(document, 1), "put"), count_of(phase(document, 2), "put"),
+                          count_of(phase(document, 3), "put"), count_of(phase(document, 4), "rmw")};
+    assert_in_range(puts_[1], COUNT * 40 / 100, COUNT * 60 / 100);
+    assert_in_range(puts_[2], COUNT * 15 / 1000, COUNT * 85 / 1000);
+    assert_int_equal(puts_[3], 0);
+    assert_in_range(puts_[4], COUNT * 40 / 100, COUNT * 60 / 100);
+    assert_int_equal(count_of(phase(document, 4), "put"), puts_[4]);
+    for (size_t i = 0; i < 5; i++) {
+        static const char *const names[] = {"p50_ms", "p90_ms", "p99_ms", "p99.9_ms", "max_ms"};
+        json_t *kind =
+            json_object_get(json_object_get(phase(document, i), "latency"), i == 0 ? "put" : "read");
+        double before = 0;
+        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+            json_t *number = json_object_get(kind, names[k]);
+            assert_non_null(number);
+            if (json_number_value(number) < before) fail_msg("%s is below the one before it", names[k]);
+            before = json_number_value(number);
+        }
+        assert_true(before > 0);
+    }
+    json_decref(document);
+    assert_in_range(most_wanted("zipfian"), COUNT * 8 / 100, COUNT * 25 / 100);
+    assert_in_range(most_wanted("uniform"), COUNT / 500, COUNT * 2 / 100);
+}
+
 static double put_ms(json_t *phase, const char *name)
 {
     json_t *kind = json_object_get(json_object_get(phase, "latency"), "put");
@@ -369,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_context_first, start, stop),
         cmocka_unit_test_setup_teardown(test_scan, start, stop),
         cmocka_unit_test_setup_teardown(test_bench, start, stop),
+        cmocka_unit_test_setup_teardown(test_bench_mixes, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_shows_a_stall, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_of_dying_nodes, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_usage, start, stop),
