@@ -79,7 +79,7 @@ struct client_habits {
     uint32_t gets, puts, deletes;          /* of a register, against one another */
     uint32_t contexts, conditions, blinds; /* of its writes; of deletes that need no context */
     uint32_t hot;                          /* operations on the first key */
-    uint32_t ttl_ms;                       /* half of a register's puts to every fourth key; 0: none */
+    uint32_t ttl_ms;                       /* half of a register's puts to every other key; 0: none */
     uint32_t value_bytes;                  /* the longest */
 };
 

@@ -40,7 +40,7 @@ static void next(struct client *client, struct ask *ask)
         ask->flags = ask->with_context ? OP_IF_CONTEXT : OP_IF_ABSENT;
     if (ask->kind == OP_DELETE) return;
     ask->value_bytes = client_draw_bytes(client);
-    if (habits->ttl_ms > 0 && ask->place % 4 == 3 && client_chance(client, 50))
+    if (habits->ttl_ms > 0 && ask->place % 2 == 1 && client_chance(client, 50))
         ask->ttl_ms = 1 + prng_below(&client->prng, habits->ttl_ms);
 }
 

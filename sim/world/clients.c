@@ -40,7 +40,7 @@ struct clients_options clients_options_draw(uint64_t seed)
         .deletes = (uint32_t)prng_below(&prng, 3),
         .contexts = 30 + (uint32_t)prng_below(&prng, 70),
         .conditions = prng_chance(&prng, 1, 2) ? (uint32_t)prng_below(&prng, 40) : 0,
-        .blinds = prng_chance(&prng, 1, 4) ? 20 : 0,
+        .blinds = prng_chance(&prng, 1, 2) ? 10 : 0,
         .hot = prng_chance(&prng, 1, 3) ? 60 : 0,
         .ttl_ms = prng_chance(&prng, 1, 3) ? 1000 : 0,
         .value_bytes = prng_chance(&prng, 1, 4) ? 5200 : 100,
