@@ -1,6 +1,8 @@
 /* Checker 2, causal supersession: what an answer holds was written to that key, had begun, was not said to
  * have failed, has not expired long ago, and no part of it covers another. In an `lww` table it is one value.
  *
+ * A write that is sent again is recognised where it is still there, rather than refused because of itself.
+ *
  * That siblings are distinct and pairwise concurrent bounds their number by the writes that were concurrent
  * or without context: an explosion of siblings shows as copies of one write, or as a write beside its cover.
  */
@@ -100,6 +102,9 @@ bool checker_siblings(struct cover *cover, struct verdict *verdict)
                               .seen = history_list(history, op->seen)};
         if (op->flags & OP_REPEATED) sight.from_ns = 0; /* its last attempt is not on record */
         if (!judge(cover, &sight, verdict)) return false;
+        if ((op->flags & OP_REPEATED) && (op->flags & OP_REJECTED) && tokens_have(sight.seen, token))
+            return verdict_fault(verdict, "write %u of key %u was not recognised when it was sent again",
+                                 token, op->key);
     }
     for (uint32_t i = 0; i < history->final_count; i++) {
         const struct final *final = &history->finals[i];

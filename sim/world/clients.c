@@ -304,6 +304,7 @@ struct clients *clients_alloc(const struct clients_options *options, struct worl
     clients->options = *options;
     clients->history.lww = options->lww;
     clients->history.skew_ns = options->skew_ns;
+    clients->history.all_homes = options->w == options->n && options->quorum == 0;
     clients->nodes = UINT32_MAX;
     clients->expect_from_ns = clients->expect_until_ns = UINT64_MAX;
     prng_init(&clients->prng, options->seed ^ 0x5e5510);

@@ -86,6 +86,23 @@ static void supersede(struct cover *cover, uint32_t token)
     }
 }
 
+/* Where all homes acknowledge a write, whoever coordinates a blind delete holds what was acknowledged before.
+ */
+static void supersede_blindly(struct cover *cover, uint32_t key)
+{
+    uint32_t next = cover->acked_first[key];
+    for (uint32_t i = next; i < cover->acked_first[key + 1]; i++) {
+        const struct op *op = op_of(cover, cover->acked[i]);
+        if ((op->flags & OP_BLIND) == 0 || (op->flags & OP_WEAK)) continue;
+        for (; op_of(cover, cover->acked[next])->returned_ns < op->invoked_ns; next++) {
+            uint32_t place = cover->acked[next] - 1;
+            if ((op_of(cover, place + 1)->flags & OP_WEAK) || cover->superseded_by[place] != 0) continue;
+            cover->superseded_by[place] = cover->acked[i];
+            cover->superseded_ns[place] = op->returned_ns;
+        }
+    }
+}
+
 static void set_acked(struct cover *cover)
 {
     const struct history *history = cover->history;
@@ -103,6 +120,7 @@ static void set_acked(struct cover *cover)
         if ((op_of(cover, tokens[i])->flags & OP_WEAK) == 0) supersede(cover, tokens[i]);
     }
     by_key(cover, tokens, count, cover->acked, cover->acked_first);
+    for (uint32_t key = 0; key < history->keys && history->all_homes; key++) supersede_blindly(cover, key);
     free(moments);
     free(tokens);
 }

@@ -67,6 +67,7 @@ struct history {
     uint32_t final_count, final_capacity;
     uint32_t keys, sessions; /* above all that occur */
     bool lww;
+    bool all_homes; /* a write is acknowledged by all homes: a blind delete covers what was there before it */
     uint64_t skew_ns; /* how far two nodes' clocks may be apart */
 };
 

@@ -53,6 +53,25 @@ static void blind_delete(void **state)
     assert_true(ends_well(checker_final, &history, TOKENS(b)));
     assert_true(ends_well(checker_final, &history, TOKENS(a, b)));
     assert_false(ends_well(checker_final, &history, TOKENS(a)));
+    a_get(&history, 8, 9, TOKENS(a, b)); /* its coordinator may not have had a ... */
+    assert_true(holds(checker_register, &history));
+    history.all_homes = true;
+    assert_false(holds(checker_register, &history)); /* ... but here it had */
+    history_fini(&history);
+}
+
+static void unrecognised(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    struct op op = {.kind = OP_PUT, .key = 1, .flags = OP_IF_ABSENT};
+    uint32_t a = history_invoke(&history, &op, ms, NOTHING, NOTHING);
+    history_return(&history, a, OUTCOME_INFO, 2 * ms, NOTHING, 0);
+    history_again(&history, a, 1, 9 * ms, true);
+    history_return(&history, a, OUTCOME_INFO, 4 * ms, TOKENS(a), OP_REJECTED);
+    assert_false(holds(checker_siblings, &history)); /* refused because of itself */
+    history.ops[a - 1].seen.count = 0;
+    assert_true(holds(checker_siblings, &history));
     history_fini(&history);
 }
 
@@ -210,15 +229,11 @@ static void long_chain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_write),
-        cmocka_unit_test(weak_write_lost),
-        cmocka_unit_test(blind_delete),
-        cmocka_unit_test(covered_sibling),
-        cmocka_unit_test(impossible_values),
-        cmocka_unit_test(regular_register),
-        cmocka_unit_test(expiry),
-        cmocka_unit_test(latest_wins),
-        cmocka_unit_test(long_chain),
+        cmocka_unit_test(lost_write),       cmocka_unit_test(weak_write_lost),
+        cmocka_unit_test(blind_delete),     cmocka_unit_test(unrecognised),
+        cmocka_unit_test(covered_sibling),  cmocka_unit_test(impossible_values),
+        cmocka_unit_test(regular_register), cmocka_unit_test(expiry),
+        cmocka_unit_test(latest_wins),      cmocka_unit_test(long_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
