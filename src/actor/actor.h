@@ -68,14 +68,14 @@ struct actor {
 };
 
 /* Send a message; it may leave at once. @body and all it points at must live until the turn ends. An @to of
- * this shard is delivered in this turn, after what was sent before it. A node without a link, or whose queue
- * is at its bound, gets nothing: silence. */
+ * this shard is delivered in this turn, after what was sent before it. A node without a link, or a node
+ * or shard whose queue is at its bound, gets nothing: silence. */
 void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
                const void *body);
 
-/* Would a message to @node leave now? It can be reached, and its queue is below its bound: what turn_send is
+/* Would a message leave now? The node can be reached, and the queue is below its bound: what turn_send is
  * given next in this turn is not dropped here. */
-bool turn_reaches(const struct turn *turn, uint64_t node);
+bool turn_reaches(const struct turn *turn, struct address to);
 
 /* Send what says that a write is done: it waits until everything this turn (and each turn before it) wrote is
  * durable. Also to this shard itself: delivered in a later turn. */

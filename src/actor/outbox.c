@@ -32,10 +32,15 @@ struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t
     return queue;
 }
 
+bool outbox_is_full(const struct outbox_queue *queue)
+{
+    return queue->batch.size > OUTBOX_QUEUE_BYTES_MAX;
+}
+
 bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct bytes field)
 {
     struct outbox_queue *queue = outbox_queue(outbox, node, shard);
-    if (node != outbox->self_node && queue->batch.size + field.size > OUTBOX_NODE_BYTES_MAX) {
+    if (queue->batch.size + field.size > OUTBOX_QUEUE_BYTES_MAX) {
         queue->dropped++;
         return false;
     }

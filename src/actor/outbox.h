@@ -1,16 +1,16 @@
 /* Outbox: what a shard's turns have left for others, one growing batch per destination, and the answers to
  * clients.
  *
- * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch to a node
- * at its bound drops what is added: who must not take that for silence asks turn_reaches first. To a shard of
- * the same node nothing is dropped: what is in flight there is bounded by admission. */
+ * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch at its
+ * bound, to a node or to a shard of this one that stands still, drops what is added: who must not take that
+ * for silence asks turn_reaches first. */
 #pragma once
 
 #include "base/bytes.h"
 #include "client.pb-c.h"
 #include "peer.pb-c.h"
 
-enum { OUTBOX_NODE_BYTES_MAX = 64 * 1024 * 1024 };
+enum { OUTBOX_QUEUE_BYTES_MAX = 64 * 1024 * 1024 };
 
 struct outbox_queue {
     uint64_t
@@ -54,5 +54,7 @@ void outbox_fini(struct outbox *outbox);
 /* The queue for a destination, made if it is new. */
 struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t shard);
 
-/* False: dropped, the node's queue is at its bound. @field is one packed message (wire/batch.h). */
+bool outbox_is_full(const struct outbox_queue *queue);
+
+/* False: dropped, the queue is at its bound. @field is one packed message (wire/batch.h). */
 bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct bytes field);

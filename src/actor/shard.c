@@ -195,6 +195,11 @@ static void pass_on(struct shard *shard, Dynode__Peer__Message *message, struct 
     message->origin_shard = from.shard;
     uint32_t to = message->to_shard % turn->shards;
     struct outbox_queue *queue = outbox_queue(&shard->outbox, turn->self.node, to);
+    if (outbox_is_full(queue)) {
+        queue->dropped++;
+        shard->counters.dropped++;
+        return;
+    }
     if (queue->batch.size == 0) batch_begin(&queue->batch, turn->self.node, turn->self.shard);
     batch_add(&queue->batch, message);
 }

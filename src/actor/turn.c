@@ -23,15 +23,11 @@ static bool is_here(const struct turn *turn, struct address to)
     return to.node == turn->self.node && to.shard % turn->shards == turn->self.shard;
 }
 
-static bool is_full(const struct outbox_queue *queue)
+bool turn_reaches(const struct turn *turn, struct address to)
 {
-    return queue->batch.size > OUTBOX_NODE_BYTES_MAX;
-}
-
-bool turn_reaches(const struct turn *turn, uint64_t node)
-{
-    if (node == turn->self.node) return true;
-    return peers_reachable(turn->peers, node) && !is_full(outbox_queue(&turn->shard->outbox, node, 0));
+    if (is_here(turn, to)) return true;
+    return peers_reachable(turn->peers, to.node) &&
+           !outbox_is_full(outbox_queue(&turn->shard->outbox, to.node, to.shard % turn->shards));
 }
 
 void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
@@ -53,11 +49,11 @@ void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__P
     if (to.node != turn->self.node) {
         const struct peer *peer = peers_find(&shard->peers, to.node);
         if (peer == NULL || !peer->link) return;
-        if (is_full(queue)) {
-            queue->dropped++;
-            turn->counters->dropped++;
-            return;
-        }
+    }
+    if (outbox_is_full(queue)) {
+        queue->dropped++;
+        turn->counters->dropped++;
+        return;
     }
     if (queue->batch.size == 0) batch_begin(&queue->batch, turn->self.node, turn->self.shard);
     Dynode__Peer__Message message;

@@ -47,7 +47,7 @@ static void send_merges(struct turn *turn, struct slot *slot, struct bytes encod
     message->n = slot->table_n;
     for (uint32_t home = 0; home < slot->n; home++) {
         if (slot->homes[home] == turn->self.node) continue;
-        if (turn_reaches(turn, slot->homes[home]))
+        if (turn_reaches(turn, slot_home_address(slot, home)))
             turn_send(turn, slot_home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE,
                       message);
         else
@@ -99,7 +99,7 @@ void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, s
     slot->phase = SLOT_READING;
     get_core_init(&slot->get, slot->n, needed);
     for (uint32_t home = 0; home < slot->n; home++)
-        if (!turn_reaches(turn, slot->homes[home])) get_core_fail(&slot->get, home);
+        if (!turn_reaches(turn, slot_home_address(slot, home))) get_core_fail(&slot->get, home);
     turn_disarm(turn, slot->hedge_timer);
     coordinate_arm_hedge(coordinator, turn, slot);
     coordinate_step_reading(coordinator, turn, slot);

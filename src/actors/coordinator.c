@@ -98,7 +98,7 @@ static void start_get(struct coordinator *coordinator, struct turn *turn, struct
     slot->phase = SLOT_READING;
     get_core_init(&slot->get, slot->n, r);
     for (uint32_t home = 0; home < slot->n; home++)
-        if (!turn_reaches(turn, slot->homes[home])) get_core_fail(&slot->get, home);
+        if (!turn_reaches(turn, slot_home_address(slot, home))) get_core_fail(&slot->get, home);
     turn->counters->gets++;
     bool alone = slot->homes[0] == turn->self.node && r == 1;
     if (!alone) coordinate_arm_hedge(coordinator, turn, slot);
@@ -108,7 +108,7 @@ static void start_get(struct coordinator *coordinator, struct turn *turn, struct
 static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < slot->n; i++) count += turn_reaches(turn, slot->homes[i]);
+    for (uint32_t i = 0; i < slot->n; i++) count += turn_reaches(turn, slot_home_address(slot, i));
     return count;
 }
 

@@ -163,7 +163,7 @@ static bool write_target(const struct turn *turn, uint32_t vnode, uint32_t n, bo
     for (uint32_t i = 0; i < n; i++) {
         if (!peers_reachable(turn->peers, homes[i])) continue;
         *node = homes[i];
-        if (turn_reaches(turn, homes[i])) return true;
+        if (turn_reaches(turn, (struct address){.node = homes[i], .shard = vnode})) return true;
         if (conditional) return false; /* only who can't be reached is passed over: two would race */
     }
     return false;
@@ -208,6 +208,13 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
         struct wish wish = wish_of(operation);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
         result->needed = wish_quorum(&wish, table->w, n);
+        add_result(turn, request, index, result);
+        return;
+    }
+    if (!turn_reaches(turn, to)) {
+        Dynode__Client__Result *result =
+            result_new(turn->arena, STATUS_OVERLOADED, "too much waits for the shard of the key");
+        if (write) result->applied = DYNODE__CLIENT__APPLIED__NO;
         add_result(turn, request, index, result);
         return;
     }

@@ -625,7 +625,7 @@ static void queues_at_their_bound(void **state)
     uint64_t others[2];
     one_shard_begin(&one, (struct one_shard_options){0});
     others_of(&one, "k", others);
-    one_shard_clog(&one, others[0], true);
+    one_shard_clog(&one, others[0], 0, true);
     ask_get(&one, "k", 0); /* the other is asked at once, without a hedge */
     const Dynode__Peer__Message *read = read_of(&one, others[1]);
     assert_non_null(read);
@@ -641,7 +641,7 @@ static void queues_at_their_bound(void **state)
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
     one_shard_sync(&one);
     one_shard_forget(&one);
-    one_shard_clog(&one, others[1], true);
+    one_shard_clog(&one, others[1], 0, true);
     ask_put(&one, "fresh", "y");
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
@@ -651,8 +651,8 @@ static void queues_at_their_bound(void **state)
     ask_get(&one, "k", 0);
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(shard_counters(one.shard)->dropped, 0);
-    one_shard_clog(&one, others[0], false);
-    one_shard_clog(&one, others[1], false);
+    one_shard_clog(&one, others[0], 0, false);
+    one_shard_clog(&one, others[1], 0, false);
     one_shard_end(&one);
 }
 

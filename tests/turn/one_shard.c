@@ -123,7 +123,7 @@ static void collect(struct one_shard *one)
     struct outbox *outbox = shard_outbox(one->shard);
     for (uint32_t i = 0; i < outbox->queue_count; i++) {
         struct buffer batch = {0};
-        if (outbox->queues[i].batch.size > OUTBOX_NODE_BYTES_MAX) continue; /* one_shard_clog */
+        if (outbox->queues[i].batch.size > OUTBOX_QUEUE_BYTES_MAX) continue; /* one_shard_clog */
         if (outbox_take(outbox, i, SIZE_MAX, &batch))
             collect_batch(one, outbox->queues[i].node, outbox->queues[i].shard, buffer_bytes(&batch));
         buffer_fini(&batch);
@@ -164,14 +164,14 @@ void one_shard_sync(struct one_shard *one)
     one_shard_turn(one);
 }
 
-void one_shard_clog(struct one_shard *one, uint64_t node, bool clogged)
+void one_shard_clog(struct one_shard *one, uint64_t node, uint32_t shard, bool clogged)
 {
-    struct buffer *batch = &outbox_queue(shard_outbox(one->shard), node, 0)->batch;
-    assert_int_equal(batch->size, clogged ? 0 : OUTBOX_NODE_BYTES_MAX + 1);
+    struct buffer *batch = &outbox_queue(shard_outbox(one->shard), node, shard)->batch;
+    assert_int_equal(batch->size, clogged ? 0 : OUTBOX_QUEUE_BYTES_MAX + 1);
     buffer_clear(batch);
     if (!clogged) return;
-    buffer_reserve(batch, OUTBOX_NODE_BYTES_MAX + 1);
-    batch->size = OUTBOX_NODE_BYTES_MAX + 1;
+    buffer_reserve(batch, OUTBOX_QUEUE_BYTES_MAX + 1);
+    batch->size = OUTBOX_QUEUE_BYTES_MAX + 1;
 }
 
 void one_shard_pass_ms(struct one_shard *one, uint64_t pass)

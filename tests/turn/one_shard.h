@@ -67,8 +67,9 @@ void one_shard_turn(struct one_shard *one);
 /* A sync: what waited for it is released and added too; then turns. */
 void one_shard_sync(struct one_shard *one);
 
-/* The queue to a node is at its bound from now on (nothing of it is collected), or empty again. */
-void one_shard_clog(struct one_shard *one, uint64_t node, bool clogged);
+/* The queue to a node, or to shard @shard of A itself, is at its bound from now on (nothing of it is
+ * collected), or empty again. */
+void one_shard_clog(struct one_shard *one, uint64_t node, uint32_t shard, bool clogged);
 
 /* Time passes; due timers run. */
 void one_shard_pass_ms(struct one_shard *one, uint64_t ms);

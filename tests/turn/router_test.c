@@ -368,12 +368,12 @@ static void queue_at_its_bound(void **state)
     key_of_another(&one, key, sizeof(key), &home);
     Dynode__Client__Operation *operation =
         one_shard_put(&one, "solo", key, bytes_str("x"), (struct bytes){0});
-    one_shard_clog(&one, home, true);
+    one_shard_clog(&one, home, 0, true);
     one_shard_ask(&one, 1, 1, 1000, &operation, 1);
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
     assert_int_equal(shard_counters(one.shard)->dropped, 0);
-    one_shard_clog(&one, home, false);
+    one_shard_clog(&one, home, 0, false);
     one_shard_forget(&one);
     one_shard_ask(&one, 1, 2, 1000, &operation, 1);
     assert_int_equal(one.answer_count, 0);
@@ -389,11 +389,11 @@ static void queue_at_its_bound(void **state)
     operation = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
     operation->put->n = 2;
     one_shard_forget(&one);
-    one_shard_clog(&one, homes[0], true);
+    one_shard_clog(&one, homes[0], 0, true);
     one_shard_ask(&one, 1, 3, 1000, &operation, 1);
     assert_int_equal(one.answer_count, 0);
     assert_non_null(one_shard_find(&one, homes[1], DYNODE__PEER__MESSAGE__BODY_COORDINATE, 0));
-    one_shard_clog(&one, homes[0], false);
+    one_shard_clog(&one, homes[0], 0, false);
     one_shard_end(&one);
 }
 
@@ -412,7 +412,7 @@ static void condition_stays_with_its_home(void **state)
     }
     Dynode__Client__Operation *operation = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
     operation->put->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
-    one_shard_clog(&one, first, true);
+    one_shard_clog(&one, first, 0, true);
     one_shard_ask(&one, 1, 1, 1000, &operation, 1);
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
@@ -422,7 +422,7 @@ static void condition_stays_with_its_home(void **state)
     one_shard_ask(&one, 1, 2, 1000, &operation, 1);
     assert_int_equal(one.answer_count, 0);
     assert_int_equal(one.sent_count, 1);
-    one_shard_clog(&one, first, false);
+    one_shard_clog(&one, first, 0, false);
     one_shard_end(&one);
 }
 
@@ -503,6 +503,27 @@ static void shards_of_a_node(void **state)
     assert_true(one.sent[0].message->origin_node == NODE_B);
     assert_int_equal(one.sent[0].message->origin_shard, 5);
     assert_int_equal(one.sent[0].message->request, 12);
+
+    /* While shard 3 stands still its queue ends at the bound, and who asks for its keys is told. */
+    one_shard_clog(&one, NODE_A, 3, true);
+    const uint64_t dropped = shard_counters(one.shard)->dropped;
+    shard_deliver(one.shard, NODE_B, buffer_bytes(&batch), NULL, NULL);
+    one_shard_turn(&one);
+    assert_int_equal(shard_counters(one.shard)->dropped, dropped + 1);
+    char key[16];
+    int number = 0;
+    do snprintf(key, sizeof(key), "key%d", number++);
+    while (one_shard_place(&one, "t", key)->vnode % 4 != 3);
+    Dynode__Client__Operation *put = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 1, 1000, &put, 1);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OVERLOADED);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    one_shard_clog(&one, NODE_A, 3, false);
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 2, 1000, &put, 1);
+    assert_int_equal(one.answer_count, 0);
+    assert_int_equal(one.sent[0].shard, 3);
     buffer_fini(&batch);
     one_shard_end(&one);
 }
