@@ -119,6 +119,7 @@ void disk_replace(struct world *world, uint32_t node, uint32_t shard)
     cluster_copy(shard_turn_context(sim->shard)->cluster, &cluster);
     shard_free(sim->shard);
     renew(world, node, shard);
+    sim->replaced = true;
     disk_claim(world, node, shard);
     world_start_shard(world, node, shard, &cluster);
     cluster_fini(&cluster);

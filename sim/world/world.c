@@ -94,6 +94,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
         .operations_max = operations_max != 0 ? operations_max : NODE_OPERATIONS_MAX_DEFAULT,
         .connection_operations_max = NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
         .filled = sim->filled,
+        .replaced = sim->replaced,
         .started_wall_ms = node->incarnation,
     };
     node_options.self.incarnation = node->incarnation;
@@ -115,7 +116,10 @@ static void start_node(struct world *world, uint32_t number)
     node->incarnation = world_wall_ms(world, number);
     struct cluster cluster;
     cluster_copy(&world->cluster, &cluster);
-    for (uint32_t shard = 0; shard < node->shard_count; shard++) disk_claim(world, number, shard);
+    for (uint32_t shard = 0; shard < node->shard_count; shard++) {
+        node->shards[shard].replaced = false;
+        disk_claim(world, number, shard);
+    }
     CHECK(cluster_load(node->shards[CLUSTER_OWNER_SHARD].store, &cluster) == STATUS_OK);
     for (uint32_t shard = 0; shard < node->shard_count; shard++) {
         world_start_shard(world, number, shard, &cluster);

@@ -25,6 +25,7 @@ struct sim_way {
 struct sim_shard {
     struct store *store;  /* outlives crashes */
     bool filled;          /* false: it replaced one that was lost */
+    bool replaced;        /* ... while its node was up */
     uint64_t life;        /* of @shard: no two have the same */
     struct shard *shard;  /* NULL while the node is down */
     uint64_t turn_ns;     /* when its next turn is due; UINT64_MAX: none */
