@@ -84,7 +84,9 @@ bool session_connect(struct session *session, uint32_t node, uint32_t shard)
 static bool connected(struct session *session)
 {
     struct clients *clients = session->clients;
-    bool may_stay = (clients->nodes >> session->node & 1) != 0;
+    /* Who hung up may hear the answer yet, that was on its way; but the connection is gone. */
+    bool may_stay = (clients->nodes >> session->node & 1) != 0 && !session->hung_up;
+    session->hung_up = false;
     if (session->connection != 0 && may_stay && !clients_chance(clients, clients->options.moves)) return true;
     if (session->connection != 0) world_disconnect(clients->world, session->connection);
     uint32_t nodes = world_nodes(clients->world), node = (uint32_t)prng_below(&clients->prng, nodes);
@@ -130,6 +132,7 @@ static void hang_up(void *context, uint64_t request)
     struct session *session = context;
     if (session->busy && session->request == request && session->connection != 0)
         world_disconnect(session->clients->world, session->connection);
+    session->hung_up |= session->busy && session->request == request;
 }
 
 static void act(void *context, uint64_t argument)

@@ -24,6 +24,7 @@ struct session {
     uint32_t lane_count, active; /* of the lanes, the first so many are in the request */
     uint32_t node;
     uint64_t connection, request; /* request: its id, raised by each */
+    bool hung_up;                 /* its connection, by itself */
     bool busy, resting;
     bool tokens, impatient;
 };
