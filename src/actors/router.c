@@ -252,7 +252,7 @@ static void start(struct router *router, struct turn *turn, struct request *requ
         return;
     }
     request->others++;
-    struct task *task = router_task(router, request, TASK_LOCAL, index);
+    struct task *task = router_task(router, request, TASK_READ, index);
     switch (operation->kind_case) {
     case DYNODE__CLIENT__OPERATION__KIND_SCAN:
         router_scan(router, turn, task, operation->scan);
@@ -267,6 +267,7 @@ static void start(struct router *router, struct turn *turn, struct request *requ
         router_node_status(router, turn, task);
         break;
     default:
+        task->kind = TASK_WRITE;
         router_administer(router, turn, task, operation, deadline_ms);
     }
 }
@@ -351,7 +352,7 @@ static Dynode__Client__Result *unknown_outcome(struct turn *turn, const struct t
                                                const char *why)
 {
     Dynode__Client__Result *result = result_new(turn->arena, status, why);
-    if (task->kind != TASK_READ) result->applied = DYNODE__CLIENT__APPLIED__MAYBE;
+    if (task->kind == TASK_WRITE) result->applied = DYNODE__CLIENT__APPLIED__MAYBE;
     result->needed = 1;
     return result;
 }

@@ -24,7 +24,11 @@ struct request {
     struct report *report; /* a NodeReport that is being put together */
 };
 
-enum task_kind { TASK_FREE, TASK_READ, TASK_WRITE, TASK_LOCAL };
+enum task_kind {
+    TASK_FREE,
+    TASK_READ,
+    TASK_WRITE, /* it changes something: its outcome may be unknown */
+};
 
 /* One operation that waits for somebody's answer. Its id travels as the request number. */
 struct task {
@@ -34,7 +38,7 @@ struct task {
     struct request *request;
     uint32_t operation; /* index in the client's request */
     uint64_t node;      /* who was asked; 0: this node */
-    uint32_t shard;     /* TASK_LOCAL: which shard of ours */
+    uint32_t shard;     /* of a scan: which shard of ours */
 };
 
 struct tasks {

@@ -520,6 +520,20 @@ static void shards_of_a_node(void **state)
     assert_int_equal(one_shard_result(&one)->status, STATUS_OVERLOADED);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
     one_shard_clog(&one, NODE_A, 3, false);
+
+    /* A scan that it does not answer in time has nothing to have applied. */
+    Dynode__Client__Operation scan = DYNODE__CLIENT__OPERATION__INIT, *scans[] = {&scan};
+    Dynode__Client__Scan page = DYNODE__CLIENT__SCAN__INIT;
+    scan.kind_case = DYNODE__CLIENT__OPERATION__KIND_SCAN;
+    scan.scan = &page;
+    page.table = "t";
+    page.cursor = (ProtobufCBinaryData){.data = (uint8_t[]){0, 3}, .len = 2};
+    one_shard_forget(&one);
+    one_shard_ask(&one, 1, 3, 10, scans, 1);
+    one_shard_pass_ms(&one, 10);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_TIMEOUT);
+    assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__APPLIED_NOTHING_TO_SAY);
+
     one_shard_forget(&one);
     one_shard_ask(&one, 1, 2, 1000, &put, 1);
     assert_int_equal(one.answer_count, 0);
