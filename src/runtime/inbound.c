@@ -22,6 +22,7 @@ struct inbound {
     uv_timer_t silence;
     struct feed **list;
     uint32_t count, capacity;
+    uint64_t ticked_ms; /* when silence was looked for last */
     bool stopped;
 };
 
@@ -109,13 +110,18 @@ static void on_wake(uv_async_t *handle)
     }
 }
 
+/* A shard that stood still itself can't tell who was silent: what they sent was not looked at. */
 static void on_silence(uv_timer_t *handle)
 {
     struct inbound *inbound = handle->data;
     uint64_t now = uv_now(inbound->options.uv);
+    bool stood_still = now > inbound->ticked_ms + INBOUND_SILENCE_MS / 2;
+    inbound->ticked_ms = now;
     for (uint32_t i = inbound->count; i-- > 0;) {
         struct feed *feed = inbound->list[i];
-        if (!feed->held && now > atomic_load(&feed->accepted->heard_ms) + INBOUND_SILENCE_MS)
+        if (stood_still)
+            set_heard(feed);
+        else if (!feed->held && now > atomic_load(&feed->accepted->heard_ms) + INBOUND_SILENCE_MS)
             feed_end(inbound, i, "it was silent for too long");
     }
 }
