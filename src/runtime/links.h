@@ -1,8 +1,9 @@
 /* Links: the links that one shard dials, one to each peer. All it sends to a node leaves through that node's
  * link.
  *
- *      down --dial--> dialling --> hello --> up --lost--> down, and again after 50 ms to 2 s, growing, with
- * jitter
+ *      down --dial--> dialling --> hello --> up --lost--> down
+ *
+ * and again after 50 ms to 2 s, growing, with jitter.
  *
  * A link has one write in flight: all that the shard has for the node when the last write is done goes out in
  * the next. What the socket takes at once is written on the shard's thread, and wakes nobody. The other

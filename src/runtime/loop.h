@@ -1,11 +1,14 @@
-/* Loop: one shard's thread. It owns the shard, its store, its libuv loop, its mailbox, its clients' sockets
- * and the links that it dialled; no other thread touches them.
+/* Loop: one shard's thread. It owns the shard, its store, its libuv loop, its mailbox, its clients' sockets,
+ * the links that it dialled, and while they are open those that others dialled to it; no other thread touches
+ * them.
  *
- *      poll:     client sockets (service), the mailbox's descriptor, the wake of the links, a sync's end, the
- * timer work:     shard_turn while there is mail or a due timer, up to LOOP_TURNS_MAX turns ship      what
- * may leave at once: other shards' mailboxes, links, clients (hooks.answers) flush     if any of them wrote:
- * the flusher (flusher.h) begins one sync for all of them a sync's end:       ship what waited for it and
- * again; with more to do the poll does not wait.
+ *      poll:          client sockets (service), the mailbox's descriptor, the wakes of the links, the timer
+ *      work:          shard_turn while there is mail or a due timer, up to LOOP_TURNS_MAX turns
+ *        ship:        what may leave at once: other shards' mailboxes, links, clients (hooks.answers)
+ *        flush:       if any of them wrote, the flusher (flusher.h) begins one sync for all of them
+ *      a sync's end:  ship what waited for it
+ *
+ * and again; with more to do the poll does not wait.
  *
  * So a get is read, served and answered by one thread in one round; a put's answer follows the end of a sync.
  *

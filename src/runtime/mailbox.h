@@ -1,13 +1,11 @@
 /* Mailbox: how batches reach a shard from other threads: nng inproc, one queue for each sender.
  *
- *      sender's outbox -> [parcel] -> PAIR0 --inproc--> PAIR0 -> descriptor in the shard's loop ->
- * mailbox_take
+ *      sender's outbox -> parcel -> PAIR0 --inproc--> PAIR0 -> descriptor in the shard's loop -> mailbox_take
  *
  * Each sender has a pair of PAIR0 sockets of its own, with a short buffer at both ends: that was the quickest
  * pattern at rest and with many writers (README.md, tests/bench/mailbox_bench.c), it keeps each sender's
- * order and loses nothing. What does not
- * fit stays with the sender, whose batch grows meanwhile: nobody ever blocks. A sender learns that its queue
- * is free again by trying.
+ * order and loses nothing. What does not fit stays with the sender, whose batch grows meanwhile: nobody ever
+ * blocks. A sender learns that its queue is free again by trying.
  *
  * Senders are numbered: 0 to shards - 1 are the shards of this node, the last one is the acceptor
  * (acceptor.h). */

@@ -4,9 +4,10 @@
  *      DATA/node            whose directory it is (node_record.h)
  *      DATA/shard-000/      a store for each shard; shard-NNN.broken-UTC: one that was moved aside
  *
- * Start:  lock, mailboxes, peer port (what may be lacking comes before what is kept), whose the directory is,
- * stores, whose they are (identity), the cluster state, threads. Stop:   accept no more, finish what is in
- * flight (to a bound), end the threads, close the stores.
+ * Start: lock, mailboxes, peer port (what may be lacking comes before what is kept), whose the directory is,
+ * stores, whose they are (identity), the cluster state, threads.
+ *
+ * Stop: accept no more, finish what is in flight (to a bound), end the threads, close the stores.
  *
  * A store that does not open, is unreadable or has gone is moved aside and replaced by an empty one, which
  * counts for no read: the other shards, and the node, go on. */

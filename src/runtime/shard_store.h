@@ -17,12 +17,17 @@ struct shard_store_options {
 };
 
 /* Open it, or an empty one if it is not there or broken. @cluster gets what is stored of it merged in; NULL:
- * another shard keeps that. *filled: does the store count for reads? STATUS_IN_USE   Another process has it
- * open. STATUS_INVALID  It can't be made, or is another shard's. *why: a line. */
+ * another shard keeps that. *filled: does the store count for reads?
+ *
+ * STATUS_IN_USE   Another process has it open.
+ * STATUS_INVALID  It can't be made, or is another shard's.
+ * *why: a line. */
 enum status shard_store_open(const struct shard_store_options *options, struct cluster *cluster, char *why,
                              size_t why_bytes, struct store **store, bool *filled);
 
 /* Move the store, closed and broken as @reason says, aside: shard_store_open makes an empty one then. OK too
- * if there is none. STATUS_INVALID  It can't be moved. *why: a line. */
+ * if there is none.
+ *
+ * STATUS_INVALID  It can't be moved. *why: a line. */
 enum status shard_store_set_aside(const struct shard_store_options *options, const char *reason, char *why,
                                   size_t why_bytes);

@@ -124,8 +124,10 @@ struct store_wt_options {
 
 /* Open or create.
  * STATUS_STORE_BROKEN  It does not open: corrupt, or the engine refuses it. Move it aside
- * (store_wt_set_aside). STATUS_IN_USE        Another process has it open. STATUS_INVALID       The directory
- * can't be made or written. *why says what (static or @why_bytes buffer). */
+ *                      (store_wt_set_aside).
+ * STATUS_IN_USE        Another process has it open.
+ * STATUS_INVALID       The directory can't be made or written.
+ * *why says what (static or @why_bytes buffer). */
 enum status store_wt_open(const struct store_wt_options *options, char *why, size_t why_bytes,
                           struct store **out);
 
