@@ -55,6 +55,9 @@ void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, s
     Dynode__Client__Result *result = result_new(turn->arena, status, why);
     uint32_t bits = slot_answered(slot);
     result->got = (uint32_t)__builtin_popcount(bits);
+    /* A read that cannot reach enough homes does not wait for those that it can reach. */
+    if (slot->phase != SLOT_WRITING && get_core_result(&slot->get) == GET_FAILED)
+        result->got = get_core_left(&slot->get);
     result->needed = slot->phase == SLOT_WRITING ? slot->put.w : slot->get.r;
     if (slot->write)
         result->applied =

@@ -69,6 +69,11 @@ uint32_t get_core_got(const struct get_core *core)
     return count(core, has_answered);
 }
 
+uint32_t get_core_left(const struct get_core *core)
+{
+    return core->n - count(core, has_failed);
+}
+
 void get_core_add(struct get_core *core, uint32_t home, enum status status, uint64_t digest,
                   struct bytes object)
 {
@@ -130,7 +135,7 @@ enum get_result get_core_result(const struct get_core *core)
     uint32_t got = get_core_got(core);
     if (got - (uint32_t)__builtin_popcount(get_core_missing(core)) >= core->r) return GET_ENOUGH;
     if (got >= core->r) return GET_NEED_OBJECTS;
-    return core->n - count(core, has_failed) < core->r ? GET_FAILED : GET_PENDING;
+    return get_core_left(core) < core->r ? GET_FAILED : GET_PENDING;
 }
 
 enum status get_core_merge(struct get_core *core, enum table_rule rule, struct arena *arena,

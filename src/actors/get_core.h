@@ -58,8 +58,12 @@ uint32_t get_core_fetch(struct get_core *core);
 
 uint32_t get_core_got(const struct get_core *core);
 
+/* The homes that answered or may yet. */
+uint32_t get_core_left(const struct get_core *core);
+
 /* Merge what was answered, in @arena. *stale: the homes, as bits, that answered with something else than the
- * result, or hold it unreadably. STATUS_NOT_FOUND  No home holds anything. STATUS_CORRUPT    An answer does not decode (its home is
- * marked failed: look at the result again). */
+ * result, or hold it unreadably.
+ * STATUS_NOT_FOUND  No home holds anything.
+ * STATUS_CORRUPT  An answer does not decode (its home is marked failed: look at the result again). */
 enum status get_core_merge(struct get_core *core, enum table_rule rule, struct arena *arena,
                            struct object *out, struct bytes *encoded, uint32_t *stale);

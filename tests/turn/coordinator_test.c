@@ -650,6 +650,8 @@ static void queues_at_their_bound(void **state)
     one_shard_forget(&one);
     ask_get(&one, "k", 0);
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->got, 1); /* itself */
+    assert_int_equal(one_shard_result(&one)->needed, 2);
     assert_int_equal(shard_counters(one.shard)->dropped, 0);
     one_shard_clog(&one, others[0], 0, false);
     one_shard_clog(&one, others[1], 0, false);
