@@ -10,6 +10,8 @@
  *          errx(2, "%s", why);
  *      struct dynode_reply *reply = dynode_get(client, "users", dynode_string("ada"));
  *      const struct dynode_result *result = reply->results;
+ *      if (result->status != DYNODE_OK)
+ *          errx(1, "%s %s", dynode_status_text(result->status), result->message);
  *      for (size_t i = 0; i < result->sibling_count; i++)
  *          fwrite(result->siblings[i].value.data, 1, result->siblings[i].value.size, stdout);
  *      dynode_reply_free(reply);
@@ -175,7 +177,7 @@ struct dynode_operation {
     uint64_t ttl_ms; /* put: expires so long after the write. Table: of records whose put says nothing. 0: see
                         for_ever */
     bool for_ever;   /* put, alter table: never expires. With ttl_ms 0 and without it: put takes the table's,
-                        alter   leaves it as it is, create means never. */
+                        alter leaves it as it is, create means never. */
 
     /* create table: 0 for the server's choice; alter table: 0 leaves it as it is */
     enum dynode_rule rule; /* create table */
@@ -337,8 +339,9 @@ DYNODE_API struct dynode_reply *dynode_scan(struct dynode_client *client, const 
 typedef void (*dynode_callback)(void *data, struct dynode_reply *reply);
 
 /* Queue @count operations (1 or more). They leave at the next dynode_poll, and @callback is called from
- * within a later dynode_poll, once for them all. DYNODE_OVERLOADED  in_flight_max would be passed: poll
- * first. Nothing is queued, the callback will not come. DYNODE_INVALID     @count is 0. Likewise. */
+ * within a later dynode_poll, once for them all.
+ * DYNODE_OVERLOADED  in_flight_max would be passed: poll first. Nothing is queued, the callback will not come.
+ * DYNODE_INVALID  @count is 0. Likewise. */
 DYNODE_API enum dynode_status dynode_submit(struct dynode_client *client,
                                             const struct dynode_operation *operations, size_t count,
                                             uint32_t deadline_ms, dynode_callback callback, void *data);
