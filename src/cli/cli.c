@@ -124,7 +124,7 @@ int cli_report(const struct cli *cli, const struct dynode_result *result)
     /* Where no node could be asked at all, what the status says of replicas would mislead. */
     bool alone = result->status == DYNODE_UNAVAILABLE && result->needed == 0 && result->message[0] != '\0';
     fprintf(stderr, "dynode %s: %s", cli->command, alone ? "" : dynode_status_text(result->status));
-    if (result->needed > 0) fprintf(stderr, " (%u of %u replicas)", result->got, result->needed);
+    if (result->needed > 0) fprintf(stderr, " (%u of %u)", result->got, result->needed);
     if (result->message[0] != '\0' && strcmp(result->message, dynode_status_text(result->status)) != 0) {
         if (!alone) fputs(": ", stderr);
         cli_print_text(stderr, dynode_string(result->message));

@@ -95,9 +95,9 @@ static int scan_nodes(struct scan *scan, const struct dynode_cluster *cluster)
         uint64_t count;
         int failed = scan_node(scan, member->id, &count);
         if (failed != EXIT_OK) {
-            fprintf(stderr, "dynode scan: node %s is missing from what is shown\n", member->name);
             status = failed;
-            if (failed == EXIT_USAGE) break;
+            if (failed == EXIT_USAGE) break; /* so would the others say */
+            fprintf(stderr, "dynode scan: %s is missing from what is shown\n", member->name);
         }
         total += count;
         if (table)

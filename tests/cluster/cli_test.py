@@ -159,6 +159,8 @@ class Cli(ClusterCase):
         self.assertEqual(sorted(lines), keys[:20])
         self.assertEqual(self.json("scan", "scanned", "--count")["count"], 20)
         self.assertEqual(self.json("scan", "scanned", "--count", "--copies")["count"], 60)
+        status, _, error = dynode("scan", "nosuch", DYNODE_ADDRESS=self.nodes[0].address)
+        self.assertEqual((status, "missing" in str(error)), (USAGE, False), "no node is missing, the table is")
         self.assertIn(b"node3", self.run_("status", "--interval", "0s"))
         status = self.json("status", "--interval", "0s")
         self.assertEqual(len(status["members"]), 3)
