@@ -248,7 +248,7 @@ static void targets_of_ring(const struct bench_options *o, const struct dynode_c
     free(first);
 }
 
-/* Make the table if it is not there, and learn the ring. */
+/* Make the table if it is not there (and records are to be loaded), and learn the ring. */
 static void prepare(const struct bench_options *o, bool siblings, struct bench_ring *ring)
 {
     *ring = (struct bench_ring){0};
@@ -268,14 +268,17 @@ static void prepare(const struct bench_options *o, bool siblings, struct bench_r
          .table_w = o->table_w},
         {.kind = DYNODE_CLUSTER_INFO},
     };
-    struct dynode_reply *created = cli_call(&o->cli, client, &operations[0]);
-    if (created->status != DYNODE_OK && created->status != DYNODE_TABLE_EXISTS)
+    struct dynode_reply *created = o->no_load ? NULL : cli_call(&o->cli, client, &operations[0]);
+    if (created != NULL && created->status != DYNODE_OK && created->status != DYNODE_TABLE_EXISTS)
         exit(cli_report(&o->cli, &created->results[0]));
     struct dynode_reply *reply = cli_call(&o->cli, client, &operations[1]);
     const struct dynode_cluster *cluster = reply->results[0].cluster;
     if (reply->status != DYNODE_OK || cluster == NULL) exit(cli_report(&o->cli, &reply->results[0]));
     struct dynode_place place;
-    if (dynode_place_find(cluster, table, dynode_string("any"), &place) != DYNODE_OK)
+    bool known = dynode_place_find(cluster, table, dynode_string("any"), &place) == DYNODE_OK;
+    if (!known && o->no_load)
+        cli_fail(&o->cli, EXIT_USAGE, "there is no table %s: it is made and loaded without --no-load", table);
+    if (!known)
         cli_fail(&o->cli, EXIT_UNAVAILABLE, "the table %s was made, but the node does not know it", table);
     if ((place.table->rule == DYNODE_RULE_SIBLINGS) != siblings)
         cli_fail(&o->cli, EXIT_USAGE,

@@ -90,6 +90,9 @@ void bench_report(const struct bench_options *options, const char *phase, const 
         printf("  %llu reads returned more than one sibling\n", (unsigned long long)result->siblings);
     if (options->check)
         printf("  %llu values were not what was written\n", (unsigned long long)result->wrong);
+    double asked = options->rate * seconds;
+    if (strcmp(phase, bench_mix_load.name) != 0 && (double)operations < 0.95 * asked)
+        printf("  BEHIND the %.0f op/s asked for: these latencies are of the queue\n", options->rate);
     if (result->stalled) printf("  STOPPED: every connection broke, or nothing was answered for 15 s\n");
     fflush(stdout);
 }

@@ -283,6 +283,13 @@ static void test_bench(void **state)
         json_decref(document);
         if (i == 0) assert_int_equal(nodes[0].misrouted + nodes[1].misrouted, misrouted);
     }
+    /* A rate that nobody can answer is not passed over in silence, and a wrong name makes no table. */
+    assert_int_equal(
+        dynode("bench --table t --records 500 --no-load --operations 2000 --rate 100000000 -c 1 get 2>&1"),
+        0);
+    assert_non_null(strstr(output, "BEHIND"));
+    assert_int_equal(dynode("bench --table nosuch --no-load --operations 10 get 2>&1"), 2);
+    assert_non_null(strstr(output, "no table nosuch"));
     /* A value that is not what was written is found: here those of another shape of key. */
     for (uint32_t i = 0; i < cluster.record_count; i++) {
         if (cluster.records[i].value_size > 30) cluster.records[i].value[30] ^= 1;
