@@ -146,11 +146,11 @@ int command_table(int argc, char **argv)
     if (named) operation.table = argv[optind++];
     if (optind < argc) cli_usage(&cli, "\"%s\" is one argument too many", argv[optind]);
     bool alter = operation.kind == DYNODE_ALTER_TABLE;
+    if (alter && (operation.table_n != 0 || rule))
+        cli_usage(&cli, "N and rule are fixed when a table is made");
     if (alter && operation.table_r == 0 && operation.table_w == 0 && operation.ttl_ms == 0 &&
         !operation.for_ever)
         cli_usage(&cli, "nothing is to be altered: give --r, --w, --ttl or --for-ever");
-    if (alter && (operation.table_n != 0 || rule))
-        cli_usage(&cli, "N and rule are fixed when a table is made");
     if (operation.ttl_ms != 0 && operation.for_ever) cli_usage(&cli, "give --ttl or --for-ever, not both");
 
     struct dynode_client *client = cli_open(&cli, true);

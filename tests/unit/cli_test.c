@@ -105,6 +105,8 @@ static void test_exit_statuses(void **state)
     assert_int_equal(dynode("table create fresh --rule best 2>&1"), 2);
     assert_int_equal(dynode("table alter t 2>&1"), 2);
     assert_int_equal(dynode("table alter t --r 1 --rule lww 2>&1"), 2);
+    assert_int_equal(dynode("table alter t --n 2 2>&1"), 2);
+    assert_non_null(strstr(output, "fixed"));
     assert_int_equal(dynode("table create brief --ttl 0s 2>&1"), 2);
     assert_int_equal(dynode("table create brief --ttl 5s --for-ever 2>&1"), 2);
     assert_int_equal(dynode("ring nosuch ada 2>&1"), 2);
