@@ -10,6 +10,7 @@
 
 enum {
     ROUTE_AGAIN_MS = 20,          /* while the ring is being learnt */
+    DOUBT_MS_MIN = 500,           /* no node is left alone for having been silent for less */
     REFRESH_MS_MIN = 1000,        /* between two questions for the ring: half of that, or up to all */
     REFRESH_FAILED_MS_MAX = 4000, /* and while nobody answers them */
     REFRESH_MS_MAX = 30000, /* a table dropped and made again moves its keys, and no ring version tells */
@@ -172,6 +173,13 @@ void client_unanswered(struct dynode_client *client, int64_t since_ms)
 
 /* Submitting. */
 
+/* When it is to be looked at next. */
+static int64_t call_due_ms(const struct call *call, int64_t now_ms)
+{
+    if (call->doubt_ms < call->deadline_ms) return call->doubt_ms;
+    return now_ms < call->deadline_ms ? call->deadline_ms : call->give_up_ms;
+}
+
 static enum dynode_status submit(struct dynode_client *client, const struct dynode_operation *operations,
                                  size_t count, uint32_t deadline_ms, dynode_callback callback, void *data,
                                  bool internal)
@@ -199,8 +207,10 @@ static enum dynode_status submit(struct dynode_client *client, const struct dyno
     call->began_ms = client->now_ms;
     call->deadline_ms = client->now_ms + deadline_ms;
     call->give_up_ms = call->deadline_ms + options->grace_ms;
+    call->doubt_ms = deadline_ms / 2 < DOUBT_MS_MIN ? INT64_MAX : client->now_ms + deadline_ms / 2;
     call->count = call->open = count;
-    if (call->deadline_ms < client->next_give_up_ms) client->next_give_up_ms = call->deadline_ms;
+    int64_t due = call_due_ms(call, client->now_ms);
+    if (due < client->next_give_up_ms) client->next_give_up_ms = due;
     TAILQ_INSERT_TAIL(&client->calls, call, link);
     if (!internal) {
         call->bytes = bytes;
@@ -327,18 +337,41 @@ static void call_time_out(struct dynode_client *client, struct call *call)
     }
 }
 
+/* Half of its time is over. A read that a node has left without a word since it was asked goes to another
+ * one: the machine may have lost its power, and then no end of the connection comes. A write stays, for the
+ * node may have it. */
+static void call_doubt(struct dynode_client *client, struct call *call)
+{
+    call->doubt_ms = INT64_MAX;
+    for (size_t i = 0; i < call->count; i++) {
+        struct operation *operation = &call->operations[i];
+        struct channel *channel = operation->channel;
+        if (operation->done || operation->request == NULL || operation->write || operation->node != 0)
+            continue;
+        if (channel->heard_ms > operation->request->packed_ms) continue;
+        operation_tried(operation, channel->endpoint);
+        channel_retire(client, channel);
+        if (operation->request == NULL) continue; /* it had not left whole, and waits already */
+        channel_forget(operation);
+        operation_lost(client, operation, false, "it does not answer");
+    }
+}
+
 static void calls_time_out(struct dynode_client *client)
 {
     if (client->now_ms < client->next_give_up_ms) return;
     struct call *call, *next;
     for (call = TAILQ_FIRST(&client->calls); call != NULL; call = next) {
         next = TAILQ_NEXT(call, link);
-        if (client->now_ms >= call->deadline_ms) call_time_out(client, call);
+        if (client->now_ms >= call->deadline_ms)
+            call_time_out(client, call);
+        else if (client->now_ms >= call->doubt_ms)
+            call_doubt(client, call);
     }
     client->next_give_up_ms = INT64_MAX;
     TAILQ_FOREACH(call, &client->calls, link)
     {
-        int64_t due = client->now_ms < call->deadline_ms ? call->deadline_ms : call->give_up_ms;
+        int64_t due = call_due_ms(call, client->now_ms);
         if (due < client->next_give_up_ms) client->next_give_up_ms = due;
     }
 }

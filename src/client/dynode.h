@@ -22,7 +22,8 @@
  * context to the next write of that key: it supersedes exactly what the read returned. A write without a
  * context stands beside what is there.
  *
- * RETRIES. Reads go to another node until one answers or the deadline passes. A write is sent again only
+ * RETRIES. Reads go to another node until one answers or the deadline passes, also from a node that has not said
+ * a word for half of the deadline (but for 500 ms at least). A write is sent again only
  * where it was certainly not applied: it never left this machine whole, or the node said so. Otherwise the
  * caller gets UNAVAILABLE or TIMEOUT with `applied` MAYBE and decides; every write carries a token, so that
  * repeating the very same dynode_operation with the same token makes no second sibling (see

@@ -160,6 +160,17 @@ void topology_forget(struct dynode_client *client)
     client->refresh_wanted = !client->options.any_node;
 }
 
+/* Not to be asked while others can be: it has failed a moment ago, or it has failed and one operation is
+ * finding out whether it is back. Where a machine has lost its power that takes as long as connecting may
+ * take, and all that belongs there would wait for it. */
+static bool is_down(const struct dynode_client *client, const struct endpoint *endpoint, uint32_t shard)
+{
+    if (endpoint->down_until_ms > client->now_ms) return true;
+    const struct channel *channel = endpoint->any;
+    if (shard > 0) channel = shard > endpoint->by_shard_count ? NULL : endpoint->by_shard[shard - 1];
+    return endpoint->failures > 0 && channel != NULL && channel->state != CHANNEL_READY;
+}
+
 static bool was_tried(const struct operation *operation, const struct endpoint *endpoint)
 {
     for (uint8_t i = 0; i < operation->tried_count; i++) {
@@ -196,8 +207,9 @@ struct endpoint *topology_route(struct dynode_client *client, const struct opera
         for (uint32_t i = 0; i < place.count; i++) {
             struct endpoint *endpoint = client->member_endpoints[place.nodes[i] - cluster->members];
             if (endpoint == NULL || was_tried(operation, endpoint)) continue;
-            if (pass == 0 && endpoint->down_until_ms > client->now_ms) continue;
-            *shard = endpoint->shards == 0 ? 0 : place.vnode % endpoint->shards + 1;
+            uint32_t owner = endpoint->shards == 0 ? 0 : place.vnode % endpoint->shards + 1;
+            if (pass == 0 && is_down(client, endpoint, owner)) continue;
+            *shard = owner;
             return endpoint;
         }
         struct endpoint *preferred = client->preferred;
@@ -205,7 +217,7 @@ struct endpoint *topology_route(struct dynode_client *client, const struct opera
         for (uint32_t i = 0; i < client->endpoint_count; i++) {
             struct endpoint *endpoint = client->endpoints[i];
             if (was_tried(operation, endpoint) || (!endpoint->seed && !endpoint->member)) continue;
-            if (pass == 0 && endpoint->down_until_ms > client->now_ms) continue;
+            if (pass == 0 && is_down(client, endpoint, 0)) continue;
             return endpoint;
         }
     }

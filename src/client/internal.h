@@ -82,6 +82,8 @@ struct call {
     void *data;
     bool internal; /* the client's own: not counted */
     int64_t began_ms, deadline_ms, give_up_ms;
+    int64_t doubt_ms; /* when reads leave a node that has not said a word since; INT64_MAX: they have, or do
+                         not */
     uint32_t deadline_after_ms; /* as asked, for messages */
     size_t count, open;
     size_t bytes;

@@ -472,6 +472,71 @@ static void test_a_silent_node_times_out(void **state)
     dynode_reply_free(reply);
 }
 
+static void note(void *data, struct dynode_reply *reply)
+{
+    static int done;
+    if (data == NULL) {
+        done = 0;
+        return;
+    }
+    *(int *)data = reply->status == DYNODE_NOT_FOUND ? ++done : -1;
+    dynode_reply_free(reply);
+}
+
+/* A machine that has lost its power ends no connection. Reads leave it before their deadline, on the
+ * connection that was there and on new ones; writes that it may have do not. And when it is to be asked
+ * again, one operation finds out, and the others do not wait for it. */
+static void test_a_node_that_falls_silent(void **state)
+{
+    (void)state;
+    enum { KEYS = 20 };
+    start(2);
+    open_client(2, 1200);
+    while (client->cluster == NULL) get("missing");
+    nodes[0].mute = true;
+    struct dynode_operation operations[KEYS];
+    char keys[KEYS][32];
+    for (int i = 0, number = 0; i < KEYS; number++) {
+        struct dynode_place place;
+        snprintf(keys[i], sizeof(keys[i]), "k%d", number);
+        operations[i] =
+            (struct dynode_operation){.kind = DYNODE_GET, .table = "t", .key = dynode_string(keys[i])};
+        assert_int_equal(dynode_place_find(client->cluster, "t", operations[i].key, &place), DYNODE_OK);
+        if (place.nodes[0]->id == nodes[0].id && place.vnode % FAKE_SHARDS == 0) i++;
+    }
+    enum dynode_applied applied;
+    assert_int_equal(get(keys[0]), DYNODE_NOT_FOUND); /* on a connection that may be new */
+    nodes[0].mute = false;
+    int64_t until = now_ms() + 20000;
+    for (unsigned before = nodes[0].tries; nodes[0].tries < before + 2 && now_ms() < until;)
+        for (int i = 0; i < KEYS; i++) assert_int_equal(get(keys[i]), DYNODE_NOT_FOUND);
+    nodes[0].mute = true;
+    struct dynode_reply *reply = dynode_batch(client, operations, KEYS, 0); /* on those that were there */
+    assert_int_equal(reply->status, DYNODE_NOT_FOUND);
+    dynode_reply_free(reply);
+    nodes[0].mute = false;
+    for (unsigned before = nodes[0].tries; nodes[0].tries < before + 2 && now_ms() < until;)
+        for (int i = 0; i < KEYS; i++) assert_int_equal(get(keys[i]), DYNODE_NOT_FOUND);
+    nodes[0].mute = true;
+    assert_int_equal(put(keys[0], "v", &applied), DYNODE_TIMEOUT);
+    assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
+
+    int64_t down_until_ms = 0;
+    for (uint32_t i = 0; i < client->endpoint_count; i++)
+        if (client->endpoints[i]->id == nodes[0].id) down_until_ms = client->endpoints[i]->down_until_ms;
+    assert_true(down_until_ms > 0);
+    while (now_ms() <= down_until_ms) usleep(1000);
+    int order[KEYS] = {0};
+    note(NULL, NULL);
+    for (int i = 1; i < KEYS; i++) {
+        assert_int_equal(dynode_submit(client, &operations[i], 1, 0, note, &order[i]), DYNODE_OK);
+        if (i == 1) dynode_poll(client, 0);
+    }
+    while (dynode_in_flight(client) > 0) dynode_poll(client, -1);
+    for (int i = 2; i < KEYS; i++) assert_in_range(order[i], 1, KEYS - 2);
+    assert_int_equal(order[1], KEYS - 1);
+}
+
 static void test_keys_go_home(void **state)
 {
     (void)state;
@@ -788,6 +853,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_writes_are_repeated_only_when_not_applied, stop),
         cmocka_unit_test_teardown(test_restart_between_writes, stop),
         cmocka_unit_test_teardown(test_a_silent_node_times_out, stop),
+        cmocka_unit_test_teardown(test_a_node_that_falls_silent, stop),
         cmocka_unit_test_teardown(test_keys_go_home, stop),
         cmocka_unit_test_teardown(test_a_node_by_its_id, stop),
         cmocka_unit_test_teardown(test_breaches_of_the_protocol, stop),

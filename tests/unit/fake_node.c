@@ -62,7 +62,7 @@ static void drop(struct connection *connection)
 
 static void write_all(struct server *server, struct connection *connection, const uint8_t *data, size_t size)
 {
-    while (size > 0 && connection->fd >= 0) {
+    while (size > 0 && connection->fd >= 0 && !server->node->mute) {
         size_t part =
             server->node->dribble && size > 3 ? 1 + prng_below(&server->prng, size < 50 ? size : 50) : size;
         ssize_t n = send(connection->fd, data, part, MSG_NOSIGNAL);

@@ -68,6 +68,7 @@ struct fake_node {
     atomic_uint stall_at; /* before this operation, counted from 1, pause once, for stall_ms; 0: never */
     uint32_t stall_ms;
     bool reverse;            /* keep answers until nothing comes for 5 ms, then send them last first */
+    atomic_bool mute;        /* accept and read, but say nothing */
     bool prompt;             /* the end of a response at once */
     bool dribble;            /* write a few bytes at a time */
     _Atomic uint64_t claims; /* the cluster that its hello names; 0: the true one */
