@@ -138,11 +138,18 @@ class BadInput(ClusterCase):
         self.assertGreater(time.monotonic() - began, 2)
 
     def test_reset_before_during_and_after_the_hello(self):
-        for _ in range(100):
+        """And at the rate of a client that has lost its mind: some thousand times a second, without a pause."""
+        before, count = self.memory(self.node), 0
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
             for sent in (b"", client.hello()[:5], client.hello()):
                 connection = raw(self.node.address)
                 connection.sendall(sent)
                 reset(connection)
+                count += 1
+        print(f"{count} connections in 2 s", flush=True)
+        self.alive()
+        self.assertLess(self.memory(self.node) - before, 64 * MIB)
 
     def test_ten_thousand_half_open_connections(self):
         """9,900 that say nothing or half a hello to the port for clients, 300 to that for nodes: good ones are served."""
@@ -406,6 +413,8 @@ class BadInput(ClusterCase):
                           varint(fields["to"]))
 
         self.assertTrue(self.peer_welcomed(hello()), "the hello made here is right, or the cases below show nothing")
+        before = self.memory(self.node)
+        self.forget_peak(self.node)
         for name, sent in {
                 "http": HTTP, "tls": TLS, "noise": os.urandom(100), "wrong magic": hello(magic=1),
                 "a client's hello": client.hello(), "wrong version": hello(low=7, high=9), "no version": hello(low=0, high=0),
@@ -435,6 +444,9 @@ class BadInput(ClusterCase):
                 connection.shutdown(socket.SHUT_WR)
                 self.closes(connection)
                 self.alive()
+        grown = self.memory(self.node, "VmHWM") - before
+        print(f"the node grew by {grown >> 10} KiB at most", flush=True)
+        self.assertLess(grown, 150 * MIB)
 
     def peer_welcomed(self, hello):
         connection = raw(self.node.peer_address)
