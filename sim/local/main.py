@@ -24,7 +24,9 @@ stays up, for you to try, until Ctrl-C.
   --data DIR   keep the nodes' data in DIR; a later run with the same DIR finds it again. Default: a temporary directory,
                removed at the end
   --host A     the first node's loopback address (default 127.0.0.11); the others follow, so that clusters can be side by side
-  --stop       end after the summary"""
+  --stop       end after the summary
+
+sim/run world simulates whole clusters in virtual time instead: sim/run world --help."""
 TABLE = "packages"
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
