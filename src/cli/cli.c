@@ -277,9 +277,10 @@ uint64_t cli_time_ms(const struct cli *cli, const char *option, const char *text
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
         if (text[0] < '0' || text[0] > '9' || errno != 0 || strcmp(end, units[i].unit) != 0) continue;
         double ms = number * (double)units[i].ms;
-        if (ms <= 100.0 * 366 * 86400000) return (uint64_t)ms;
+        if (ms > 100.0 * 366 * 86400000) cli_usage(cli, "%s is at most 100 years, not \"%s\"", option, text);
+        return (uint64_t)ms;
     }
-    cli_usage(cli, "%s must be a number with a unit of ms, s, m, h or d, up to 100 years, not \"%s\"", option,
+    cli_usage(cli, "%s must be a number and its unit (ms, s, m, h or d), such as 5s, not \"%s\"", option,
               text);
 }
 

@@ -4,7 +4,10 @@
 
 #include "cli/cli.h"
 
-enum { VALUE_BYTES = 1048576 };
+enum {
+    VALUE_BYTES = 1048576,
+    SHOWN_BYTES = 4096, /* of a value, to people: a terminal is no place for a picture */
+};
 
 /* Options of one key's commands that are not the letters of CLI_SHORT. */
 enum {
@@ -185,9 +188,14 @@ static void print_siblings(const struct dynode_result *result)
     for (size_t i = 0; i < result->sibling_count; i++) {
         const struct dynode_sibling *sibling = &result->siblings[i];
         if (result->sibling_count > 1) printf("\nsibling %zu of %zu\n", i + 1, result->sibling_count);
+        struct dynode_bytes shown = sibling->value;
+        if (shown.size > SHOWN_BYTES) shown.size = SHOWN_BYTES;
         printf("%-9s ", "value");
-        cli_print_text(stdout, sibling->value);
-        printf(sibling->value.size == 0 ? "(empty)\n" : "\n");
+        cli_print_text(stdout, shown);
+        printf(shown.size == 0 ? "(empty)\n" : "\n");
+        if (shown.size < sibling->value.size)
+            printf("%-9s the first %zu of %zu bytes are shown; --raw and --json give all\n", "", shown.size,
+                   sibling->value.size);
         print_time("written", sibling->written_ms);
         if (sibling->expires_ms != 0) print_time("expires", sibling->expires_ms);
     }
@@ -224,7 +232,7 @@ int command_get(int argc, char **argv)
         "Read a key. A key of a `siblings` table may have several values, written concurrently: all are "
         "shown,\n"
         "and the context to supersede exactly them with.\n\n"
-        "  dynode get users ada                 for people\n"
+        "  dynode get users ada                 for people: the first 4,096 bytes of each value\n"
         "  dynode get users ada --raw >file     exactly the bytes; exit status 4 if there are siblings\n"
         "  dynode get users ada --json          for programs: each value as text (if it is UTF-8) and as "
         "hex\n"

@@ -152,6 +152,12 @@ static void test_exact_bytes(void **state)
     assert_int_equal(dynode("get t empty --raw"), 0);
     assert_int_equal(output_bytes, 0);
     assert_int_equal(dynode("put t large --file /dev/zero 2>&1"), 2);
+    assert_int_equal(dynode("put t long \"$(head -c 5000 /dev/zero | tr '\\0' x)\""), 0);
+    assert_int_equal(dynode("get t long"), 0);
+    assert_non_null(strstr(output, "the first 4096 of 5000 bytes"));
+    assert_true(output_bytes < 4500);
+    assert_int_equal(dynode("get t long --raw"), 0);
+    assert_int_equal(output_bytes, 5000);
     /* A full disk is not success. */
     assert_int_equal(dynode("get t filed --raw 2>&1 >/dev/full"), 3);
     assert_non_null(strstr(output, "could be written"));
