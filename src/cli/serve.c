@@ -1,9 +1,9 @@
 /* dynode serve: a node in this process, from its configuration to its end.
  *
- *      configuration -> data directory (whose it is, locked) -> client port (listening) -> runtime (stores,
- * peers, threads) one line on stdout: ready SIGTERM or SIGINT: no new connections, in-flight requests are
- * answered, stores are synced and closed; at the latest after STOP_SECONDS, or at a second signal, the
- * process just ends: what was acknowledged is on disk by then anyway
+ * The configuration, the data directory (whose it is, locked), the client port (listening), the runtime
+ * (stores, peers, threads); then one line on stdout: ready. At SIGTERM or SIGINT: no new connections,
+ * requests in flight are answered, stores are synced and closed; at the latest after STOP_SECONDS, or at a
+ * second signal, the process just ends: what was acknowledged is on disk by then anyway.
  *
  * Whatever keeps it from starting is one line on stderr and exit status 2, before any data was changed. */
 #include <errno.h>
@@ -26,7 +26,7 @@
 #include "service/client_port.h"
 #include "service/data_dir.h"
 
-enum { STOP_SECONDS = 10, SPARE_DESCRIPTORS = 1024 /* for stores, queues and links */ };
+enum { STOP_SECONDS = 10, SAME_SIGNAL_MS = 200, SPARE_DESCRIPTORS = 1024 /* for stores, queues and links */ };
 
 #define MB (1024ULL * 1024)
 
@@ -246,12 +246,16 @@ static void say_ready(const struct node *node, const struct config *config)
     fflush(stdout);
 }
 
-/* While the node stops: ends the process if that takes too long, or at a second signal. */
+/* While the node stops: ends the process if that takes too long, or at a second signal. One that comes at
+ * once is the first again: timeout(1), and shells, signal the process and then its group. */
 static void *watch_stop(void *signals)
 {
     siginfo_t info;
-    struct timespec bound = {.tv_sec = STOP_SECONDS};
+    struct timespec none = {0}, moment = {.tv_nsec = SAME_SIGNAL_MS * 1000000L};
+    struct timespec bound = {.tv_sec = STOP_SECONDS - 1, .tv_nsec = 1000000000L - moment.tv_nsec};
     int second;
+    nanosleep(&moment, NULL);
+    while (sigtimedwait(signals, &info, &none) > 0) continue;
     do {
         second = sigtimedwait(signals, &info, &bound);
     } while (second < 0 && errno == EINTR);

@@ -255,6 +255,13 @@ class Alone(unittest.TestCase):
         for statuses in told:
             self.assertLessEqual(set(statuses), {pb.OK, pb.STOPPING})
 
+    def test_one_stop_that_is_signalled_twice(self):
+        node = self.serve(self.config())
+        self.ready(node)
+        for _ in range(2):  # as timeout(1) does
+            node.terminate()
+        self.assertEqual(node.wait(STOP_SECONDS + 5), 0)
+
     def test_second_signal_ends_a_stop_that_waits(self):
         config = self.config()
         for second in (signal.SIGTERM, signal.SIGINT, None):
@@ -277,6 +284,7 @@ class Alone(unittest.TestCase):
                 said = []
                 eventually(lambda: "stopping: SIGTERM" in (said.append(log.read()) or "".join(said)), "it stops")
                 if second is not None:
+                    time.sleep(0.5)  # at once it would be the first again
                     node.send_signal(second)
                 self.assertEqual(node.wait(STOP_SECONDS + 5), 0 if second is None else 3)
                 said = "".join(said) + log.read()
