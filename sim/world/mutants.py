@@ -1,0 +1,169 @@
+"""Mutants: does the simulator find what is broken? Breaks a copy of the product on purpose, one way after the other, and
+hunts for it with worlds from seed 1 on. What each break is, which checker found it and after how many seeds is printed as
+the table that sim/README.md keeps."""
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# name: what it does to the product; then where (below src/), what stands there once, and what comes in its place.
+MUTANTS = {
+    "ack-before-sync": ("a replica's vote leaves before its commit is durable", "actor/release.c",
+                        "release->list[release->first].turn > turn)", "false && release->list[release->first].turn > turn)"),
+    "drop-sibling": ("a merge of concurrent siblings keeps one", "version/object.c",
+                     "    join_siblings(a, b, merged.siblings, &is_a, &is_b);\n    return merged;",
+                     "    join_siblings(a, b, merged.siblings, &is_a, &is_b);\n    merged.count = 1;\n    return merged;"),
+    "covers-above": ("a context covers a dot only if its counter is greater, not equal", "version/dvv.h",
+                     "vv_get(vv, dot.clock) >= dot.counter", "vv_get(vv, dot.clock) > dot.counter"),
+    "covers-next": ("a context covers one dot more than it should", "version/dvv.h",
+                    "vv_get(vv, dot.clock) >= dot.counter",
+                    "vv_get(vv, dot.clock) + (vv_get(vv, dot.clock) != 0) >= dot.counter"),
+    "vote-twice": ("a home that answers twice counts twice", "actors/put_core.c",
+                   "    return (uint32_t)__builtin_popcount(core->acked);",
+                   "    return (uint32_t)__builtin_popcount(core->acked) + (core->acked != 0);"),
+    "same-clock": ("a clock id survives a restart, its counter does not", "actors/replica.c",
+                   "tenure->clock = prng_next(turn->prng);",
+                   "tenure->clock = turn->self.node * 0x9e3779b97f4a7c15u + vnode + 1;"),
+    "second-dot": ("a write that comes twice is minted twice", "actors/coordinator.c",
+                   "        !repeats_note(&coordinator->repeats, mail->from, mail->request))",
+                   "        !repeats_note(&coordinator->repeats, mail->from, mail->request) && false)"),
+    "retry-forgotten": ("a retry with the same token is minted beside the first", "actors/replica.c",
+                        "    if (before != NULL) { /* a retry", "    if (before != NULL && false) { /* a retry"),
+    "no-read-repair": ("stale homes that a read met stay stale", "actors/coordinate_read.c",
+                       "if (stale != 0) repair(", "if (stale > UINT32_MAX - 1) repair("),
+    "key-bytes": ("the vnode in a store's key is written in one byte order and read in the other", "wire/object_wire.c",
+                  "    place->vnode = get_be16(store_key.data);",
+                  "    place->vnode = (uint32_t)store_key.data[1] << 8 | store_key.data[0];"),
+    "short-key": ("two keys with the same beginning share a place in the store", "wire/object_wire.c",
+                  "    put_be64(to + 2, place->hash);", "    put_be64(to + 2, place->hash >> 62 << 62);\n"
+                  "    if (place->key.size > 0) return bytes_of(memcpy(to + STORE_PLACE_BYTES, place->key.data, 1) == NULL ?"
+                  " to : to, STORE_PLACE_BYTES + 1);"),
+    "unfilled-counts": ("a store that was lost and is empty now counts for reads", "actors/replica.c",
+                        "if (status == STATUS_OK && !replica->filled) status", "if (status == STATUS_OK && !replica->filled && false) status"),
+    "one-vote-less": ("a put is content with one vote less than W", "actors/put_core.c",
+                      "if (put_core_got(core) >= core->w) return", "if (put_core_got(core) + (core->w > 1) >= core->w) return"),
+    "one-answer-less": ("a get is content with one answer less than R", "actors/get_core.c",
+                        "(uint32_t)__builtin_popcount(get_core_missing(core)) >= core->r) return GET_ENOUGH;",
+                        "(uint32_t)__builtin_popcount(get_core_missing(core)) + (core->r > 1) >= core->r) return GET_ENOUGH;"),
+    "first-answer": ("a get takes the first answer instead of merging all", "actors/get_core.c",
+                     "            merged = object_merge(&merged, &object, rule, arena);\n            mixed = true;",
+                     "            mixed = false;"),
+    "overwrite": ("a replica takes what comes instead of merging it", "actors/replica.c",
+                  "struct object merged = object_merge(&held.object, &incoming, rule, turn->arena);",
+                  "struct object merged = incoming;\n        (void)rule;"),
+    "condition-unmerged": ("a precondition is tested on the own copy alone", "actors/replica.c",
+                           "if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {",
+                           "if (!precondition_holds(mint, &held.object, &context, turn->wall_ms)) {"),
+    "condition-forgotten": ("a precondition is not tested", "actors/replica.c",
+                            "if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {",
+                            "if (!precondition_holds(mint, &current, &context, turn->wall_ms) && false) {"),
+    "stamp-by-clock": ("a new stamp may be below those that its context covers", "version/hlc.c",
+                       "return own < over ? over : own;", "return own < over && false ? over : own;"),
+    "lww-smallest": ("the home of an lww table keeps the least of two writes", "version/object.c",
+                     "is_greater(in_b, in_a) ? in_b : in_a", "is_greater(in_b, in_a) ? in_a : in_b"),
+    "delete-removes": ("a delete leaves nothing that says so", "actors/replica.c",
+                       "    *encoded = object_encode(&result, turn->arena);\n    *alone",
+                       "    if (write.tombstone && result.count == 1) result.context = current.context, result.count = 0;\n"
+                       "    *encoded = object_encode(&result, turn->arena);\n    *alone"),
+    "context-alone": ("OK to a put hides that others are beside it", "actors/replica.c",
+                      "    *alone = result.count == 1 && dot_compare(result.siblings[0].dot, write.dot) == 0;",
+                      "    *alone = true;"),
+    "expiry-ignored": ("an expired value is read", "version/object.h",
+                       "(sibling->expires_ms == 0 || now_ms < sibling->expires_ms)",
+                       "(sibling->expires_ms == 0 || now_ms < sibling->expires_ms || true)"),
+    "applied-no": ("a write that may have been applied is said not to be", "actors/coordinator.c",
+                   "slot->phase == SLOT_WRITING ? DYNODE__CLIENT__APPLIED__MAYBE : DYNODE__CLIENT__APPLIED__NO;",
+                   "slot->phase == SLOT_WRITING ? DYNODE__CLIENT__APPLIED__NO : DYNODE__CLIENT__APPLIED__NO;"),
+    "lost-is-no": ("a put whose coordinator was lost is said not to be applied", "actors/router.c",
+                   "if (task->kind != TASK_READ) result->applied = DYNODE__CLIENT__APPLIED__MAYBE;",
+                   "if (task->kind != TASK_READ) result->applied = DYNODE__CLIENT__APPLIED__NO;"),
+    "former-life": ("an answer to a slot's former life counts", "actors/slot.c",
+                    "    return slot->id == id && slot->phase != SLOT_FREE ? slot : NULL;",
+                    "    return slot->phase != SLOT_FREE ? slot : NULL;"),
+    "deadline-lost": ("a coordinator does not watch its deadline", "actors/coordinator.c",
+                      "        slot->deadline_timer = 0;\n        coordinate_fall_short(",
+                      "        slot->deadline_timer = 0;\n        if (false) coordinate_fall_short("),
+}
+
+
+SEEDS = 1000  # a mutant must be found within so many
+CHUNK = 4     # seeds that one process runs
+
+
+def copy_tree(to):
+    files = subprocess.run(["git", "ls-files", "-z", "--", "CMakeLists.txt", "CMakePresets.json", "cmake", "proto", "src", "sim",
+                            "tests"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode().split("\0")
+    for name in filter(None, files):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, to / name)
+
+
+def build(tree):
+    done = subprocess.run(["cmake", "--build", "build/release", "--target", "dynode-world", "-j", str(os.cpu_count())], cwd=tree,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stdout)
+
+
+def hunt(tree, jobs):
+    """(the seeds that were good before, what the first that failed says); the latter None: all were good."""
+    program, running, at, good = str(tree / "build/release/sim/world/dynode-world"), [], 1, 0
+    while at <= SEEDS or running:
+        while at <= SEEDS and len(running) < jobs:
+            running.append((at, subprocess.Popen([program, "--seeds", f"{at}..{at + CHUNK - 1}", "--quiet"], text=True,
+                                                 errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)))
+            at += CHUNK
+        first, process = running.pop(0)
+        output, _ = process.communicate()
+        if process.returncode == 0:
+            good += CHUNK
+            continue
+        for _, other in running:
+            other.kill()
+            other.wait()
+        good += len(re.findall(r"^ok ", output.partition("FAILED")[0], re.M))
+        failed = re.search(r"^FAILED seed=\d+ (.*)", output, re.M)
+        if failed:
+            return good, failed[1]
+        died = [line for line in output.splitlines() if not line.startswith(("run ", "ok "))]
+        return good, died[0] if died else f"it died of signal {-process.returncode}"
+    return good, None
+
+
+def main():
+    parser = argparse.ArgumentParser("sim/run mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {' '.join(MUTANTS)}")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in MUTANTS]
+    if unknown:
+        parser.error(f"there is no mutant {unknown[0]}; they are {' '.join(MUTANTS)}")
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="dynode-mutants-") as folder:
+        tree = pathlib.Path(folder)
+        copy_tree(tree)
+        subprocess.run(["cmake", "--preset", "release", "-DCMAKE_C_FLAGS=-w"], cwd=tree, stdout=subprocess.DEVNULL, check=True)
+        build(tree)
+        print("| what is broken | seeds until it was found | what found it |\n|---|---|---|", flush=True)
+        for name in chosen.names or MUTANTS:
+            what, path, old, new = MUTANTS[name]
+            file = tree / "src" / path
+            whole = file.read_text()
+            if whole.count(old) != 1:
+                sys.exit(f"{name}: src/{path} has {whole.count(old)} times what is to be broken: {old!r}")
+            file.write_text(whole.replace(old, new))
+            build(tree)
+            good, why = hunt(tree, chosen.jobs)
+            missed += why is None
+            print(f"| {name}: {what} | {'not in ' + str(good) if why is None else good + 1} | {why or '-'} |", flush=True)
+            file.write_text(whole)
+    return 1 if missed else 0
+
+
+sys.exit(main())
