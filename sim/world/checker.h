@@ -1,13 +1,14 @@
 /* Checkers: what must be true of a history, and of the stores in the end (RELIABILITY.md has the list).
  *
- *       1  checker_final     no acknowledged write is lost
- *       2  checker_siblings  what is read was written there, may have been applied, and is pairwise
- * concurrent 3  checker_session   a session reads its own writes, and nothing older than what it told it has
- * read 4  checker_register  a read returns what was acknowledged before it began, and nothing superseded 5
- * checker_chain     conditional writes form one chain, in the order of time 6  checker_copies    all homes of
- * a key hold the same bytes 8  checker_merge     carts and counters that clients merge lose nothing and
- * invent nothing 10  checker_answers   everything is answered in time; a core with a quorum answers with
- * success
+ *       1  checker_final      no acknowledged write is lost
+ *       2  checker_siblings   what is read was written there, may have been applied, is pairwise concurrent
+ *       3  checker_session    a session reads its own writes, and nothing older than what it told it read
+ *       4  checker_register   a read returns what was acknowledged before it began, nothing superseded
+ *       5  checker_chain      conditional writes form one chain, in the order of time
+ *          checker_condition  ... and where things fail, know what was acknowledged before they began
+ *       6  checker_copies     all homes of a key hold the same bytes
+ *       8  checker_merge      carts and counters that clients merge lose nothing and invent nothing
+ *      10  checker_answers    everything is answered in time; a core with a quorum answers with success
  *
  * 7 (no resurrection, while tombstones are reaped), 9 (the ring while members come and go) and what follows
  * have the same form, and come with what they judge.
@@ -50,6 +51,10 @@ bool checker_final_lww(struct cover *cover, struct verdict *verdict);
 /* The keys of which all writes that may have happened are conditional. Only where one home coordinated all of
  * them: no node failed and no link was lost. */
 bool checker_chain(struct cover *cover, struct verdict *verdict);
+
+/* Conditional writes in any world, of a table that keeps siblings. @overlap: W homes meet every majority of
+ * all homes, so that what is acknowledged without a condition is known to it too, unless it is OP_WEAK. */
+bool checker_condition(struct cover *cover, bool overlap, struct verdict *verdict);
 
 /* What the keys hold for their clients. */
 enum content { CONTENT_PLAIN, CONTENT_CART, CONTENT_COUNTER };

@@ -1,41 +1,16 @@
 /* Checkers 4 and 1: the regular register, and that nothing acknowledged is lost.
  *
- * Reads are taken in the order in which they began. Along with them goes the *frontier* of the key: the
- * writes that were acknowledged before and that no write acknowledged before covers. A read has to hold each
- * of the frontier, or what covers it, unless a delete or an expiry may have taken it away. What an
- * acknowledged write covers needs no look: who holds the cover holds it too. The frontier is as small as the
- * siblings are few.
+ * Reads are taken in the order in which they began. Along with them goes the *frontier* of the key
+ * (frontier.h). A read has to hold each of the frontier, or what covers it, unless a delete or an expiry may
+ * have taken it away. What an acknowledged write covers needs no look: who holds the cover holds it too.
  *
  * New/old inversion is legal: while a write is under way one read may hold it and the next one not. */
-#include <stdlib.h>
-
-#include "base/check.h"
 #include "world/checker.h"
-
-struct frontier {
-    uint32_t *tokens;
-    uint32_t count, next; /* next: the place in cover->acked of what comes next */
-};
+#include "world/frontier.h"
 
 static double in_ms(uint64_t ns)
 {
     return (double)ns / 1e6;
-}
-
-/* Go on to @now_ns. What may be gone by then never has to be there again. */
-static void advance(struct frontier *frontier, const struct cover *cover, uint32_t key, uint64_t now_ns)
-{
-    for (; frontier->next < cover->acked_first[key + 1]; frontier->next++) {
-        uint32_t token = cover->acked[frontier->next];
-        const struct op *op = history_op(cover->history, token);
-        if (op->returned_ns >= now_ns) break;
-        if (op->kind == OP_PUT && (op->flags & OP_WEAK) == 0) frontier->tokens[frontier->count++] = token;
-    }
-    for (uint32_t i = 0; i < frontier->count; i++) {
-        uint32_t place = frontier->tokens[i] - 1;
-        if (cover->superseded_ns[place] >= now_ns && cover->gone_ns[place] >= now_ns) continue;
-        frontier->tokens[i--] = frontier->tokens[--frontier->count];
-    }
 }
 
 static bool judge_read(struct cover *cover, const struct frontier *frontier, uint32_t number,
@@ -64,28 +39,32 @@ static bool judge_read(struct cover *cover, const struct frontier *frontier, uin
     return true;
 }
 
+static bool is_strong(const struct op *op)
+{
+    return (op->flags & OP_WEAK) == 0;
+}
+
 static bool is_read(const struct op *op)
 {
-    return op->kind == OP_GET && op->outcome == OUTCOME_OK && (op->flags & OP_WEAK) == 0;
+    return op->kind == OP_GET && op->outcome == OUTCOME_OK && is_strong(op);
 }
 
 bool checker_register(struct cover *cover, struct verdict *verdict)
 {
     const struct history *history = cover->history;
-    struct frontier frontier = {.tokens = calloc(history->count + 1, sizeof(uint32_t))};
-    CHECK(frontier.tokens != NULL);
+    struct frontier frontier;
+    frontier_init(&frontier, cover);
     bool good = true;
     for (uint32_t key = 0; key < history->keys && good; key++) {
-        frontier.count = 0;
-        frontier.next = cover->acked_first[key];
+        frontier_begin(&frontier, key);
         for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
             const struct op *op = history_op(history, cover->ops[i]);
             if (!is_read(op)) continue;
-            advance(&frontier, cover, key, op->invoked_ns);
+            frontier_advance(&frontier, op->invoked_ns, is_strong);
             good = judge_read(cover, &frontier, cover->ops[i], verdict);
         }
     }
-    free(frontier.tokens);
+    frontier_fini(&frontier);
     return good;
 }
 

@@ -34,6 +34,8 @@ void clients_judge(struct clients *clients, bool strict)
             if (strict) checker_session(&cover, verdict);
             checker_merge(&cover, clients->contents, strict, verdict);
             if (options->faultless) checker_chain(&cover, verdict);
+            uint32_t w = options->quorum == 0 ? options->w : options->quorum;
+            checker_condition(&cover, w + options->n / 2 + 1 > options->n, verdict);
         }
     }
     cover_fini(&cover);

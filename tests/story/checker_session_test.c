@@ -1,4 +1,4 @@
-/* Checkers 3 and 5: sessions, and chains of conditional writes. */
+/* Checkers 3 and 5: sessions, chains of conditional writes, and what such a write has to know. */
 #include "checker_history.h"
 
 static void set_session(struct history *history, uint32_t token, uint16_t session, uint32_t flags)
@@ -120,11 +120,101 @@ static void other_keys(void **state)
     history_fini(&history);
 }
 
+static bool overlapping(struct cover *cover, struct verdict *verdict)
+{
+    return checker_condition(cover, true, verdict);
+}
+
+static bool apart(struct cover *cover, struct verdict *verdict)
+{
+    return checker_condition(cover, false, verdict);
+}
+
+static void condition_on_a_version(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    uint32_t b = a_write(&history, OP_PUT, 3, 20, OUTCOME_OK, TOKENS(a));
+    a_swap(&history, 5, 6, OUTCOME_OK, TOKENS(a)); /* b had not been acknowledged: siblings */
+    assert_true(holds(overlapping, &history));
+    history.ops[b - 1].returned_ns = 4 * ms;
+    assert_false(holds(overlapping, &history)); /* b was there, and covers what was expected */
+    assert_true(holds(apart, &history));        /* but no majority needs to have met its homes */
+    history.ops[b - 1].flags |= OP_IF_CONTEXT;
+    assert_false(holds(apart, &history)); /* ... unless it was conditional too */
+    history_fini(&history);
+
+    a = a_put(&history, 1, 2, NOTHING);
+    b = a_put(&history, 1, 2, NOTHING);
+    uint32_t c = a_swap(&history, 3, 4, OUTCOME_OK, TOKENS(a, b));
+    uint32_t d = a_write(&history, OP_PUT, 5, 6, OUTCOME_INFO, TOKENS(c));
+    a_swap(&history, 7, 8, OUTCOME_OK, TOKENS(d)); /* what it expects covers all */
+    assert_true(holds(overlapping, &history));
+    a_put(&history, 9, 10, NOTHING); /* a sibling that the next one does not know */
+    a_swap(&history, 11, 12, OUTCOME_FAIL, TOKENS(d));
+    assert_true(holds(overlapping, &history));
+    a_swap(&history, 11, 12, OUTCOME_OK, TOKENS(d));
+    assert_false(holds(overlapping, &history));
+    history_fini(&history);
+}
+
+static void condition_on_a_deleted_version(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    uint32_t deleted = a_write(&history, OP_DELETE, 3, 9, OUTCOME_OK, TOKENS(a));
+    a_swap(&history, 5, 6, OUTCOME_OK, TOKENS(a));
+    assert_true(holds(overlapping, &history));
+    history.ops[deleted - 1].returned_ns = 4 * ms;
+    assert_false(holds(overlapping, &history));
+    history.ops[a - 1].flags |= OP_REPEATED; /* it may have been minted again behind the delete */
+    assert_true(holds(overlapping, &history));
+    history_fini(&history);
+}
+
+static void condition_on_absence(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 2, 4, NOTHING);
+    a_swap(&history, 3, 5, OUTCOME_OK, NOTHING); /* may have been first */
+    assert_true(holds(overlapping, &history));
+    uint32_t late = a_swap(&history, 5, 6, OUTCOME_OK, NOTHING);
+    assert_false(holds(overlapping, &history));
+    history.ops[a - 1].ttl_ns = ms / 2; /* it had expired */
+    history.ops[a].ttl_ns = ms / 2;
+    assert_true(holds(overlapping, &history));
+    history.ops[a - 1].ttl_ns = history.ops[a].ttl_ns = 0;
+    history.ops[a].outcome = OUTCOME_INFO;
+    uint32_t deleted = a_write(&history, OP_DELETE, 5, 9, OUTCOME_INFO, TOKENS(a));
+    assert_true(holds(overlapping, &history)); /* may have been deleted */
+    history.ops[deleted - 1].outcome = OUTCOME_FAIL;
+    assert_false(holds(overlapping, &history));
+    (void)late;
+    history_fini(&history);
+
+    struct op op = {.kind = OP_PUT, .key = 1, .flags = OP_WEAK};
+    a = history_invoke(&history, &op, ms, NOTHING, NOTHING);
+    history_return(&history, a, OUTCOME_OK, 2 * ms, NOTHING, 0);
+    a_swap(&history, 3, 4, OUTCOME_OK, NOTHING);
+    assert_true(holds(overlapping, &history)); /* one home has it, and may not have been asked */
+    history_fini(&history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_writes), cmocka_unit_test(monotonic_reads), cmocka_unit_test(chain),
-        cmocka_unit_test(order),      cmocka_unit_test(wrong_rejection), cmocka_unit_test(other_keys),
+        cmocka_unit_test(own_writes),
+        cmocka_unit_test(monotonic_reads),
+        cmocka_unit_test(chain),
+        cmocka_unit_test(order),
+        cmocka_unit_test(wrong_rejection),
+        cmocka_unit_test(other_keys),
+        cmocka_unit_test(condition_on_a_version),
+        cmocka_unit_test(condition_on_a_deleted_version),
+        cmocka_unit_test(condition_on_absence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

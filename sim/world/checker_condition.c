@@ -1,0 +1,84 @@
+/* Checker 5 where things fail: what a conditional write has to have known.
+ *
+ *      put 1, acknowledged      put 2, acknowledged
+ *      |-----|                  |-----|
+ *              get {1}                     put 3 if the version is {1}: must be refused, whoever was cut off
+ *
+ * A precondition is tested on what a majority of all homes hold, so a conditional write that succeeded has
+ * seen every write that was acknowledged before it began by homes that meet any majority. Those writes are
+ * the key's frontier, less what others of them cover: the version that was expected has to hold each of them,
+ * or what covers it; and where absence was expected there may be none, unless a delete or an expiry may have
+ * taken it away. Nor may what was expected have been covered by then.
+ *
+ * Two conditional writes that race at two homes may both succeed, and become siblings: neither was
+ * acknowledged when the other began. */
+#include "world/checker.h"
+#include "world/frontier.h"
+
+static double in_ms(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+static bool is_conditional(const struct op *op)
+{
+    return (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;
+}
+
+/* Does the acknowledgement say that every majority holds the write? */
+static bool meets_majorities(const struct op *op)
+{
+    return is_conditional(op) || (op->flags & OP_WEAK) == 0;
+}
+
+static bool judge_write(struct cover *cover, const struct frontier *frontier, uint32_t number,
+                        bool (*counts)(const struct op *op), struct verdict *verdict)
+{
+    const struct op *write = history_op(cover->history, number);
+    struct tokens expected = {0};
+    if (write->flags & OP_IF_CONTEXT) expected = history_list(cover->history, write->covers);
+    for (uint32_t i = 0; i < frontier->count; i++) {
+        uint32_t token = frontier->tokens[i];
+        if (cover->gone_ns[token - 1] <= write->returned_ns) continue;
+        if (cover_holds_at(cover, expected, token, write->invoked_ns)) continue;
+        return verdict_fault(
+            verdict,
+            "write %u of key %u at %.3f ms succeeded on a condition that does not know write "
+            "%u, acknowledged at %.3f ms",
+            number, write->key, in_ms(write->invoked_ns), token,
+            in_ms(history_op(cover->history, token)->returned_ns));
+    }
+    for (uint32_t i = 0; i < expected.count; i++) {
+        uint32_t token = expected.list[i], by = cover->superseded_by[token - 1];
+        if (cover->superseded_ns[token - 1] >= write->invoked_ns) continue;
+        if (history_op(cover->history, token)->flags & OP_REPEATED)
+            continue; /* minted twice, and here again */
+        if (!counts(history_op(cover->history, by))) continue;
+        return verdict_fault(
+            verdict,
+            "write %u of key %u at %.3f ms succeeded on version %u, though %u, acknowledged at "
+            "%.3f ms, covers it",
+            number, write->key, in_ms(write->invoked_ns), token, by, in_ms(cover->superseded_ns[token - 1]));
+    }
+    return true;
+}
+
+bool checker_condition(struct cover *cover, bool overlap, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    bool (*counts)(const struct op *op) = overlap ? meets_majorities : is_conditional;
+    struct frontier frontier;
+    frontier_init(&frontier, cover);
+    bool good = true;
+    for (uint32_t key = 0; key < history->keys && good; key++) {
+        frontier_begin(&frontier, key);
+        for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
+            const struct op *op = history_op(history, cover->ops[i]);
+            if (op->kind == OP_GET || op->outcome != OUTCOME_OK || !is_conditional(op)) continue;
+            frontier_advance(&frontier, op->invoked_ns, counts);
+            good = judge_write(cover, &frontier, cover->ops[i], counts, verdict);
+        }
+    }
+    frontier_fini(&frontier);
+    return good;
+}
