@@ -22,7 +22,7 @@ enum { OBJECT_BYTES_MAX = 15 * 1024 * 1024 };
  *
  * Ownership: everything in *out, values too, belongs to @arena; @encoded may go.
  * STATUS_CORRUPT    It does not decode, breaks a rule, or is not the canonical encoding.
- * STATUS_NO_MEMORY  @arena is at its bound, or the message would unpack to more than unpack.h allows. */
+ * STATUS_NO_MEMORY  @arena is at its bound. It takes about eight times @encoded at most. */
 enum status object_decode(struct bytes encoded, struct arena *arena, struct object *out);
 
 /* The canonical encoding of a valid object, in @arena. Empty for one that was never written. */

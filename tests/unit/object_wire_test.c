@@ -67,6 +67,36 @@ static void assert_same(const struct object *a, const struct object *b)
     }
 }
 
+/* The message that object.proto describes, as protobuf-c packs it. */
+static void assert_packs_to(const struct object *object, struct bytes encoded)
+{
+    Dynode__Object__StoredObject message = DYNODE__OBJECT__STORED_OBJECT__INIT;
+    message.n_clocks = message.n_counters = object->context.count;
+    message.clocks = ARENA_ARRAY(&arena, uint64_t, object->context.count);
+    message.counters = ARENA_ARRAY(&arena, uint64_t, object->context.count);
+    for (uint32_t i = 0; i < object->context.count; i++) {
+        message.clocks[i] = object->context.entries[i].clock;
+        message.counters[i] = object->context.entries[i].counter;
+    }
+    message.n_siblings = object->count;
+    message.siblings = ARENA_ARRAY(&arena, Dynode__Object__StoredSibling *, object->count);
+    for (uint32_t i = 0; i < object->count; i++) {
+        const struct sibling *from = &object->siblings[i];
+        Dynode__Object__StoredSibling *to = ARENA_NEW(&arena, Dynode__Object__StoredSibling);
+        dynode__object__stored_sibling__init(to);
+        to->clock = from->dot.clock, to->counter = from->dot.counter;
+        to->stamp = from->stamp, to->expires_ms = from->expires_ms, to->tombstone = from->tombstone;
+        to->token_client = from->token.client, to->token_sequence = from->token.sequence;
+        to->value =
+            (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)from->value.data, .len = from->value.size};
+        message.siblings[i] = to;
+    }
+    assert_int_equal(dynode__object__stored_object__get_packed_size(&message), encoded.size);
+    uint8_t *packed = arena_alloc(&arena, encoded.size);
+    dynode__object__stored_object__pack(&message, packed);
+    assert_true(bytes_equal(bytes_of(packed, encoded.size), encoded));
+}
+
 static enum status decode(struct bytes encoded, struct object *out)
 {
     *out = (struct object){.count = 12345};
@@ -93,6 +123,7 @@ static void what_is_written_reads_back(void **state)
         struct bytes again = object_encode(&back, &arena);
         assert_true(bytes_equal(again, encoded));
         assert_true(object_digest(again) == object_digest(encoded));
+        assert_packs_to(&object, encoded);
     }
     struct object nothing;
     assert_int_equal(decode(bytes_of(NULL, 0), &nothing), STATUS_OK);
@@ -287,6 +318,10 @@ static void only_the_canonical_encoding_is_taken(void **state)
         BYTES(CLOCKS COUNTERS "\x1e\x0b" DOT),                 /* wire type 6 */
         BYTES(CLOCKS COUNTERS "\x1a\xff\xff\xff\xff\x0f" DOT), /* a length past the end */
         BYTES(CLOCKS COUNTERS "\x1a\x0c" DOT),
+        BYTES(CLOCKS "\x12\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x03\x1a\x0b" DOT), /* above 64 bits */
+        BYTES("\x0a\x00\x12\x00"),                                     /* an empty list that is written */
+        BYTES(CLOCKS "\x12\x02\x01\x01\x1a\x0b" DOT),                  /* more counters than clocks */
+        BYTES("\x0a\x09\x01\0\0\0\0\0\0\0\0" COUNTERS "\x1a\x0b" DOT), /* half a clock */
         BYTES(CLOCKS "\x12\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
     };
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
