@@ -12,7 +12,7 @@ static void post_closed(struct world *world, struct sim_connection *connection)
     uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
     if (at_ns < connection->answer_ns) at_ns = connection->answer_ns;
     events_post(&world->events,
-                (struct event){.at_ns = at_ns, .kind = EVENT_CLOSED, .number = connection->id});
+                &(struct event){.at_ns = at_ns, .kind = EVENT_CLOSED, .number = connection->id});
 }
 
 void connection_send_answers(struct world *world, struct outbox *outbox)
@@ -33,7 +33,7 @@ void connection_send_answers(struct world *world, struct outbox *outbox)
         if (answer->size > 0) {
             struct event event = {.at_ns = at_ns, .kind = EVENT_ANSWER, .number = connection->id};
             buffer_append(&event.bytes, outbox->answer_bytes.data + answer->offset, answer->size);
-            events_post(&world->events, event);
+            events_post(&world->events, &event);
         }
         if (answer->hang_up != NULL) world_disconnect(world, connection->id);
     }
@@ -80,7 +80,7 @@ bool world_send(struct world *world, uint64_t id, const Dynode__Client__Request 
     struct event event = {.at_ns = at_ns, .kind = EVENT_REQUEST, .number = id};
     size_t size = dynode__client__request__get_packed_size(request);
     event.bytes.size += dynode__client__request__pack(request, buffer_reserve(&event.bytes, size));
-    events_post(&world->events, event);
+    events_post(&world->events, &event);
     return true;
 }
 

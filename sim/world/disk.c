@@ -67,12 +67,12 @@ void disk_sync(struct world *world, uint32_t node, uint32_t shard)
      * that the turns before its beginning are there at its end may be relied on. */
     sim->early = prng_chance(&world->prng, 1, 2) && !owner->hold_syncs && store_sync(sim->store) == STATUS_OK;
     uint64_t takes_ns = world_draw(world, world->options.sync) + world_draw(world, owner->slow);
-    events_post(&world->events, (struct event){.at_ns = world->now_ns + takes_ns,
-                                               .kind = EVENT_SYNCED,
-                                               .node = node,
-                                               .shard = shard,
-                                               .life = sim->life,
-                                               .number = turn});
+    events_post(&world->events, &(struct event){.at_ns = world->now_ns + takes_ns,
+                                                .kind = EVENT_SYNCED,
+                                                .node = node,
+                                                .shard = shard,
+                                                .life = sim->life,
+                                                .number = turn});
 }
 
 static void end_sync(struct world *world, uint32_t node, uint32_t shard, uint64_t turn)

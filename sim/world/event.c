@@ -4,37 +4,54 @@
 
 #include "base/check.h"
 
-static bool before(const struct event *a, const struct event *b)
+static bool before(const struct event_key *a, const struct event_key *b)
 {
     return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
 }
 
 void events_fini(struct events *events)
 {
-    for (uint32_t i = 0; i < events->count; i++) buffer_fini(&events->heap[i].bytes);
+    for (uint32_t i = 0; i < events->count; i++) buffer_fini(&events->slots[events->heap[i].slot].bytes);
     free(events->heap);
+    free(events->slots);
+    free(events->vacant);
     *events = (struct events){0};
 }
 
-void events_post(struct events *events, struct event event)
+static void grow(struct events *events)
 {
-    if (events->count == events->capacity) {
-        events->capacity = events->capacity == 0 ? 256 : events->capacity * 2;
-        events->heap = realloc(events->heap, events->capacity * sizeof(*events->heap));
-        CHECK(events->heap != NULL);
-    }
-    event.order = ++events->order;
+    uint32_t capacity = events->capacity == 0 ? 256 : events->capacity * 2;
+    events->heap = realloc(events->heap, capacity * sizeof(*events->heap));
+    events->slots = realloc(events->slots, capacity * sizeof(*events->slots));
+    events->vacant = realloc(events->vacant, capacity * sizeof(*events->vacant));
+    CHECK(events->heap != NULL);
+    CHECK(events->slots != NULL);
+    CHECK(events->vacant != NULL);
+    for (uint32_t slot = events->capacity; slot < capacity; slot++)
+        events->vacant[slot - events->capacity] = slot;
+    events->capacity = capacity;
+}
+
+void events_post(struct events *events, const struct event *event)
+{
+    if (events->count == events->capacity) grow(events);
+    struct event_key key = {.at_ns = event->at_ns,
+                            .order = ++events->order,
+                            .slot = events->vacant[events->capacity - events->count - 1]};
+    events->slots[key.slot] = *event;
     uint32_t place = events->count++;
-    for (; place > 0 && before(&event, &events->heap[(place - 1) / 2]); place = (place - 1) / 2)
+    for (; place > 0 && before(&key, &events->heap[(place - 1) / 2]); place = (place - 1) / 2)
         events->heap[place] = events->heap[(place - 1) / 2];
-    events->heap[place] = event;
+    events->heap[place] = key;
 }
 
 bool events_take(struct events *events, struct event *out)
 {
     if (events->count == 0) return false;
-    *out = events->heap[0];
-    struct event last = events->heap[--events->count];
+    uint32_t slot = events->heap[0].slot;
+    *out = events->slots[slot];
+    struct event_key last = events->heap[--events->count];
+    events->vacant[events->capacity - events->count - 1] = slot;
     uint32_t place = 0;
     for (;;) {
         uint32_t child = place * 2 + 1;

@@ -26,7 +26,6 @@ enum event_kind {
 
 struct event {
     uint64_t at_ns;
-    uint64_t order;
     enum event_kind kind;
     uint32_t node, shard,
         peer;      /* LOCAL: to node.shard; ARRIVAL, LINK_LOST, DIAL: the link node.shard to peer */
@@ -37,17 +36,25 @@ struct event {
     void *context;
 };
 
+/* Where an event is, and what its place in the heap depends on: small, as a heap moves them often. */
+struct event_key {
+    uint64_t at_ns, order;
+    uint32_t slot;
+};
+
 /* Zeroed is empty and valid. */
 struct events {
-    struct event *heap;
+    struct event_key *heap;
+    struct event *slots;
+    uint32_t *vacant; /* slots without an event: capacity - count of them */
     uint32_t count, capacity;
     uint64_t order;
 };
 
 void events_fini(struct events *events);
 
-/* The event's bytes are moved in, its order is set here. */
-void events_post(struct events *events, struct event event);
+/* The event's bytes are moved in. */
+void events_post(struct events *events, const struct event *event);
 
 /* Take the first; the caller owns its bytes. False: nothing is left. */
 bool events_take(struct events *events, struct event *out);

@@ -65,12 +65,12 @@ void network_fini(struct world *world)
 
 static void post_dial(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct span after)
 {
-    events_post(&world->events, (struct event){.at_ns = world->now_ns + world_draw(world, after),
-                                               .kind = EVENT_DIAL,
-                                               .node = node,
-                                               .shard = shard,
-                                               .peer = peer,
-                                               .life = world->nodes[node].life});
+    events_post(&world->events, &(struct event){.at_ns = world->now_ns + world_draw(world, after),
+                                                .kind = EVENT_DIAL,
+                                                .node = node,
+                                                .shard = shard,
+                                                .peer = peer,
+                                                .life = world->nodes[node].life});
 }
 
 void network_start(struct world *world, uint32_t node)
@@ -90,12 +90,12 @@ static void lose(struct world *world, uint32_t node, uint32_t shard, uint32_t pe
     link->up = false;
     link->arrival_ns = 0;
     events_post(&world->events,
-                (struct event){.at_ns = world->now_ns + world_draw(world, world->ways[peer][node].delay),
-                               .kind = EVENT_LINK_LOST,
-                               .node = node,
-                               .shard = shard,
-                               .peer = peer,
-                               .life = world->nodes[node].life});
+                &(struct event){.at_ns = world->now_ns + world_draw(world, world->ways[peer][node].delay),
+                                .kind = EVENT_LINK_LOST,
+                                .node = node,
+                                .shard = shard,
+                                .peer = peer,
+                                .life = world->nodes[node].life});
 }
 
 static void lose_all(struct world *world, uint32_t node, uint32_t peer)
@@ -156,14 +156,14 @@ static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uin
     const struct sim_node *to = &world->nodes[peer];
     events_post(
         &world->events,
-        (struct event){.at_ns = at_ns,
-                       .kind = EVENT_ARRIVAL,
-                       .node = node,
-                       .shard = shard,
-                       .peer = peer,
-                       .life = life,
-                       .number = life == LIFE_REPEAT ? to->shards[shard % to->shard_count].life : to->life,
-                       .bytes = batch});
+        &(struct event){.at_ns = at_ns,
+                        .kind = EVENT_ARRIVAL,
+                        .node = node,
+                        .shard = shard,
+                        .peer = peer,
+                        .life = life,
+                        .number = life == LIFE_REPEAT ? to->shards[shard % to->shard_count].life : to->life,
+                        .bytes = batch});
 }
 
 /* Does the batch get lost? */
@@ -271,11 +271,11 @@ static void let_go(struct world *world, uint32_t from, uint32_t to)
 
 static void post_stalled(struct world *world, uint32_t from, uint32_t to)
 {
-    events_post(&world->events, (struct event){.at_ns = world->now_ns + world->options.stall_ns,
-                                               .kind = EVENT_STALLED,
-                                               .node = from,
-                                               .peer = to,
-                                               .life = ++world->ways[from][to].stall});
+    events_post(&world->events, &(struct event){.at_ns = world->now_ns + world->options.stall_ns,
+                                                .kind = EVENT_STALLED,
+                                                .node = from,
+                                                .peer = to,
+                                                .life = ++world->ways[from][to].stall});
 }
 
 void network_stalled(struct world *world, const struct event *event)

@@ -267,7 +267,7 @@ void world_schedule(struct world *world, uint32_t node, uint32_t shard, uint64_t
     sim->turn_ns = at_ns;
     events_post(
         &world->events,
-        (struct event){.at_ns = at_ns, .kind = EVENT_TURN, .node = node, .shard = shard, .life = sim->life});
+        &(struct event){.at_ns = at_ns, .kind = EVENT_TURN, .node = node, .shard = shard, .life = sim->life});
 }
 
 void world_wake(struct world *world, uint32_t node, uint32_t shard)
@@ -286,12 +286,12 @@ void world_drain(struct world *world, uint32_t node, uint32_t shard)
                 network_send(world, node, shard, world_node_of(world, to), &batch);
             } else {
                 events_post(&world->events,
-                            (struct event){.at_ns = world->now_ns + world_draw(world, world->options.local),
-                                           .kind = EVENT_LOCAL,
-                                           .node = node,
-                                           .shard = outbox->queues[i].shard,
-                                           .life = world->nodes[node].life,
-                                           .bytes = batch});
+                            &(struct event){.at_ns = world->now_ns + world_draw(world, world->options.local),
+                                            .kind = EVENT_LOCAL,
+                                            .node = node,
+                                            .shard = outbox->queues[i].shard,
+                                            .life = world->nodes[node].life,
+                                            .bytes = batch});
             }
             batch = (struct buffer){0};
         }
@@ -392,6 +392,6 @@ void world_at(struct world *world, uint64_t at_ns, world_call *call, void *conte
     if (at_ns < world->now_ns) at_ns = world->now_ns;
     events_post(
         &world->events,
-        (struct event){
+        &(struct event){
             .at_ns = at_ns, .kind = EVENT_CALL, .call = call, .context = context, .number = argument});
 }
