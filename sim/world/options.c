@@ -71,6 +71,7 @@ static void draw_shape(struct options *options, struct prng *prng)
     options->settle_ms = 4000;
     options->fault_ms = prng_chance(prng, 1, 8) ? 15000 : 1500;
     options->lost_max = bearable_losses(options);
+    options->checks = 1;
 }
 
 static void draw_clients(struct options *options)
@@ -276,6 +277,7 @@ struct world_options options_world(const struct options *options)
     world.sync.max_ns = options->sync_us * UINT64_C(1000);
     if (world.sync.min_ns > world.sync.max_ns) world.sync.min_ns = world.sync.max_ns;
     world.uneven = options->uneven != 0;
+    world.unchecked = options->checks == 0;
     world.resets = options->resets;
     world.losses = options->losses;
     world.repeats = options->repeats;

@@ -314,7 +314,7 @@ static void run_turn(struct world *world, const struct event *event)
         disk_replace(world, event->node, event->shard);
         return;
     }
-    shard_check(sim->shard);
+    if (!world->options.unchecked) shard_check(sim->shard);
     sim->busy_ns = world->now_ns + world_draw(world, world->options.turn);
     world_drain(world, event->node, event->shard);
     disk_sync(world, event->node, event->shard);
