@@ -124,6 +124,14 @@ static bool store_replace(struct loop *loop, const char *reason, bool *moved)
 static void shard_restart(struct loop *loop)
 {
     flusher_wait(loop->flusher);
+    if (store_is_stuck(loop->store)) {
+        log_line(LOG_LEVEL_ERROR,
+                 "shard %u: its store can't be written (%s): the node ends. What was acknowledged is on "
+                 "disk, and is there "
+                 "when the node starts again",
+                 loop->options.index, store_error(loop->store));
+        _exit(LOOP_STUCK_STATUS);
+    }
     struct node_options *node = &loop->options.node;
     char reason[512];
     snprintf(reason, sizeof(reason), "%s", store_error(loop->store));

@@ -24,7 +24,10 @@
 
 struct loop;
 
-enum { LOOP_TURNS_MAX = 16 };
+enum {
+    LOOP_TURNS_MAX = 16,
+    LOOP_STUCK_STATUS = 3, /* the process' exit status when a store can't be written (store_is_stuck) */
+};
 
 /* What the layer above hangs into each shard's loop. All are called on that shard's thread, none from within
  * another. The same @context comes to all shards' threads: what is kept there per shard is indexed by

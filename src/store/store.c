@@ -293,6 +293,11 @@ const char *store_error(const struct store *store)
     return store->broken ? store->error : "";
 }
 
+bool store_is_stuck(const struct store *store)
+{
+    return store->broken && store->stuck;
+}
+
 void store_close(struct store *store)
 {
     store->engine->close(store);

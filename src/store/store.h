@@ -79,6 +79,11 @@ struct store_stats store_stats(struct store *store);
 /* Why the store is broken; "" while it is not. Lives as long as the store. */
 const char *store_error(const struct store *store);
 
+/* Is it broken only in that it could not be written: the disk is full, or refuses? Then what it holds is
+ * whole, and is there when the store is opened by another process. This one must not close it:
+ * WiredTiger 3.2.1 waits for ever in WT_CONNECTION.close for the log record that it could not write. */
+bool store_is_stuck(const struct store *store);
+
 /* Close cleanly: a checkpoint, then all files. What is staged is dropped. */
 void store_close(struct store *store);
 

@@ -52,6 +52,7 @@ struct store {
     atomic_uint_fast64_t syncs;
     atomic_bool broken;
     char error[256]; /* why; written before broken is set, never after */
+    bool stuck;      /* likewise: store_is_stuck */
 };
 
 /* For the engines: the common part. */

@@ -63,6 +63,7 @@ struct store_wt {
     pthread_mutex_t sync_lock;
     pthread_mutex_t error_lock;
     char heard[160]; /* what WiredTiger said last */
+    bool unwritable; /* it said that there is no space, or none that may be written */
     char *path;
     uint64_t reserve_bytes;
     uint64_t room_bytes; /* may be staged before the file system is asked again */
@@ -82,6 +83,7 @@ static int on_error(WT_EVENT_HANDLER *handler, WT_SESSION *session, int error, c
     pthread_mutex_lock(&wt->error_lock);
     /* The cause comes first, "the process must exit" after it. */
     if (error != WT_PANIC || wt->heard[0] == '\0') snprintf(wt->heard, sizeof wt->heard, "%s", message);
+    if (error == ENOSPC || error == EDQUOT || error == EROFS) wt->unwritable = true;
     pthread_mutex_unlock(&wt->error_lock);
     return 0;
 }
@@ -99,16 +101,23 @@ static int on_progress(WT_EVENT_HANDLER *handler, WT_SESSION *session, const cha
     return 0;
 }
 
-static enum status broken(struct store_wt *wt, const char *what, int error)
+static enum status broken_by(struct store_wt *wt, const char *what, int error, bool writing)
 {
     pthread_mutex_lock(&wt->error_lock);
     if (!wt->store.broken) {
         snprintf(wt->store.error, sizeof wt->store.error, "%s: %s: %s", what, wiredtiger_strerror(error),
                  wt->heard);
+        /* WiredTiger's own errors are negative. */
+        wt->store.stuck = wt->unwritable || (writing && error > 0);
         wt->store.broken = true;
     }
     pthread_mutex_unlock(&wt->error_lock);
     return STATUS_STORE_BROKEN;
+}
+
+static enum status broken(struct store_wt *wt, const char *what, int error)
+{
+    return broken_by(wt, what, error, false);
 }
 
 static bool try_again(int error)
@@ -241,7 +250,7 @@ static enum status wt_apply(struct store *store, struct store_write *const *writ
         }
         if (!try_again(error)) break;
     }
-    return error == 0 ? STATUS_OK : broken(wt, "commit", error);
+    return error == 0 ? STATUS_OK : broken_by(wt, "commit", error, true);
 }
 
 static enum status wt_sync(struct store *store)
@@ -250,7 +259,7 @@ static enum status wt_sync(struct store *store)
     pthread_mutex_lock(&wt->sync_lock);
     int error = wt->sync_session->log_flush(wt->sync_session, "sync=on");
     pthread_mutex_unlock(&wt->sync_lock);
-    return error == 0 ? STATUS_OK : broken(wt, "sync", error);
+    return error == 0 ? STATUS_OK : broken_by(wt, "sync", error, true);
 }
 
 static int64_t connection_stat(struct store_wt *wt, int stat)
