@@ -4,11 +4,20 @@
 #include "wire/unpack.h"
 #include "wire/varint.h"
 
-/* The fields of peer.proto's Batch, as protobuf tags. */
+/* How a field is packed: the lower three bits of its tag. The others are its number. */
+enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_RUN = 2, WIRE_FIXED32 = 5 };
+
+/* The fields of peer.proto's Batch and of its Message, as protobuf tags. A Message is packed and read by hand
+ * as far as its body, for protobuf-c asks at each of its eighteen kinds whether it is this one. */
 enum {
-    TAG_FROM_NODE = 1 << 3 | 1,  /* fixed64 */
-    TAG_FROM_SHARD = 2 << 3 | 0, /* varint */
-    TAG_MESSAGE = 3 << 3 | 2,    /* length and bytes */
+    TAG_FROM_NODE = 1 << 3 | WIRE_FIXED64,
+    TAG_FROM_SHARD = 2 << 3 | WIRE_VARINT,
+    TAG_MESSAGE = 3 << 3 | WIRE_RUN,
+
+    TAG_TO_SHARD = 1 << 3 | WIRE_VARINT,
+    TAG_REQUEST = 2 << 3 | WIRE_VARINT,
+    TAG_ORIGIN_NODE = 22 << 3 | WIRE_FIXED64,
+    TAG_ORIGIN_SHARD = 23 << 3 | WIRE_VARINT,
 };
 
 void batch_begin(struct buffer *batch, uint64_t from_node, uint32_t from_shard)
@@ -22,13 +31,40 @@ void batch_begin(struct buffer *batch, uint64_t from_node, uint32_t from_shard)
     batch->size += (size_t)(to - start);
 }
 
+static size_t number_bytes(uint64_t tag, uint64_t value)
+{
+    return value == 0 ? 0 : varint_bytes(tag) + varint_bytes(value);
+}
+
+static uint8_t *write_number(uint8_t *to, uint64_t tag, uint64_t value)
+{
+    return value == 0 ? to : varint_write(varint_write(to, tag), value);
+}
+
 void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
 {
-    size_t length = dynode__peer__message__get_packed_size(message);
+    CHECK(message->body_case != DYNODE__PEER__MESSAGE__BODY__NOT_SET);
+    const ProtobufCMessage *body = &message->ping->base; /* a union of pointers to messages */
+    size_t body_size = protobuf_c_message_get_packed_size(body);
+    uint64_t body_tag = (uint64_t)message->body_case << 3 | WIRE_RUN;
+    size_t length = number_bytes(TAG_TO_SHARD, message->to_shard) +
+                    number_bytes(TAG_REQUEST, message->request) + varint_bytes(body_tag) +
+                    varint_bytes(body_size) + body_size +
+                    number_bytes(TAG_ORIGIN_SHARD, message->origin_shard);
+    if (message->origin_node != 0) length += varint_bytes(TAG_ORIGIN_NODE) + FIXED64_BYTES;
+
     uint8_t *start = buffer_reserve(batch, 1 + VARINT_BYTES_MAX + length), *to = start;
     *to++ = TAG_MESSAGE;
     to = varint_write(to, length);
-    to += dynode__peer__message__pack(message, to);
+    const uint8_t *end = to + length;
+    to = write_number(to, TAG_TO_SHARD, message->to_shard);
+    to = write_number(to, TAG_REQUEST, message->request);
+    to = varint_write(varint_write(to, body_tag), body_size);
+    to += protobuf_c_message_pack(body, to);
+    if (message->origin_node != 0)
+        to = fixed64_write(varint_write(to, TAG_ORIGIN_NODE), message->origin_node);
+    to = write_number(to, TAG_ORIGIN_SHARD, message->origin_shard);
+    CHECK(to == end);
     batch->size += (size_t)(to - start);
 }
 
@@ -58,15 +94,73 @@ enum status batch_next(struct bytes *rest, struct bytes *message)
     return STATUS_OK;
 }
 
+/* Take one field off @rest: its number into *value, or its bytes into *run. */
+static bool take_field(struct bytes *rest, uint64_t *tag, uint64_t *value, struct bytes *run)
+{
+    size_t size = 0;
+    if (!varint_read(rest, tag)) return false;
+    switch (*tag & 7) {
+    case WIRE_VARINT:
+        return varint_read(rest, value);
+    case WIRE_RUN:
+        if (!varint_read(rest, value) || *value > rest->size) return false;
+        size = (size_t)*value;
+        break;
+    case WIRE_FIXED64:
+        size = FIXED64_BYTES;
+        break;
+    case WIRE_FIXED32:
+        size = 4;
+        break;
+    default:
+        return false;
+    }
+    if (size > rest->size) return false;
+    *run = bytes_of(rest->data, size);
+    *rest = bytes_of(rest->data + size, rest->size - size);
+    return true;
+}
+
 enum status message_unpack(struct bytes packed, struct arena *arena, Dynode__Peer__Message **message)
 {
-    ProtobufCMessage *out;
-    enum status status = unpack(&dynode__peer__message__descriptor, packed, arena, &out);
+    Dynode__Peer__Message *out = arena_try(arena, sizeof(*out));
+    if (out == NULL) return STATUS_NO_MEMORY;
+    dynode__peer__message__init(out);
+    const ProtobufCMessageDescriptor *type = &dynode__peer__message__descriptor;
+    const ProtobufCFieldDescriptor *kind = NULL, *field;
+    struct bytes body = {0}, run = {0};
+    uint64_t tag, value = 0;
+    while (packed.size > 0) {
+        if (!take_field(&packed, &tag, &value, &run)) return STATUS_INVALID;
+        switch (tag) {
+        case TAG_TO_SHARD:
+            out->to_shard = (uint32_t)value;
+            break;
+        case TAG_REQUEST:
+            out->request = value;
+            break;
+        case TAG_ORIGIN_NODE:
+            out->origin_node = fixed64_read(run.data);
+            break;
+        case TAG_ORIGIN_SHARD:
+            out->origin_shard = (uint32_t)value;
+            break;
+        default:
+            if (tag >> 3 == 0 || tag >> 3 > UINT32_MAX) return STATUS_INVALID;
+            field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+            if (field == NULL) break; /* of a later version */
+            if (field->type != PROTOBUF_C_TYPE_MESSAGE || (tag & 7) != WIRE_RUN) return STATUS_INVALID;
+            if (kind != NULL) return STATUS_INVALID; /* a second body */
+            kind = field;
+            body = run;
+        }
+    }
+    if (kind == NULL) return STATUS_INVALID;
+    ProtobufCMessage *unpacked;
+    enum status status = unpack(kind->descriptor, body, arena, &unpacked);
     if (status != STATUS_OK) return status;
-    Dynode__Peer__Message *m = (Dynode__Peer__Message *)out;
-    /* All members of the union are pointers: a set case with a NULL body does not happen in protobuf-c, but
-     * costs a word to be sure of. */
-    if (m->body_case == DYNODE__PEER__MESSAGE__BODY__NOT_SET || m->ping == NULL) return STATUS_INVALID;
-    *message = m;
+    out->body_case = (Dynode__Peer__Message__BodyCase)kind->id;
+    out->ping = (Dynode__Peer__Ping *)unpacked;
+    *message = out;
     return STATUS_OK;
 }
