@@ -2,6 +2,7 @@
  *
  *       1  checker_final      no acknowledged write is lost
  *       2  checker_siblings   what is read was written there, may have been applied, is pairwise concurrent
+ *          checker_stamps     a write is later than what it covers, by its stamp
  *       3  checker_session    a session reads its own writes, and nothing older than what it told it read
  *       4  checker_register   a read returns what was acknowledged before it began, nothing superseded
  *       5  checker_chain      conditional writes form one chain, in the order of time
@@ -33,6 +34,9 @@ static inline bool verdict_good(const struct verdict *verdict)
 }
 
 bool checker_siblings(struct cover *cover, struct verdict *verdict);
+
+/* As far as answers told the stamps. */
+bool checker_stamps(struct cover *cover, struct verdict *verdict);
 
 /* For reads and writes that are not OP_WEAK; the caller knows that the table's quorums overlap, that the
  * members were fixed and that the quorum was strict. */

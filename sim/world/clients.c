@@ -239,7 +239,7 @@ static void answer(void *context, uint64_t connection, const Dynode__Client__Res
     for (size_t i = 0; i < response->n_results; i++) {
         CHECK(response->results[i]->operation < session->active);
         struct lane *lane = &session->lanes[response->results[i]->operation];
-        lane_hear(lane, clients->contents[lane->ask.key], response->results[i]);
+        lane_hear(clients, lane, response->results[i]);
     }
     if (response->last) end(session, false);
 }

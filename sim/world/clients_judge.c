@@ -24,7 +24,7 @@ void clients_judge(struct clients *clients, bool strict)
     judge_answers(clients);
     struct cover cover;
     cover_build(&cover, &clients->history);
-    if (checker_siblings(&cover, verdict)) {
+    if (checker_siblings(&cover, verdict) && checker_stamps(&cover, verdict)) {
         if (options->lww) {
             checker_final_lww(&cover, verdict);
             if (strict) checker_register_lww(&cover, verdict);

@@ -63,7 +63,7 @@ bool session_connect(struct session *session, uint32_t node, uint32_t shard);
 void session_send(struct session *session, uint32_t deadline_ms);
 
 /* Take one result of the answer. */
-void lane_hear(struct lane *lane, enum content content, const Dynode__Client__Result *result);
+void lane_hear(struct clients *clients, struct lane *lane, const Dynode__Client__Result *result);
 
 /* Ready for another answer. */
 void lane_clear(struct lane *lane);

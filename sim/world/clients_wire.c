@@ -111,7 +111,21 @@ void lane_clear(struct lane *lane)
     lane->applied = DYNODE__CLIENT__APPLIED__APPLIED_NOTHING_TO_SAY;
 }
 
-void lane_hear(struct lane *lane, enum content content, const Dynode__Client__Result *result)
+/* A sibling: its value, and when it was written. What is wrong, or NULL. */
+static const char *hear_sibling(struct clients *clients, struct lane *lane,
+                                const Dynode__Client__Sibling *sibling)
+{
+    struct bytes value = bytes_of(sibling->value.data, sibling->value.len);
+    enum content content = clients->contents[lane->ask.key];
+    struct tokens seen = tokens_of(&lane->heard.seen);
+    const char *damage = value_read(value, lane->ask.key, content, &lane->heard);
+    if (damage != NULL) return damage;
+    uint32_t token = lane->heard.seen.list[seen.count];
+    bool same = history_written(&clients->history, token, sibling->written_ms);
+    return same ? NULL : "said to be written at two times";
+}
+
+void lane_hear(struct clients *clients, struct lane *lane, const Dynode__Client__Result *result)
 {
     struct heard *heard = &lane->heard;
     heard->status = (uint8_t)result->status;
@@ -121,8 +135,7 @@ void lane_hear(struct lane *lane, enum content content, const Dynode__Client__Re
     lane->applied = (uint8_t)result->applied;
     if (result->context.len > 0) buffer_append(&heard->sealed, result->context.data, result->context.len);
     for (size_t i = 0; i < result->n_siblings; i++) {
-        const ProtobufCBinaryData *value = &result->siblings[i]->value;
-        const char *damage = value_read(bytes_of(value->data, value->len), lane->ask.key, content, heard);
+        const char *damage = hear_sibling(clients, lane, result->siblings[i]);
         if (damage != NULL) heard->damage = damage;
     }
 }

@@ -70,6 +70,15 @@ void history_return(struct history *history, uint32_t token, enum outcome outcom
     op->seen = keep(history, seen);
 }
 
+bool history_written(struct history *history, uint32_t token, uint64_t written_ms)
+{
+    if (token == 0 || token > history->count) return true; /* that is for others to say */
+    struct op *op = &history->ops[token - 1];
+    if (op->flags & OP_REPEATED) return true; /* two homes may have minted it */
+    if (op->written_ms == 0) op->written_ms = written_ms;
+    return op->written_ms == written_ms;
+}
+
 void history_final(struct history *history, uint32_t key, uint32_t node, bool whole, struct tokens seen)
 {
     if (history->final_count == history->final_capacity) {

@@ -47,6 +47,7 @@ struct op {
     uint64_t invoked_ns, returned_ns;  /* returned: UINT64_MAX while unknown */
     uint64_t ended_ns, deadline_ns;    /* when its client stopped to wait, and by when it had to */
     uint64_t ttl_ns;                   /* PUT: lives so long after it is minted; 0: for ever */
+    uint64_t written_ms;               /* PUT: its stamp, as answers tell it; 0: none has told it */
     struct token_run covers, elements; /* PUT, DELETE: and what a cart or a counter holds */
     struct token_run seen;
 };
@@ -84,6 +85,9 @@ void history_again(struct history *history, uint32_t token, uint32_t node, uint6
 /* It ends, or one attempt of it does. @flags are added. */
 void history_return(struct history *history, uint32_t token, enum outcome outcome, uint64_t now_ns,
                     struct tokens seen, uint32_t flags);
+
+/* An answer says when @token was written. False: another one said something else. */
+bool history_written(struct history *history, uint32_t token, uint64_t written_ms);
 
 void history_final(struct history *history, uint32_t key, uint32_t node, bool whole, struct tokens seen);
 

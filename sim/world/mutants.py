@@ -57,6 +57,9 @@ MUTANTS = {
     "condition-unmerged": ("a precondition is tested on the own copy alone", "actors/replica.c",
                            "if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {",
                            "if (!precondition_holds(mint, &held.object, &context, turn->wall_ms)) {"),
+    "condition-alone": ("a precondition reads one home instead of a majority", "actors/coordinator.c",
+                        "    coordinate_read_first(coordinator, turn, slot, majority);",
+                        "    coordinate_read_first(coordinator, turn, slot, 1);"),
     "condition-forgotten": ("a precondition is not tested", "actors/replica.c",
                             "if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {",
                             "if (!precondition_holds(mint, &current, &context, turn->wall_ms) && false) {"),
@@ -78,8 +81,8 @@ MUTANTS = {
                    "slot->phase == SLOT_WRITING ? DYNODE__CLIENT__APPLIED__MAYBE : DYNODE__CLIENT__APPLIED__NO;",
                    "slot->phase == SLOT_WRITING ? DYNODE__CLIENT__APPLIED__NO : DYNODE__CLIENT__APPLIED__NO;"),
     "lost-is-no": ("a put whose coordinator was lost is said not to be applied", "actors/router.c",
-                   "if (task->kind != TASK_READ) result->applied = DYNODE__CLIENT__APPLIED__MAYBE;",
-                   "if (task->kind != TASK_READ) result->applied = DYNODE__CLIENT__APPLIED__NO;"),
+                   "if (task->kind == TASK_WRITE) result->applied = DYNODE__CLIENT__APPLIED__MAYBE;",
+                   "if (task->kind == TASK_WRITE) result->applied = DYNODE__CLIENT__APPLIED__NO;"),
     "former-life": ("an answer to a slot's former life counts", "actors/slot.c",
                     "    return slot->id == id && slot->phase != SLOT_FREE ? slot : NULL;",
                     "    return slot->phase != SLOT_FREE ? slot : NULL;"),
@@ -89,6 +92,21 @@ MUTANTS = {
 }
 
 
+# Whose words a verdict is in; the first that fits.
+FINDERS = [(re.compile(words), checker) for words, checker in (
+    (r"check failed: ", "CHECK"),
+    (r"in the end .*(lacks|older|nothing)", "checker 1 (final)"),
+    (r"is said to be of|written at two times", "checker 2 (stamps)"),
+    (r"nobody wrote|nobody had written|not to be applied|which expired|twice|which covers it|siblings|recognised",
+     "checker 2 (siblings)"),
+    (r"read \d+ at .* session", "checker 3 (session)"),
+    (r"read \d+ of key .*(misses|, covers it|older write|finds nothing)", "checker 4 (register)"),
+    (r"succeeded on", "checker 5 (condition)"),
+    (r"consumed|stands before|was rejected", "checker 5 (chain)"),
+    (r"differs|is no home|has no home", "checker 6 (copies)"),
+    (r"cart|counter", "checker 8 (merge)"),
+    (r"operation \d+ on|never answered|the last read of key|is down|could not be made", "checker 10 (answers)"),
+    (r"a value of key", "the values themselves"))]
 SEEDS = 1000  # a mutant must be found within so many
 CHUNK = 4     # seeds that one process runs
 
@@ -133,6 +151,13 @@ def hunt(tree, jobs):
     return good, None
 
 
+def finder(why, tree):
+    """What found it, and what it said."""
+    why = why.replace(f"{tree}/", "")
+    checker = next((checker for words, checker in FINDERS if words.search(why)), "")
+    return f"{checker}: {why.removeprefix('check failed: ')}" if checker else why
+
+
 def main():
     parser = argparse.ArgumentParser("sim/run mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {' '.join(MUTANTS)}")
@@ -158,7 +183,7 @@ def main():
             build(tree)
             good, why = hunt(tree, chosen.jobs)
             missed += why is None
-            print(f"| {name}: {what} | {'not in ' + str(good) if why is None else good + 1} | {why or '-'} |", flush=True)
+            print(f"| {name}: {what} | {'not in ' + str(good) if why is None else good + 1} | {finder(why or '-', tree)} |", flush=True)
             file.write_text(whole)
     return 1 if missed else 0
 

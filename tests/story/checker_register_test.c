@@ -60,6 +60,24 @@ static void blind_delete(void **state)
     history_fini(&history);
 }
 
+static void stamps(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING), b = a_put(&history, 3, 4, TOKENS(a));
+    assert_true(history_written(&history, a, 5002));
+    assert_true(holds(checker_stamps, &history));
+    assert_true(history_written(&history, b, 5002));
+    assert_true(holds(checker_stamps, &history));
+    assert_false(history_written(&history, b, 5001)); /* a stamp does not change */
+    history.ops[b - 1].written_ms = 5001;
+    assert_false(holds(checker_stamps, &history));
+    history.ops[a - 1].flags |= OP_REPEATED; /* the copy that b covers may be another */
+    assert_true(holds(checker_stamps, &history));
+    assert_true(history_written(&history, a, 7000));
+    history_fini(&history);
+}
+
 static void unrecognised(void **state)
 {
     (void)state;
@@ -229,11 +247,17 @@ static void long_chain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_write),       cmocka_unit_test(weak_write_lost),
-        cmocka_unit_test(blind_delete),     cmocka_unit_test(unrecognised),
-        cmocka_unit_test(covered_sibling),  cmocka_unit_test(impossible_values),
-        cmocka_unit_test(regular_register), cmocka_unit_test(expiry),
-        cmocka_unit_test(latest_wins),      cmocka_unit_test(long_chain),
+        cmocka_unit_test(lost_write),
+        cmocka_unit_test(weak_write_lost),
+        cmocka_unit_test(blind_delete),
+        cmocka_unit_test(stamps),
+        cmocka_unit_test(unrecognised),
+        cmocka_unit_test(covered_sibling),
+        cmocka_unit_test(impossible_values),
+        cmocka_unit_test(regular_register),
+        cmocka_unit_test(expiry),
+        cmocka_unit_test(latest_wins),
+        cmocka_unit_test(long_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
