@@ -48,7 +48,8 @@ enum { FAULTS_JUMP_MS = 10000 /* a clock is set to at most so much before or aft
     X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
     X(lost_max, 0, WORLD_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                    \
-    X(checks, 0, 1, "1: every actor looks at its own state after each turn")
+    X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
+    X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not")
 
 #define OPTIONS_FAULTS(X)                                                                                    \
     X(skew_ms, 0, 86400000, "clocks are ahead by up to so much")                                             \

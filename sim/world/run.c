@@ -88,7 +88,7 @@ void run_world(const struct options *options, void (*line)(void *context, const 
     faults_stop(&run.faults);
     live_on_core(&run);
     live_on_all(&run);
-    clients_judge(run.clients, false);
+    clients_judge(run.clients, options->strict != 0);
     *out = (struct run_result){.operations = clients_operations(run.clients),
                                .virtual_ns = world_now(run.world),
                                .hash = world_hash(run.world),

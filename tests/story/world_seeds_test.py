@@ -1,8 +1,10 @@
 """Worlds by the hundred, in the release build: the fixed seeds 1 to 300, 100 fresh ones, and wiped and rotten disks within
-what the quorums bear. Every kind of fault must have taken place. Beyond what they bear something must be found to be lost:
-otherwise the checkers are blind.
+what the quorums bear; and some in this build, with all its sanitizers. Every kind of fault must have taken place.
 
-usage: world_seeds_test.py SOURCE_DIR
+The negative controls, without which the checkers may be blind: with R=W=1 a read must be found to miss a write, and where
+more is wiped than the quorums bear something must be found to be lost.
+
+usage: world_seeds_test.py SOURCE_DIR DYNODE_WORLD
 """
 import os
 import re
@@ -13,8 +15,8 @@ PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0")
 LATER = {"wipe", "rot"}  # off unless set by hand
 
 
-def run(source, seeds, *sets):
-    words = [word for one in sets for word in ("--set", one)]
+def run(source, seeds, *sets, program=None):
+    words = [word for one in sets for word in ("--set", one)] + (["--program", program] if program else [])
     done = subprocess.run([os.path.join(source, "sim/run"), "world", "--seeds", seeds, "--jobs", "2", *words],
                           stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
     tail = "\n".join(done.stdout.splitlines()[-20:])
@@ -30,7 +32,7 @@ def kinds(source):
 
 
 def main():
-    source = sys.argv[1]
+    source, program = sys.argv[1:]
     status, tail, counts = run(source, "1..300")
     print(tail, flush=True)
     assert status == 0
@@ -43,10 +45,21 @@ def main():
     print(tail, flush=True)
     assert status == 0
 
+    for seeds in ("301..340", f"{fresh + 100}..{fresh + 109}"):
+        print(f"with the sanitizers of {program}: {seeds}", flush=True)
+        status, tail, _ = run(source, seeds, program=program)
+        print(tail, flush=True)
+        assert status == 0
+
     status, tail, counts = run(source, "1..30", *PLAIN, "lost_max=1", "wipes=6000", "rots=6000")
     print(tail, flush=True)
     assert status == 0
     assert counts["wipe"] > 0 and counts["rot"] > 0
+
+    status, tail, _ = run(source, "1..40", "quorum=1", "strict=1", "core_ms=0", "lost_max=0")
+    missed = [line for line in tail.splitlines() if re.search("# read \\d+ of key \\d+ .*(misses|finds an older) write", line)]
+    assert missed, "R=W=1, and no read missed a write: the checker of registers is blind\n" + tail
+    print(f"R=W=1: {missed[0]}", flush=True)
 
     status, tail, _ = run(source, "1..40", *PLAIN, "lost_max=5", "wipes=6000")
     assert status == 1, "all disks were wiped, and nothing was missed"
