@@ -119,19 +119,23 @@ static bool store_replace(struct loop *loop, const char *reason, bool *moved)
     return false;
 }
 
+/* A store that can't be written can't be closed either. */
+static void end_if_stuck(struct loop *loop)
+{
+    if (!store_is_stuck(loop->store)) return;
+    log_line(LOG_LEVEL_ERROR,
+             "shard %u: its store can't be written (%s): the node ends. What was acknowledged is on disk, and "
+             "is there when the node starts again",
+             loop->options.index, store_error(loop->store));
+    _exit(LOOP_STUCK_STATUS);
+}
+
 /* The store is lost, and the shard with it: what it had not sent is gone, as after a crash. The rest of the
  * node goes on. */
 static void shard_restart(struct loop *loop)
 {
     flusher_wait(loop->flusher);
-    if (store_is_stuck(loop->store)) {
-        log_line(LOG_LEVEL_ERROR,
-                 "shard %u: its store can't be written (%s): the node ends. What was acknowledged is on "
-                 "disk, and is there "
-                 "when the node starts again",
-                 loop->options.index, store_error(loop->store));
-        _exit(LOOP_STUCK_STATUS);
-    }
+    end_if_stuck(loop);
     struct node_options *node = &loop->options.node;
     char reason[512];
     snprintf(reason, sizeof(reason), "%s", store_error(loop->store));
@@ -475,9 +479,11 @@ static void *run(void *argument)
     loop->options.hooks.start(loop->options.hooks.context, loop);
     on_tick(&loop->tick);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) continue;
-    if (store_sync(loop->store) != STATUS_OK)
+    if (store_sync(loop->store) != STATUS_OK) {
         log_line(LOG_LEVEL_ERROR, "shard %u: the last sync failed: %s", loop->options.index,
                  store_error(loop->store));
+        end_if_stuck(loop);
+    }
     shard_free(loop->shard);
     store_close(loop->store);
     if (loop->links != NULL) {

@@ -4,6 +4,7 @@ is put back from an old copy.
 It runs in a mount namespace of its own, where small file systems are mounted; where that is not allowed, it says so and does
 what it can without.
 """
+import errno
 import os
 import shutil
 import subprocess
@@ -19,9 +20,11 @@ MOUNTS = os.environ["DISK_TEST_MOUNTS"] == "yes"
 import unittest  # noqa: E402
 
 from fixture import ClusterCase, eventually, main  # noqa: E402
-from client import get, pb, put  # noqa: E402
+from client import ROOT, get, pb, put  # noqa: E402
 
 FILE_SYSTEM_MB, RESERVE_MB, CHECKPOINT_SECONDS = 160, 16, 1
+SUPPRESSIONS = os.path.join(ROOT, "tests", "wiredtiger_panic.supp")  # it leaks when it panics
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")  # of tmpfs
 
 
 class OldCopy(ClusterCase):
@@ -69,17 +72,19 @@ class SmallDisk(ClusterCase):
         os.mkdir(victim.data)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={FILE_SYSTEM_MB}m", "tmpfs", victim.data], check=True)
         shutil.copytree(moved, victim.data, dirs_exist_ok=True)
+        victim.environment = dict(os.environ, LSAN_OPTIONS=f"suppressions={SUPPRESSIONS}")
         victim.start()
         victim.wait_ready()
         cls.cluster.wait_linked()
 
     def fill(self, leave):
-        """Until so many bytes are left for others."""
-        with open(os.path.join(self.nodes[1].data, "filler"), "wb") as file:
-            stat = os.statvfs(file.name)
-            left = stat.f_bavail * stat.f_frsize - leave
-            while left > 0:
-                left -= file.write(b"\0" * min(left, 1 << 16))
+        """Until so many bytes are left for others. The node writes meanwhile, too."""
+        with open(os.path.join(self.nodes[1].data, "filler"), "wb", buffering=0) as file:
+            try:
+                while (left := os.statvfs(file.name).f_bavail * PAGE_BYTES - leave) > 0:
+                    file.write(b"\0" * min(left, 1 << 16))
+            except OSError as error:
+                self.assertEqual(error.errno, errno.ENOSPC)
 
     def free(self):
         os.remove(os.path.join(self.nodes[1].data, "filler"))
