@@ -36,6 +36,18 @@ static void set_fini(struct write_set *set)
     free(set->order);
 }
 
+/* Empty the slots of a few writes one by one. Each is somewhere behind the place of its hash, perhaps behind
+ * others that are empty by now. */
+static void set_clear_slots(struct write_set *set)
+{
+    uint32_t mask = set->slots_count - 1;
+    for (uint32_t i = 0; i < set->count; i++) {
+        uint32_t place = (uint32_t)set->writes[i].hash & mask;
+        while (set->slots[place] != i + 1) place = (place + 1) & mask;
+        set->slots[place] = 0;
+    }
+}
+
 static void set_reset(struct write_set *set)
 {
     if (set->slots_count > SLOTS_KEPT_MAX) {
@@ -43,7 +55,10 @@ static void set_reset(struct write_set *set)
         set_init(set);
         return;
     }
-    if (set->count > 0) memset(set->slots, 0, set->slots_count * sizeof *set->slots);
+    if (set->count > set->slots_count / 16)
+        memset(set->slots, 0, set->slots_count * sizeof *set->slots);
+    else
+        set_clear_slots(set);
     arena_reset(&set->arena);
     set->count = 0;
     set->bytes = 0;

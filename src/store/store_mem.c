@@ -19,6 +19,7 @@ struct blob {
 };
 
 struct node {
+    uint64_t head; /* of the key: most comparisons end there, and need not go and fetch it */
     struct blob *key;
     struct blob *value;
     uint32_t levels;
@@ -78,13 +79,27 @@ static void node_free(struct node *node)
     free(node);
 }
 
+/* The first eight bytes, as a number that sorts as they do; a shorter key is filled up with zeros. */
+static uint64_t head_of(struct bytes key)
+{
+    uint8_t head[8] = {0};
+    if (key.size >= sizeof head) return get_be64(key.data);
+    if (key.size > 0) memcpy(head, key.data, key.size);
+    return get_be64(head);
+}
+
+static bool is_before(const struct node *node, struct bytes key, uint64_t head)
+{
+    return node->head != head ? node->head < head : bytes_compare(blob_bytes(node->key), key) < 0;
+}
+
 /* The first node not before @key; @before (if not NULL) gets its predecessor on each level. */
 static struct node *list_seek(const struct list *list, struct bytes key, struct node *before[LEVELS])
 {
     struct node *at = list->head;
+    uint64_t head = head_of(key);
     for (uint32_t level = LEVELS; level-- > 0;) {
-        while (at->next[level] != NULL && bytes_compare(blob_bytes(at->next[level]->key), key) < 0)
-            at = at->next[level];
+        while (at->next[level] != NULL && is_before(at->next[level], key, head)) at = at->next[level];
         if (before != NULL) before[level] = at;
     }
     return at->next[0];
@@ -116,6 +131,7 @@ static struct blob *mem_exchange(struct store_mem *mem, enum store_table table, 
         uint32_t levels = 1;
         while (levels < LEVELS && prng_chance(&mem->prng, 1, 4)) levels++;
         node = node_alloc(levels);
+        node->head = head_of(key);
         node->key = blob_alloc(key);
         node->value = value;
         for (uint32_t level = 0; level < levels; level++) {
