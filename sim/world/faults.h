@@ -11,7 +11,7 @@ struct faults {
     struct world *world;
     const struct options *options;
     bool stopped;
-    int64_t jumped_ms[WORLD_NODES_MAX];
+    int64_t jumped_ms[FAULTS_NODES_MAX];
     uint32_t lost; /* nodes, as bits, of which a disk was wiped, failed or rots */
 };
 

@@ -25,6 +25,19 @@ static struct sim_link *link_of(struct world *world, uint32_t node, uint32_t sha
     return &world->nodes[node].shards[shard].links[peer];
 }
 
+static struct sim_way *way_of(const struct world *world, uint32_t from, uint32_t to)
+{
+    return &world->ways[(size_t)from * world->options.nodes + to];
+}
+
+static uint64_t draw_delay(struct world *world, uint32_t from, uint32_t to)
+{
+    struct span delay = world->options.network;
+    uint64_t max_ns = way_of(world, from, to)->delay_max_ns;
+    if (max_ns != 0) delay.max_ns = max_ns;
+    return world_draw(world, delay);
+}
+
 static bool holds(const struct sim_way *way)
 {
     return way->cut || way->clogged;
@@ -37,12 +50,12 @@ static bool one_in(struct world *world, uint32_t per_million)
 
 void network_init(struct world *world)
 {
-    for (uint32_t from = 0; from < world->options.nodes; from++)
-        for (uint32_t to = 0; to < world->options.nodes; to++) {
-            struct span delay = world->options.network;
-            if (world->options.uneven) delay.max_ns = world_draw(world, delay);
-            world->ways[from][to].delay = delay;
-        }
+    uint32_t nodes = world->options.nodes;
+    world->ways = calloc((size_t)nodes * nodes, sizeof(*world->ways));
+    CHECK(world->ways != NULL);
+    for (uint32_t from = 0; from < nodes && world->options.uneven; from++)
+        for (uint32_t to = 0; to < nodes; to++)
+            way_of(world, from, to)->delay_max_ns = world_draw(world, world->options.network);
 }
 
 static void drop_held(struct sim_link *link)
@@ -59,6 +72,7 @@ void network_fini(struct world *world)
         for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
             for (uint32_t peer = 0; peer < world->options.nodes; peer++)
                 drop_held(link_of(world, node, shard, peer));
+    free(world->ways);
 }
 
 /* --- links come and go --- */
@@ -89,13 +103,12 @@ static void lose(struct world *world, uint32_t node, uint32_t shard, uint32_t pe
     if (!link->up) return;
     link->up = false;
     link->arrival_ns = 0;
-    events_post(&world->events,
-                &(struct event){.at_ns = world->now_ns + world_draw(world, world->ways[peer][node].delay),
-                                .kind = EVENT_LINK_LOST,
-                                .node = node,
-                                .shard = shard,
-                                .peer = peer,
-                                .life = world->nodes[node].life});
+    events_post(&world->events, &(struct event){.at_ns = world->now_ns + draw_delay(world, peer, node),
+                                                .kind = EVENT_LINK_LOST,
+                                                .node = node,
+                                                .shard = shard,
+                                                .peer = peer,
+                                                .life = world->nodes[node].life});
 }
 
 static void lose_all(struct world *world, uint32_t node, uint32_t peer)
@@ -128,7 +141,7 @@ void network_dial(struct world *world, const struct event *event)
     if (!node->up || node->life != event->life) return;
     struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
     CHECK(!link->up);
-    bool apart = world->ways[event->node][event->peer].cut || world->ways[event->peer][event->node].cut;
+    bool apart = way_of(world, event->node, event->peer)->cut || way_of(world, event->peer, event->node)->cut;
     /* A process that is stopped answers no hello, and is not there to dial either. */
     if (!peer->up || peer->paused || node->paused || apart) {
         post_dial(world, event->node, event->shard, event->peer, world->options.redial);
@@ -194,7 +207,7 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
         buffer_fini(batch);
         return;
     }
-    uint64_t at_ns = world->now_ns + world_draw(world, world->ways[node][peer].delay);
+    uint64_t at_ns = world->now_ns + draw_delay(world, node, peer);
     if (at_ns < link->arrival_ns) at_ns = link->arrival_ns;
     if (one_in(world, world->options.repeats)) {
         world_count(world, WORLD_REPEAT, node);
@@ -245,7 +258,7 @@ void network_arrival(struct world *world, struct event *event)
         buffer_fini(&event->bytes);
         return;
     }
-    if (free_of_link || !holds(&world->ways[event->node][event->peer])) {
+    if (free_of_link || !holds(way_of(world, event->node, event->peer))) {
         deliver(world, event->node, event->shard, event->peer, &event->bytes);
         return;
     }
@@ -259,8 +272,8 @@ void network_arrival(struct world *world, struct event *event)
 /* The way is open again: what waited arrives, in its order. */
 static void let_go(struct world *world, uint32_t from, uint32_t to)
 {
-    world->ways[from][to].stall++;
-    if (holds(&world->ways[from][to])) return;
+    way_of(world, from, to)->stall++;
+    if (holds(way_of(world, from, to))) return;
     for (uint32_t shard = 0; shard < world->nodes[from].shard_count; shard++) {
         struct sim_link *link = link_of(world, from, shard, to);
         for (uint32_t i = 0; i < link->held_count; i++) deliver(world, from, shard, to, &link->held[i]);
@@ -275,12 +288,12 @@ static void post_stalled(struct world *world, uint32_t from, uint32_t to)
                                                 .kind = EVENT_STALLED,
                                                 .node = from,
                                                 .peer = to,
-                                                .life = ++world->ways[from][to].stall});
+                                                .life = ++way_of(world, from, to)->stall});
 }
 
 void network_stalled(struct world *world, const struct event *event)
 {
-    const struct sim_way *way = &world->ways[event->node][event->peer];
+    const struct sim_way *way = way_of(world, event->node, event->peer);
     bool still = holds(way) || world->nodes[event->node].paused || world->nodes[event->peer].paused;
     if (way->stall != event->life || !still) return;
     lose_all(world, event->node, event->peer);
@@ -297,15 +310,15 @@ void world_cut_way(struct world *world, uint32_t from, uint32_t to)
 {
     world_count(world, WORLD_CUT_WAY, from);
     if (world_traced(world)) world_note(world, "nothing passes from n%u to n%u", from + 1, to + 1);
-    world->ways[from][to].cut = true;
+    way_of(world, from, to)->cut = true;
     post_stalled(world, from, to);
 }
 
 void world_mend_way(struct world *world, uint32_t from, uint32_t to)
 {
-    if (!world->ways[from][to].cut) return;
+    if (!way_of(world, from, to)->cut) return;
     if (world_traced(world)) world_note(world, "n%u can reach n%u again", from + 1, to + 1);
-    world->ways[from][to].cut = false;
+    way_of(world, from, to)->cut = false;
     let_go(world, from, to);
 }
 
@@ -313,15 +326,15 @@ void world_clog(struct world *world, uint32_t from, uint32_t to)
 {
     world_count(world, WORLD_CLOG, from);
     if (world_traced(world)) world_note(world, "the way from n%u to n%u is clogged", from + 1, to + 1);
-    world->ways[from][to].clogged = true;
+    way_of(world, from, to)->clogged = true;
     post_stalled(world, from, to);
 }
 
 void world_unclog(struct world *world, uint32_t from, uint32_t to)
 {
-    if (!world->ways[from][to].clogged) return;
+    if (!way_of(world, from, to)->clogged) return;
     if (world_traced(world)) world_note(world, "the way from n%u to n%u is free again", from + 1, to + 1);
-    world->ways[from][to].clogged = false;
+    way_of(world, from, to)->clogged = false;
     let_go(world, from, to);
 }
 
@@ -341,14 +354,14 @@ void world_reset(struct world *world, uint32_t a, uint32_t b)
 void world_cut(struct world *world, uint32_t a, uint32_t b)
 {
     world_count(world, WORLD_CUT, a);
-    world->ways[a][b].cut = world->ways[b][a].cut = true;
+    way_of(world, a, b)->cut = way_of(world, b, a)->cut = true;
     reset(world, a, b);
 }
 
 void world_mend(struct world *world, uint32_t a, uint32_t b)
 {
     if (world_traced(world)) world_note(world, "n%u and n%u can see one another again", a + 1, b + 1);
-    world->ways[a][b].cut = world->ways[b][a].cut = false;
+    way_of(world, a, b)->cut = way_of(world, b, a)->cut = false;
     let_go(world, a, b);
     let_go(world, b, a);
 }

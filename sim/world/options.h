@@ -6,16 +6,20 @@
 
 #include "world/clients.h"
 
-enum { FAULTS_JUMP_MS = 10000 /* a clock is set to at most so much before or after where it was at first */ };
+enum {
+    FAULTS_JUMP_MS = 10000, /* a clock is set to at most so much before or after where it was at first */
+    FAULTS_NODES_MAX =
+        16, /* faults and clients know nodes as bits; a world without them holds WORLD_NODES_MAX */
+};
 
 /*    name, least, most, what it is */
 #define OPTIONS_SHAPE(X)                                                                                     \
-    X(nodes, 1, WORLD_NODES_MAX, "nodes")                                                                    \
+    X(nodes, 1, FAULTS_NODES_MAX, "nodes")                                                                   \
     X(shards, 0, WORLD_SHARDS_MAX, "shards of each node; 0: each its own number, 1 to 3")                    \
     X(vnodes, 1, 65536, "arcs of the ring, a power of two")                                                  \
-    X(n, 1, WORLD_NODES_MAX, "the table's homes of a key")                                                   \
-    X(r, 1, WORLD_NODES_MAX, "... of which a read waits for so many")                                        \
-    X(w, 1, WORLD_NODES_MAX, "... and a write for so many")                                                  \
+    X(n, 1, FAULTS_NODES_MAX, "the table's homes of a key")                                                  \
+    X(r, 1, FAULTS_NODES_MAX, "... of which a read waits for so many")                                       \
+    X(w, 1, FAULTS_NODES_MAX, "... and a write for so many")                                                 \
     X(lww, 0, 1, "the table's rule: 0 siblings, 1 last write wins")                                          \
     X(sessions, 1, 1000, "sessions, each with one request at a time")                                        \
     X(keys, 1, 1000000, "keys")                                                                              \
@@ -47,7 +51,7 @@ enum { FAULTS_JUMP_MS = 10000 /* a clock is set to at most so much before or aft
     X(core_ms, 0, 86400000, "how long a core of nodes must then do its work; 0: no such phase")              \
     X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
-    X(lost_max, 0, WORLD_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                    \
+    X(lost_max, 0, FAULTS_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                   \
     X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
     X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not")
 

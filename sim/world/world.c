@@ -219,6 +219,8 @@ struct world *world_alloc(const struct world_options *options, const struct worl
     if (watch != NULL) world->watch = *watch;
     prng_init(&world->prng, options->seed);
     arena_init(&world->arena, 0);
+    world->nodes = calloc(options->nodes, sizeof(*world->nodes));
+    CHECK(world->nodes != NULL);
     world->cluster.id = prng_next(&world->prng) | 1;
     world->cluster.vnodes = options->vnodes;
     for (uint32_t i = 0; i < options->nodes; i++) {
@@ -232,6 +234,8 @@ struct world *world_alloc(const struct world_options *options, const struct worl
         for (uint32_t shard = 0; shard < node->shard_count; shard++) {
             node->shards[shard].store = store_mem_open();
             node->shards[shard].filled = true;
+            node->shards[shard].links = calloc(options->nodes, sizeof(struct sim_link));
+            CHECK(node->shards[shard].links != NULL);
         }
     }
     network_init(world);
@@ -241,15 +245,18 @@ struct world *world_alloc(const struct world_options *options, const struct worl
 
 void world_free(struct world *world)
 {
+    network_fini(world);
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         if (world->nodes[i].up) stop_node(world, i);
-        for (uint32_t shard = 0; shard < world->nodes[i].shard_count; shard++)
+        for (uint32_t shard = 0; shard < world->nodes[i].shard_count; shard++) {
             store_close(world->nodes[i].shards[shard].store);
+            free(world->nodes[i].shards[shard].links);
+        }
     }
+    free(world->nodes);
     for (uint32_t i = 0; i < world->connection_count; i++) free(world->connections[i]);
     free(world->connections);
     free(world->standstills);
-    network_fini(world);
     events_fini(&world->events);
     cluster_fini(&world->cluster);
     arena_fini(&world->arena);

@@ -19,7 +19,7 @@
 #include "store/store.h"
 #include "world/event.h"
 
-enum { WORLD_NODES_MAX = 16, WORLD_SHARDS_MAX = 8 };
+enum { WORLD_NODES_MAX = RING_NODES_MAX, WORLD_SHARDS_MAX = 8 };
 
 /* A time drawn evenly from [min, max]. */
 struct span {

@@ -17,22 +17,22 @@ struct sim_link {
 
 /* The way from one node to another, for all links on it. */
 struct sim_way {
-    struct span delay;
+    uint64_t delay_max_ns; /* 0: as the options say */
     bool cut, clogged;
     uint64_t stall; /* counts when it stopped carrying: an EVENT_STALLED of another time is void */
 };
 
 struct sim_shard {
-    struct store *store;  /* outlives crashes */
-    bool filled;          /* false: it replaced one that was lost */
-    bool replaced;        /* ... while its node was up */
-    uint64_t life;        /* of @shard: no two have the same */
-    struct shard *shard;  /* NULL while the node is down */
-    uint64_t turn_ns;     /* when its next turn is due; UINT64_MAX: none */
-    uint64_t busy_ns;     /* the last turn takes until then */
-    bool syncing, early;  /* early: what the sync under way covers is on the disk already */
-    uint64_t synced_turn; /* covered by a sync that ended while it was held up */
-    struct sim_link links[WORLD_NODES_MAX];
+    struct store *store;    /* outlives crashes */
+    bool filled;            /* false: it replaced one that was lost */
+    bool replaced;          /* ... while its node was up */
+    uint64_t life;          /* of @shard: no two have the same */
+    struct shard *shard;    /* NULL while the node is down */
+    uint64_t turn_ns;       /* when its next turn is due; UINT64_MAX: none */
+    uint64_t busy_ns;       /* the last turn takes until then */
+    bool syncing, early;    /* early: what the sync under way covers is on the disk already */
+    uint64_t synced_turn;   /* covered by a sync that ended while it was held up */
+    struct sim_link *links; /* by peer */
 };
 
 struct sim_node {
@@ -64,8 +64,8 @@ struct world {
     struct events events;
     uint64_t now_ns, hash;
     struct cluster cluster; /* the configuration's */
-    struct sim_node nodes[WORLD_NODES_MAX];
-    struct sim_way ways[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* from, to */
+    struct sim_node *nodes;
+    struct sim_way *ways; /* from, to: way_of; an idle one is never written, and takes no memory */
     uint64_t lives;
     struct sim_connection **connections; /* by id - 1 */
     uint32_t connection_count;
