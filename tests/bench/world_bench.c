@@ -1,0 +1,131 @@
+/* How fast worlds run on this machine, and how large they are: world_bench [SECONDS]
+ *
+ *      speed      operations per second of one core's time, judging included, with and without every actor's
+ * check after each turn; the best of three runs of SECONDS (20) virtual seconds factor     how much faster
+ * than real time a cluster at 100 operations a second runs memory     what an idle node takes: alone, and
+ * with its links to all others */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "world/run.h"
+
+/* This process's own, as others may be on the machine. */
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Three nodes of two shards, the usual quorums, no faults. */
+static struct options cluster(uint32_t safety_ms)
+{
+    struct options options = options_draw(8);
+    for (uint32_t i = 0; i < options_count; i++)
+        if (options_list[i].fault) *option_value(&options, &options_list[i]) = 0;
+    options.nodes = options.n = 3;
+    options.r = options.w = options.shards = 2;
+    options.core_ms = 0;
+    options.safety_ms = safety_ms;
+    options.keys = 200;
+    return options;
+}
+
+static void bench_speed(uint32_t safety_ms, uint32_t checks)
+{
+    struct options options = cluster(safety_ms);
+    options.sessions = 64;
+    options.think_us = 0;
+    options.checks = checks;
+    double best = 0;
+    struct run_result result;
+    for (int run = 0; run < 3; run++) {
+        double begun = seconds();
+        run_world(&options, NULL, NULL, 0, &result);
+        double rate = (double)result.operations / (seconds() - begun);
+        if (rate > best) best = rate;
+        CHECK(result.fault[0] == 0);
+    }
+    printf("speed   checks %-3s  %9" PRIu64 " operations, %9" PRIu64 " turns  %10.0f operations/s\n",
+           checks != 0 ? "on" : "off", result.operations, result.counts.turns, best);
+}
+
+static void bench_factor(uint32_t checks)
+{
+    struct options options = cluster(600000);
+    options.sessions = 16;
+    options.batching = 0;
+    options.think_us = 310000;
+    options.checks = checks;
+    double best = 0, rate = 0;
+    for (int run = 0; run < 3; run++) {
+        struct run_result result;
+        double begun = seconds();
+        run_world(&options, NULL, NULL, 0, &result);
+        double virtual_s = (double)result.virtual_ns / 1e9, factor = virtual_s / (seconds() - begun);
+        if (factor > best) best = factor;
+        rate = (double)result.operations / virtual_s;
+        CHECK(result.fault[0] == 0);
+    }
+    printf("factor  checks %-3s  %9.1f operations/s of virtual time  %10.0f times real time\n",
+           checks != 0 ? "on" : "off", rate, best);
+}
+
+static double resident_kib(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file != NULL);
+    long pages = 0;
+    CHECK(fscanf(file, "%*d %ld", &pages) == 1);
+    fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+/* In a process of its own, as what was freed would blur the next figure. */
+static void bench_memory(uint32_t nodes, bool linked)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        struct world_options options = world_options_default(1);
+        options.nodes = nodes;
+        options.shards = 1;
+        if (!linked) options.network = (struct span){.min_ns = UINT64_C(3600000000000), .max_ns = 0};
+        double before = resident_kib(), begun = seconds();
+        struct world *world = world_alloc(&options, NULL);
+        world_run(world, UINT64_C(3000000000));
+        double kib = resident_kib() - before;
+        printf("memory  %4u nodes, %s  %8.0f MiB, %7.0f KiB a node  3 virtual seconds in %.1f s\n", nodes,
+               linked ? "all linked" : "no links  ", kib / 1024, kib / nodes, seconds() - begun);
+        world_free(world);
+        exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    if (status != 0) printf("memory  %4u nodes: the process ended with status %x\n", nodes, (unsigned)status);
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t safety_ms = 1000 * (argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 20);
+    if (safety_ms == 0) {
+        fprintf(stderr, "usage: world_bench [SECONDS]\n");
+        return 2;
+    }
+    /* Memory first: what worlds leave on the heap would blur it. */
+    static const uint32_t counts[] = {100, 1000};
+    for (int i = 0; i < 2; i++) bench_memory(counts[i], false);
+    static const uint32_t linked[] = {10, 30};
+    for (int i = 0; i < 2; i++) bench_memory(linked[i], true);
+    bench_speed(safety_ms, 1);
+    bench_speed(safety_ms, 0);
+    bench_factor(1);
+    bench_factor(0);
+    return 0;
+}
