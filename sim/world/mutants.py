@@ -12,7 +12,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# name: what it does to the product; then where (below src/), what stands there once, and what comes in its place.
+# name: what it does to the product; then where (below src/), what stands there once, and what comes in its place; then
+# options by hand, where what it takes is drawn too rarely.
 MUTANTS = {
     "ack-before-sync": ("a replica's vote leaves before its commit is durable", "actor/release.c",
                         "release->list[release->first].turn > turn)", "false && release->list[release->first].turn > turn)"),
@@ -25,8 +26,8 @@ MUTANTS = {
                     "vv_get(vv, dot.clock) >= dot.counter",
                     "vv_get(vv, dot.clock) + (vv_get(vv, dot.clock) != 0) >= dot.counter"),
     "vote-twice": ("a home that answers twice counts twice", "actors/put_core.c",
-                   "    return (uint32_t)__builtin_popcount(core->acked);",
-                   "    return (uint32_t)__builtin_popcount(core->acked) + (core->acked != 0);"),
+                   "    core->acked |= 1U << home;",
+                   "    core->acked |= core->acked >> home & 1 ? (core->acked + 1) & ((1U << core->n) - 1) : 1U << home;"),
     "same-clock": ("a clock id survives a restart, its counter does not", "actors/replica.c",
                    "tenure->clock = prng_next(turn->prng);",
                    "tenure->clock = turn->self.node * 0x9e3779b97f4a7c15u + vnode + 1;"),
@@ -60,6 +61,9 @@ MUTANTS = {
     "condition-alone": ("a precondition reads one home instead of a majority", "actors/coordinator.c",
                         "    coordinate_read_first(coordinator, turn, slot, majority);",
                         "    coordinate_read_first(coordinator, turn, slot, 1);"),
+    "condition-weak": ("a conditional write is content with W where that is no majority", "actors/coordinator.c",
+                       "    if (conditional && w < majority) w = majority;\n", "",
+                       "nodes=3", "n=3", "r=3", "w=1", "conditions=80", "losses=30000", "lost_max=0", "core_ms=0"),
     "condition-forgotten": ("a precondition is not tested", "actors/replica.c",
                             "if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {",
                             "if (!precondition_holds(mint, &current, &context, turn->wall_ms) && false) {"),
@@ -67,6 +71,13 @@ MUTANTS = {
                        "return own < over ? over : own;", "return own < over && 0 ? over : own;"),
     "lww-smallest": ("the home of an lww table keeps the least of two writes", "version/object.c",
                      "is_greater(in_b, in_a) ? in_b : in_a", "is_greater(in_b, in_a) ? in_a : in_b"),
+    "lww-tie": ("of two writes with one stamp each home keeps its own", "version/object.c",
+                "    return dot_compare(a->dot, b->dot) > 0;\n}\n\nstatic struct sibling *greatest",
+                "    return false;\n}\n\nstatic struct sibling *greatest"),
+    "covered-stays": ("a put stays beside what its context covers", "version/object.c",
+                      "        if (vv_covers(context, old->dot)) continue;", "        (void)context;"),
+    "byte-order": ("a key's place is sent in the wrong byte order", "actors/coordinator.c",
+                   "    place->hash = slot->hash;", "    place->hash = __builtin_bswap64(slot->hash);"),
     "delete-removes": ("a delete leaves nothing that says so", "actors/replica.c",
                        "    *encoded = object_encode(&result, turn->arena);\n    *alone",
                        "    if (write.tombstone && result.count == 1) result.context = current.context, result.count = 0;\n"
@@ -94,7 +105,6 @@ MUTANTS = {
 
 # Whose words a verdict is in; the first that fits.
 FINDERS = [(re.compile(words), checker) for words, checker in (
-    (r"check failed: ", "CHECK"),
     (r"in the end .*(lacks|older|nothing)", "checker 1 (final)"),
     (r"is said to be of|written at two times", "checker 2 (stamps)"),
     (r"nobody wrote|nobody had written|not to be applied|which expired|twice|which covers it|siblings|recognised",
@@ -126,13 +136,14 @@ def build(tree):
         sys.exit(done.stdout)
 
 
-def hunt(tree, jobs):
+def hunt(tree, jobs, sets):
     """(the seeds that were good before, what the first that failed says); the latter None: all were good."""
-    program, running, at, good = str(tree / "build/release/sim/world/dynode-world"), [], 1, 0
+    command = [str(tree / "build/release/sim/world/dynode-world"), "--quiet", *(word for one in sets for word in ("--set", one))]
+    running, at, good = [], 1, 0
     while at <= SEEDS or running:
         while at <= SEEDS and len(running) < jobs:
-            running.append((at, subprocess.Popen([program, "--seeds", f"{at}..{at + CHUNK - 1}", "--quiet"], text=True,
-                                                 errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)))
+            running.append((at, subprocess.Popen([*command, "--seeds", f"{at}..{at + CHUNK - 1}"], text=True, errors="replace",
+                                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)))
             at += CHUNK
         first, process = running.pop(0)
         output, _ = process.communicate()
@@ -154,8 +165,9 @@ def hunt(tree, jobs):
 def finder(why, tree):
     """What found it, and what it said."""
     why = why.replace(f"{tree}/", "")
-    checker = next((checker for words, checker in FINDERS if words.search(why)), "")
-    return f"{checker}: {why.removeprefix('check failed: ')}" if checker else why
+    at = re.search(r"\((src/\S+?):\d+, ", why) if why.startswith("check failed: ") else None
+    checker = f"CHECK in {at[1]}" if at else next((checker for words, checker in FINDERS if words.search(why)), "-")
+    return checker, why
 
 
 def main():
@@ -174,16 +186,19 @@ def main():
         build(tree)
         print("| what is broken | seeds until it was found | what found it |\n|---|---|---|", flush=True)
         for name in chosen.names or MUTANTS:
-            what, path, old, new = MUTANTS[name]
+            what, path, old, new, *sets = MUTANTS[name]
             file = tree / "src" / path
             whole = file.read_text()
             if whole.count(old) != 1:
                 sys.exit(f"{name}: src/{path} has {whole.count(old)} times what is to be broken: {old!r}")
             file.write_text(whole.replace(old, new))
             build(tree)
-            good, why = hunt(tree, chosen.jobs)
+            good, why = hunt(tree, chosen.jobs, sets)
             missed += why is None
-            print(f"| {name}: {what} | {'not in ' + str(good) if why is None else good + 1} | {finder(why or '-', tree)} |", flush=True)
+            checker, words = finder(why or "", tree)
+            what += f" (with {' '.join(sets)})" if sets else ""
+            print(f"| {name}: {what} | {'not in ' + str(good) if why is None else good + 1} | {checker} |", flush=True)
+            print(f"  {words}", file=sys.stderr, flush=True)
             file.write_text(whole)
     return 1 if missed else 0
 
