@@ -120,9 +120,14 @@ static enum status broken(struct store_wt *wt, const char *what, int error)
     return broken_by(wt, what, error, false);
 }
 
-static bool try_again(int error)
+/* Does WiredTiger ask for another try? Then wait a little longer each time: while the disk can't keep up the
+ * cache stays full, and a store is not broken for being slow. All tries together wait for 38 s. */
+static bool try_again(int error, int attempt)
 {
-    return error == WT_ROLLBACK || error == WT_CACHE_FULL;
+    if (error != WT_ROLLBACK && error != WT_CACHE_FULL) return false;
+    int ms = attempt * 10 < 500 ? attempt * 10 : 500;
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000L}, NULL);
+    return true;
 }
 
 static WT_ITEM item_of(struct bytes bytes)
@@ -142,7 +147,7 @@ static enum status wt_get(struct store *store, enum store_table table, struct by
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
         cursor->set_key(cursor, &item);
         error = cursor->search(cursor);
-        if (!try_again(error)) break;
+        if (!try_again(error, attempt)) break;
     }
     bool found = error == 0;
     uint8_t *copy = NULL;
@@ -214,7 +219,7 @@ static enum status wt_scan(struct store *store, enum store_table table, struct b
         error = wt_walk(cursor, &walk, visit, context);
         int reset = cursor->reset(cursor);
         if (error == 0) error = reset;
-        if (!try_again(error)) break;
+        if (!try_again(error, attempt)) break;
     }
     return error == 0 ? STATUS_OK : broken(wt, "scan", error);
 }
@@ -248,7 +253,7 @@ static enum status wt_apply(struct store *store, struct store_write *const *writ
             int rolled = session->rollback_transaction(session, NULL);
             if (rolled != 0) error = rolled;
         }
-        if (!try_again(error)) break;
+        if (!try_again(error, attempt)) break;
     }
     return error == 0 ? STATUS_OK : broken_by(wt, "commit", error, true);
 }
