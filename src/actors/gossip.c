@@ -71,16 +71,13 @@ static uint32_t audience(const struct turn *turn, struct address *list)
     return count;
 }
 
-/* Adopt a new state (moved), keep it, and let everybody know. Returns whom was told, in the turn's arena. */
+/* Keep a new state, adopt it (moved), and let everybody know. Returns whom was told, in the turn's arena. If
+ * it can't be kept nothing was done, and @cluster stays the caller's. */
 static enum status publish(struct gossip *gossip, struct turn *turn, struct cluster *cluster,
                            struct address **told, uint32_t *told_count)
 {
     enum status status = cluster_save(turn->store, cluster, turn->arena);
-    if (status != STATUS_OK) {
-        cluster_fini(cluster);
-        free(cluster);
-        return status;
-    }
+    if (status != STATUS_OK) return status;
     turn_adopt_cluster(turn, cluster);
     /* Above all rounds before a restart: a late answer to one of those must not count. */
     gossip->round = gossip->round >= turn->wall_ms ? gossip->round + 1 : turn->wall_ms;
@@ -90,6 +87,12 @@ static enum status publish(struct gossip *gossip, struct turn *turn, struct clus
     for (uint32_t shard = 0; shard < turn->shards; shard++) gossip->behind[shard] = shard != turn->self.shard;
     gossip->behind_count = turn->shards - 1;
     return STATUS_OK;
+}
+
+static void cluster_free(struct cluster *cluster)
+{
+    cluster_fini(cluster);
+    free(cluster);
 }
 
 static struct cluster *copy_of(const struct cluster *cluster)
@@ -140,8 +143,7 @@ static void receive_state(struct gossip *gossip, struct turn *turn, const struct
     if (cluster_unpack(mail->body, incoming) != STATUS_OK || incoming->id != turn->cluster->id ||
         incoming->vnodes != turn->cluster->vnodes || inside == gossip->owner) {
         turn->counters->invalid++;
-        cluster_fini(incoming);
-        free(incoming);
+        cluster_free(incoming);
         return;
     }
     if (inside) { /* from our owner: the state as it is */
@@ -151,17 +153,19 @@ static void receive_state(struct gossip *gossip, struct turn *turn, const struct
     }
     struct cluster *merged = copy_of(turn->cluster);
     bool changed = cluster_merge(merged, incoming);
-    cluster_fini(incoming);
-    free(incoming);
+    cluster_free(incoming);
     struct address *told;
     uint32_t told_count;
-    if (changed) {
-        if (publish(gossip, turn, merged, &told, &told_count) == STATUS_OK) confirm(gossip, turn, mail);
-        return;
+    if (!changed) {
+        cluster_free(merged);
+    } else if (publish(gossip, turn, merged, &told, &told_count) == STATUS_OK) {
+        gossip->unpublished = false;
+    } else { /* the disk is full: nobody may tell it again, so it is known, and kept as soon as there is room
+              */
+        turn_adopt_cluster(turn, merged);
+        gossip->unpublished = true;
     }
-    cluster_fini(merged);
-    free(merged);
-    confirm(gossip, turn, mail);
+    if (!gossip->unpublished) confirm(gossip, turn, mail);
 }
 
 /* --- changes by clients --- */
@@ -269,12 +273,8 @@ static void receive_administer(struct gossip *gossip, struct turn *turn, const s
                                                     : STATUS_OVERLOADED;
     struct address *told;
     uint32_t told_count = 0;
-    if (status == STATUS_OK) {
-        status = publish(gossip, turn, cluster, &told, &told_count);
-    } else {
-        cluster_fini(cluster);
-        free(cluster);
-    }
+    if (status == STATUS_OK) status = publish(gossip, turn, cluster, &told, &told_count);
+    if (status != STATUS_OK) cluster_free(cluster);
     if (status == STATUS_NO_SPACE) {
         status = STATUS_UNAVAILABLE;
         why = "the disk of this node is full";
@@ -318,12 +318,19 @@ static void remind(struct gossip *gossip, struct turn *turn)
     }
 }
 
-static void ping(struct gossip *gossip, struct turn *turn)
+/* What is known, and could not be kept or told yet. */
+static void publish_anew(struct gossip *gossip, struct turn *turn)
 {
     struct address *told;
     uint32_t told_count;
-    if (gossip->unpublished)
-        gossip->unpublished = publish(gossip, turn, copy_of(turn->cluster), &told, &told_count) != STATUS_OK;
+    struct cluster *cluster = copy_of(turn->cluster);
+    gossip->unpublished = publish(gossip, turn, cluster, &told, &told_count) != STATUS_OK;
+    if (gossip->unpublished) cluster_free(cluster);
+}
+
+static void ping(struct gossip *gossip, struct turn *turn)
+{
+    if (gossip->unpublished) publish_anew(gossip, turn);
     if (gossip->owner) remind(gossip, turn);
     Dynode__Peer__Ping *message = ARENA_NEW(turn->arena, Dynode__Peer__Ping);
     dynode__peer__ping__init(message);

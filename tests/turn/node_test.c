@@ -330,10 +330,36 @@ static void state_of_a_peer(void **state)
     one_shard_end(&one);
 }
 
+/* On a full disk a state is known and not confirmed; it is kept with the first ping that finds room. */
+static void state_without_room(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    struct cluster cluster, kept;
+    cluster_copy(&one.cluster, &cluster);
+    cluster_copy(&one.cluster, &kept);
+    store_mem_set_full(one.store, true);
+    peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 5);
+    peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 6); /* no news */
+    assert_int_equal(confirmed(&one, NODE_B, 0), 0);
+    assert_non_null(cluster_find_table(shard_turn_context(one.shard)->cluster, bytes_str("new")));
+    store_mem_set_full(one.store, false);
+    one_shard_pass_ms(&one, PEER_PING_NS / 1000000);
+    assert_int_equal(cluster_load(one.store, &kept), STATUS_OK);
+    assert_non_null(cluster_find_table(&kept, bytes_str("new")));
+    peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 7);
+    assert_int_equal(confirmed(&one, NODE_B, 0), 7);
+    cluster_fini(&kept);
+    cluster_fini(&cluster);
+    one_shard_end(&one);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(pages), cmocka_unit_test(time_to_live),
-                                       cmocka_unit_test(identity), cmocka_unit_test(change_of_tables),
-                                       cmocka_unit_test(state_of_a_peer)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pages),           cmocka_unit_test(time_to_live),
+        cmocka_unit_test(identity),        cmocka_unit_test(change_of_tables),
+        cmocka_unit_test(state_of_a_peer), cmocka_unit_test(state_without_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
