@@ -17,12 +17,21 @@
 /* Instead of a link's life, which begins at 1 and never comes so far. */
 #define LIFE_FREE UINT64_C(0) /* of a batch that no link's end stops */
 #define LIFE_REPEAT                                                                                          \
-    (~UINT64_C(0)) /* of one that was here before: it reaches no shard that has started anew since, which    \
-                      could not know it any more */
+    (~UINT64_C(0)) /* of one that was here before: it reaches no node of which a shard has started anew      \
+                      since, and could not know it any more (batches are passed on within a node) */
 
 static struct sim_link *link_of(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
 {
     return &world->nodes[node].shards[shard].links[peer];
+}
+
+/* Of its shards: lives are counted upwards in all the world. */
+static uint64_t newest_life(const struct sim_node *node)
+{
+    uint64_t newest = 0;
+    for (uint32_t shard = 0; shard < node->shard_count; shard++)
+        if (node->shards[shard].life > newest) newest = node->shards[shard].life;
+    return newest;
 }
 
 static struct sim_way *way_of(const struct world *world, uint32_t from, uint32_t to)
@@ -167,16 +176,14 @@ static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uin
                          uint64_t life, struct buffer batch)
 {
     const struct sim_node *to = &world->nodes[peer];
-    events_post(
-        &world->events,
-        &(struct event){.at_ns = at_ns,
-                        .kind = EVENT_ARRIVAL,
-                        .node = node,
-                        .shard = shard,
-                        .peer = peer,
-                        .life = life,
-                        .number = life == LIFE_REPEAT ? to->shards[shard % to->shard_count].life : to->life,
-                        .bytes = batch});
+    events_post(&world->events, &(struct event){.at_ns = at_ns,
+                                                .kind = EVENT_ARRIVAL,
+                                                .node = node,
+                                                .shard = shard,
+                                                .peer = peer,
+                                                .life = life,
+                                                .number = life == LIFE_REPEAT ? newest_life(to) : to->life,
+                                                .bytes = batch});
 }
 
 /* Does the batch get lost? */
@@ -244,7 +251,7 @@ void network_arrival(struct world *world, struct event *event)
     const struct sim_node *to = &world->nodes[event->peer];
     bool repeat = event->life == LIFE_REPEAT, free_of_link = repeat || event->life == LIFE_FREE;
     bool lost = !free_of_link && event->life != link->life;
-    uint64_t life = repeat ? to->shards[event->shard % to->shard_count].life : to->life;
+    uint64_t life = repeat ? newest_life(to) : to->life;
     bool there = to->up && event->number == life;
     /* What an end of a link had in its hands when the link was lost may arrive yet, even after what was sent
      * on the next one; but not at another process. */
