@@ -1,10 +1,19 @@
 /* Checker 6, convergence: all homes of a key hold the same bytes, and nobody else holds any. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "world/checker.h"
 
+static const char *digest_text(uint64_t digest, char *out, size_t size)
+{
+    if (digest == 0) return "nothing";
+    snprintf(out, size, "copy %" PRIx64, digest);
+    return out;
+}
+
 static bool judge_key(const struct copy *copies, uint32_t count, struct verdict *verdict)
 {
+    char here[32], there[32];
     const struct copy *first = NULL;
     for (uint32_t i = 0; i < count; i++) {
         const struct copy *copy = &copies[i];
@@ -15,8 +24,9 @@ static bool judge_key(const struct copy *copies, uint32_t count, struct verdict 
         }
         if (first == NULL) first = copy;
         if (copy->digest != first->digest)
-            return verdict_fault(verdict, "key %u differs: node %u has %" PRIx64 ", node %u has %" PRIx64,
-                                 copy->key, first->node + 1, first->digest, copy->node + 1, copy->digest);
+            return verdict_fault(verdict, "in the end key %u differs: node %u has %s, node %u has %s",
+                                 copy->key, first->node + 1, digest_text(first->digest, here, sizeof(here)),
+                                 copy->node + 1, digest_text(copy->digest, there, sizeof(there)));
     }
     if (first == NULL) return verdict_fault(verdict, "key %u has no home", copies[0].key);
     return true;

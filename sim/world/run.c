@@ -40,6 +40,14 @@ static void calm(struct run *run)
     pass(run, run->options->deadline_ms + run->options->settle_ms);
 }
 
+static void note_core(struct world *world, uint32_t core)
+{
+    char names[WORLD_NODES_MAX * 4 + 1] = "";
+    for (uint32_t node = 0, at = 0; node < world_nodes(world); node++)
+        if (core >> node & 1) at += (uint32_t)snprintf(names + at, sizeof(names) - at, " n%u", node + 1);
+    world_note(world, "--- the core, which must answer alone, is%s", names);
+}
+
 /* A core alone does the work, with the others dead or cut off. */
 static void live_on_core(struct run *run)
 {
@@ -49,7 +57,7 @@ static void live_on_core(struct run *run)
     faults_heal(&run->faults, core);
     faults_cut_off(&run->faults, core);
     clients_keep_to(run->clients, core);
-    world_note(run->world, "--- the core is %x", core);
+    note_core(run->world, core);
     pass(run, options->settle_ms);
     clients_expect(run->clients, true);
     pass(run, options->core_ms);
