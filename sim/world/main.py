@@ -12,17 +12,18 @@ from collections import Counter
 sys.dont_write_bytecode = True
 HELP = """\
 usage: sim/run world [--seed S | --seeds A..B | --minutes M] [--jobs J] [--minimize] [--set NAME=VALUE]... [--trace [MS]]
+       sim/run world --options
 
 Runs whole clusters in virtual time, each from a seed, with everything failing together, and judges what clients heard.
-The last lines are the totals, and for each seed that failed the command that repeats it. Without seeds: fresh ones for a
-minute.
+The last lines are the totals, and for each seed that failed the command that repeats it; the first one is told at once. Ctrl-C ends a hunt, with what it
+has found. Without seeds: fresh ones for a minute. sim/README.md shows how to get from a failing seed to its cause.
 
   --seed S        one seed: its options, and what came of it
   --seeds A..B    all of these
   --minutes M     fresh seeds, one after the other, for so long
   --jobs J        so many at once (default: one for each core)
-  --minimize      make the first seed that fails smaller: faults are turned off one by one, and the run is shortened,
-                  while it goes on failing; then its story is printed
+  --minimize      stop at the first seed that fails, and make it smaller: faults are turned off one by one, and the run is
+                  shortened, while it goes on failing; then its story is printed. Ctrl-C: tell it as small as it is
   --set NAME=V    an option by hand instead of from the seed; --options lists all
   --trace [MS]    with --seed: the trace, on stderr, from a moment of virtual time on
 
@@ -30,6 +31,7 @@ Exit status: 0 if all seeds are good, 1 if one failed, 2 for wrong arguments."""
 CHUNK = 8  # seeds that one process runs
 SILENCE_S = 300  # a seed that takes longer hangs
 TRIES = 6  # seeds that a smaller world is tried with
+SEEDS = 1 << 64
 
 
 def options():
@@ -45,14 +47,27 @@ def options():
     parser.add_argument("--minimize", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--trace", nargs="?", type=int, const=0)
+    parser.set_defaults(range=None)
     chosen = parser.parse_args()
     if chosen.help:
         print(HELP)
         sys.exit(0)
-    if chosen.seeds is not None and not re.fullmatch(r"\d+\.\.\d+", chosen.seeds):
-        parser.error("--seeds is A..B, two numbers")
-    if chosen.trace is not None and chosen.seed is None:
-        parser.error("--trace is for one --seed")
+    if chosen.seeds is not None:
+        if not re.fullmatch(r"[0-9]+\.\.[0-9]+", chosen.seeds):
+            parser.error("--seeds is A..B, two numbers")
+        chosen.range = tuple(map(int, chosen.seeds.split("..")))
+        if not chosen.range[0] <= chosen.range[1] < SEEDS:
+            parser.error("--seeds A..B: A is at most B, and B below 2^64")
+    if chosen.seed is not None and not 0 <= chosen.seed < SEEDS:
+        parser.error("--seed is a number from 0 to 2^64 - 1")
+    if chosen.minutes is not None and not 0 < chosen.minutes < 1e6:
+        parser.error("--minutes is above 0")
+    if chosen.trace is not None and (chosen.seed is None or chosen.minimize):
+        parser.error("--trace is for one --seed, without --minimize")
+    if chosen.trace is not None and chosen.trace < 0:
+        parser.error("--trace begins at a virtual millisecond, 0 or later")
+    if not os.access(chosen.program, os.X_OK):
+        parser.error(f"{chosen.program} cannot be run")
     if chosen.jobs < 1:
         parser.error("--jobs is at least 1")
     return chosen
@@ -88,8 +103,8 @@ class Hunt:
         self.wrong = ""
 
     def chunks(self):
-        if self.chosen.seeds is not None:
-            first, last = map(int, self.chosen.seeds.split(".."))
+        if self.chosen.range is not None:
+            first, last = self.chosen.range
             for at in range(first, last + 1, CHUNK):
                 yield at, min(at + CHUNK - 1, last)
             return
@@ -104,7 +119,7 @@ class Hunt:
         if line.startswith("run seed="):
             job.seed, job.error = int(line.split("=")[1].split()[0]), ""
         elif line.startswith("FAILED "):
-            self.failed[job.seed] = line.split(" ", 2)[2]
+            self.fail(job.seed, line.split(" ", 2)[2])
         elif line.startswith(("ok ", "bad ")):
             self.seeds += 1
             job.seed += 1
@@ -117,14 +132,18 @@ class Hunt:
         elif not line.startswith("repeat: ") and line.strip():
             job.error = job.error or line
 
+    def fail(self, seed, why):
+        self.failed[seed] = why
+        if len(self.failed) == 1:
+            clear = "\r\x1b[K" if sys.stdout.isatty() else ""
+            print(f"{clear}the first that failed: {command(seed, self.chosen.set)}    # {why}", flush=True)
+
     def end(self, job):
         """Returns the job that goes on behind the seed that killed this one, if it was killed."""
         status = job.process.wait()
-        if status in (0, 1):
+        if status in (0, 1, 2, -signal.SIGINT):
             return None
-        if status == 2:
-            return None
-        self.failed[job.seed] = job.error or f"it died of {signal.Signals(-status).name}"
+        self.fail(job.seed, job.error or f"it died of {signal.Signals(-status).name}")
         self.seeds += 1
         return Job(self.chosen, job.seed + 1, job.last) if job.seed < job.last else None
 
@@ -197,9 +216,10 @@ def drawn(chosen, seed, sets):
     listed = subprocess.run([chosen.program, "--options"], stdout=subprocess.PIPE, text=True, check=True).stdout
     values = {line.split()[0]: "0" for line in listed.splitlines()}
     faults = {line.split()[0] for line in listed.splitlines() if " fault: " in line}
-    printed = subprocess.run([chosen.program, "--seed", str(seed), *sets_of(sets), "--draw"],
-                             stdout=subprocess.PIPE, text=True, check=True).stdout
-    values.update(word.split("=") for word in printed.split() if not word.startswith("seed="))
+    printed = subprocess.run([chosen.program, "--seed", str(seed), *sets_of(sets), "--draw"], stdout=subprocess.PIPE, text=True)
+    if printed.returncode != 0:
+        sys.exit(printed.returncode)  # it has said why
+    values.update(word.split("=") for word in printed.stdout.split() if not word.startswith("seed="))
     return values, faults
 
 
@@ -214,9 +234,12 @@ def attempt(chosen, seed, values):
             return one, "it hangs"
         if done.returncode == 2:
             return None
+        if done.returncode == -signal.SIGINT:
+            raise KeyboardInterrupt
         if done.returncode != 0:
             lines = [line for line in done.stdout.splitlines() if not line.startswith("run ")]
-            return one, lines[0] if lines else f"it died of signal {-done.returncode}"
+            why = re.sub(r"^FAILED seed=\d+ ", "", lines[0]) if lines else f"it died of signal {-done.returncode}"
+            return one, why
     return None
 
 
@@ -227,11 +250,12 @@ SMALLER = (("core_ms", 0), ("safety_ms", 100), ("sessions", 1), ("keys", 1), ("n
 
 
 def minimize(chosen, seed, sets):
+    """Returns whether the seed fails."""
     values, faults = drawn(chosen, seed, sets)
     found = attempt(chosen, seed, values)
     if found is None or found[0] != seed:
         print(f"seed {seed} does not fail when it is run alone")
-        return
+        return False
     why = found[1]
 
     def try_with(*names, value=0):
@@ -245,40 +269,68 @@ def minimize(chosen, seed, sets):
             print(f"  fails with {' '.join(f'{name}={value}' for name in names)}: seed {seed}", flush=True)
         return True
 
-    print(f"making seed {seed} smaller: {why}", flush=True)
-    active = sorted(name for name in faults if int(values[name]) > 0)
-    if not (try_with(*active) or any(try_with(*(other for other in active if other != name)) for name in active)):
-        for name in active:
-            try_with(name)
-    for name, least in SMALLER:
-        while int(values[name]) > least:
-            if try_with(name, value=least):
-                break
-            if int(values[name]) // 2 <= least or name == "shards" or not try_with(name, value=int(values[name]) // 2):
-                break
+    try:
+        print(f"making seed {seed} smaller: {why}", flush=True)
+        active = sorted(name for name in faults if int(values[name]) > 0)
+        if not (try_with(*active) or any(try_with(*(other for other in active if other != name)) for name in active)):
+            for name in active:
+                try_with(name)
+        for name, least in SMALLER:
+            while int(values[name]) > least:
+                if try_with(name, value=least):
+                    break
+                if int(values[name]) // 2 <= least or name == "shards" or not try_with(name, value=int(values[name]) // 2):
+                    break
+    except KeyboardInterrupt:
+        print("\ninterrupted")
     seed_values, _ = drawn(chosen, seed, [])
     differ = [f"{name}={value}" for name, value in values.items() if value != seed_values[name]]
-    print(f"\nthe smallest that was found: {why}")
+    print(f"\nthe smallest that was found: seed {seed}: {why}")
     print("faults that are left: " + (", ".join(f"{n}={values[n]}" for n in sorted(faults) if values[n] != "0") or "none"))
-    story(chosen, seed, differ, why)
-    print(f"\nrepeat: {command(seed, differ)} --trace")
+    from_ms = story(chosen, seed, differ, why)
+    print(f"\nrepeat: {command(seed, differ)} --trace {from_ms}")
+    return True
+
+
+TOLD = 60  # lines of a story
 
 
 def story(chosen, seed, sets, why):
-    """What happened to the key before the failure."""
+    """What happened to the key before the failure; and when the last part of that begins, in whole virtual ms."""
     done = subprocess.run([chosen.program, "--seed", str(seed), "--quiet", *sets_of(sets), "--trace"], stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE, text=True, errors="replace")
-    key = re.search(r"\bkey (\d+)", why)
-    at = re.search(r"\bat ([\d.]+) ms", why)
-    lines = done.stderr.splitlines()
-    if at:
-        lines = [line for line in lines if not re.match(r" *[\d.]+  ", line) or float(line.split()[0]) <= float(at[1])]
-    if key:
-        name = re.compile(rf"\bkey{key[1]}\b")
-        asked = {line.split()[2] for line in lines if "  client " in line and name.search(line)}
-        lines = [line for line in lines
-                 if " -> " not in line or name.search(line) or any(word in asked for word in line.split()[3:5])]
-    print("\n".join(["", "its story:", *lines[-60:]]))
+    lines = story_lines(done.stderr.splitlines(), why)
+    last = [line for line in lines[-TOLD:] if MOMENT.match(line)]
+    print("\n".join(["", "its story:", *early(lines[:-TOLD], why), *lines[-TOLD:]]))
+    return int(float(last[0].split()[0])) if last else 0
+
+
+MOMENT = re.compile(r" *\d+\.\d+  ")
+
+
+def story_lines(lines, why):
+    """Those of the trace that matter to a failure: up to its moment, and about its key."""
+    key = re.search(r"\b(?:key|cart|counter) (\d+)", why)
+    moments = [float(at) for at in re.findall(r"\bat ([\d.]+) ms", why)]
+    if moments and "in the end" not in why:  # the trace rounds
+        lines = [line for line in lines if not MOMENT.match(line) or float(line.split()[0]) <= max(moments) + 0.01]
+    if not key:
+        return lines
+    names = {word for line in lines for word in re.findall(r"\bkey\d+\b", line)}
+    if len(names) <= 1:
+        return lines
+    name = re.compile(rf"\bkey{key[1]}\b")
+    asked = {line.split()[2] for line in lines if "  client " in line and name.search(line)}
+    return [line for line in lines if " -> " not in line or name.search(line) or any(word in asked for word in line.split()[3:5])]
+
+
+def early(lines, why):
+    """Of what comes before the last lines: faults, and the first lines about a write that the failure speaks of."""
+    writes = re.findall(r"\bwrite (\d+)", why)
+    about = re.compile(rf"#({'|'.join(writes)})\b") if writes else None
+    faults = [at for at, line in enumerate(lines) if " -> " not in line][-10:]
+    told = sorted({*faults, *[at for at, line in enumerate(lines) if about and about.search(line)][:20]})
+    return [lines[at] for at in told] + ["      ...  (before this: faults, and what is about the write in question)"] if told else []
 
 
 def main():
@@ -286,8 +338,7 @@ def main():
     if chosen.options:
         os.execv(chosen.program, [chosen.program, "--options"])
     if chosen.seed is not None and chosen.minimize:
-        minimize(chosen, chosen.seed, chosen.set)
-        return 0
+        return 1 if minimize(chosen, chosen.seed, chosen.set) else 0
     if chosen.seed is not None:
         trace = [] if chosen.trace is None else ["--trace", str(chosen.trace)]
         os.execv(chosen.program, [chosen.program, "--seed", str(chosen.seed), *sets_of(chosen.set), *trace])
@@ -305,4 +356,8 @@ def main():
     return 1 if hunt.failed else 0
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except KeyboardInterrupt:
+    print("\ninterrupted")
+    sys.exit(130)

@@ -1,0 +1,78 @@
+"""What `sim/run world` makes of wrong arguments, and what Ctrl-C leaves behind in a hunt and while a seed is made smaller: the
+exit status, what was found so far, and no process.
+
+usage: world_run_test.py SOURCE_DIR DYNODE_WORLD
+"""
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+WRONG = ("--seed", "--seed x", "--seed -3", "--seed 18446744073709551616", "--seeds 5", "--seeds 5..3", "--seeds 1..18446744073709551616",
+         "--minutes 0", "--minutes -1", "--minutes nan", "--minutes inf", "--jobs 0", "--trace 5", "--seed 3 --trace -5",
+         "--seed 3 --minimize --trace", "--seed 1 --seeds 1..2", "--set nothing=1", "--set nodes=99", "--set nodes=",
+         "--seed 3 --set nothing=1", "--seed 3 --set nothing=1 --minimize", "--seeds 1..3 --set nodes=99 --minimize",
+         "--seed 3 --program /nowhere", "--seeds 1..3 --program /nowhere", "word")
+BAD = "--set quorum=1 --set strict=1 --set core_ms=0 --set lost_max=0"  # R=W=1, judged as if the quorums overlapped
+
+
+def start(source, program, words):
+    return subprocess.Popen([sys.executable, os.path.join(source, "sim/world/main.py"), "--program", program, *shlex.split(words)],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def alive(group):
+    """The processes of a group that are not merely waited for."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(name))
+    return found
+
+
+def interrupt(source, program, words, line):
+    """Ctrl-C once a line that begins so was printed. The exit status, and what was printed."""
+    process = start(source, program, words)
+    heard = []
+    for text in process.stdout:
+        heard.append(text)
+        if text.startswith(line):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    rest, errors = process.communicate()
+    assert "Traceback" not in errors, errors
+    until = time.monotonic() + 20
+    while alive(process.pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(process.pid)
+    return process.returncode, "".join(heard) + rest
+
+
+def main():
+    source, program = sys.argv[1:]
+    for words in WRONG:
+        done = start(source, program, words)
+        _, errors = done.communicate()
+        assert done.returncode == 2 and re.fullmatch(r"(usage: .*\n)?(\S.*: .*\n)", errors), (words, done.returncode, errors)
+
+    status, output = interrupt(source, program, "--minutes 5 --jobs 2 " + BAD, "the first that failed: ")
+    assert status == 1 and re.search(r"^FAILED sim/run world --seed \d+ ", output, re.MULTILINE), output
+
+    status, output = interrupt(source, program, "--seeds 1..40 --jobs 2 --minimize " + BAD, "making seed ")
+    repeat = re.search(r"^repeat: sim/run world (.*)$", output, re.MULTILINE)
+    assert status == 1 and "its story:" in output and repeat, output
+    again = start(source, program, repeat[1])
+    output, trace = again.communicate()
+    begins = int(repeat[1].rpartition(" ")[2])
+    assert again.returncode == 1 and "FAILED seed=" in output, output
+    assert begins <= float(trace.split()[0]), trace[:200]
+
+
+main()
