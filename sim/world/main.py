@@ -286,7 +286,10 @@ def minimize(chosen, seed, sets):
     seed_values, _ = drawn(chosen, seed, [])
     differ = [f"{name}={value}" for name, value in values.items() if value != seed_values[name]]
     print(f"\nthe smallest that was found: seed {seed}: {why}")
-    print("faults that are left: " + (", ".join(f"{n}={values[n]}" for n in sorted(faults) if values[n] != "0") or "none"))
+    left = [f"{name}={values[name]}" for name in sorted(faults) if values[name] != "0"]
+    if values["core_ms"] != "0":
+        left.append(f"core_ms={values['core_ms']} (nodes outside the core are dead or cut off for so long)")
+    print("faults that are left: " + (", ".join(left) or "none"))
     from_ms = story(chosen, seed, differ, why)
     print(f"\nrepeat: {command(seed, differ)} --trace {from_ms}")
     return True
@@ -318,7 +321,7 @@ def story_lines(lines, why):
         return lines
     names = {word for line in lines for word in re.findall(r"\bkey\d+\b", line)}
     if len(names) <= 1:
-        return lines
+        return lines  # answers between nodes do not name their key
     name = re.compile(rf"\bkey{key[1]}\b")
     asked = {line.split()[2] for line in lines if "  client " in line and name.search(line)}
     return [line for line in lines if " -> " not in line or name.search(line) or any(word in asked for word in line.split()[3:5])]
