@@ -15,8 +15,9 @@ usage: sim/run world [--seed S | --seeds A..B | --minutes M] [--jobs J] [--minim
        sim/run world --options
 
 Runs whole clusters in virtual time, each from a seed, with everything failing together, and judges what clients heard.
-The last lines are the totals, and for each seed that failed the command that repeats it; the first one is told at once. Ctrl-C ends a hunt, with what it
-has found. Without seeds: fresh ones for a minute. sim/README.md shows how to get from a failing seed to its cause.
+The first seed that fails is told at once; the last lines are the totals, and for each seed that failed the command that
+repeats it. Ctrl-C ends a hunt, with what it has found. Without seeds: fresh ones for a minute. sim/README.md shows how to
+get from a failing seed to its cause.
 
   --seed S        one seed: its options, and what came of it
   --seeds A..B    all of these
@@ -359,6 +360,7 @@ def main():
     return 1 if hunt.failed else 0
 
 
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # sim/run world | head
 try:
     sys.exit(main())
 except KeyboardInterrupt:
