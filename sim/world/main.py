@@ -83,7 +83,7 @@ class Job:
 
     def __init__(self, chosen, first, last):
         self.last, self.seed, self.heard, self.rest = last, first, time.monotonic(), b""
-        self.error = ""
+        self.error, self.bad = "", False
         self.process = subprocess.Popen(
             [chosen.program, "--seeds", f"{first}..{last}", "--quiet", *sets_of(chosen.set)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -124,13 +124,14 @@ class Hunt:
         elif line.startswith(("ok ", "bad ")):
             self.seeds += 1
             job.seed += 1
+            job.bad |= line.startswith("bad ")
             for word in line.split()[2:]:
                 name, _, value = word.partition("=")
                 if name != "hash":
                     self.totals[name] += int(value)
         elif line.startswith("dynode-world: "):
             self.wrong = line
-        elif not line.startswith("repeat: ") and line.strip():
+        elif not line.startswith("repeat: ") and line.strip("= "):
             job.error = job.error or line
 
     def fail(self, seed, why):
@@ -140,13 +141,17 @@ class Hunt:
             print(f"{clear}the first that failed: {command(seed, self.chosen.set)}    # {why}", flush=True)
 
     def end(self, job):
-        """Returns the job that goes on behind the seed that killed this one, if it was killed."""
+        """Returns the job that goes on behind the seed that killed this one, if one did. A sanitizer may end it with the
+        status of a seed that failed: what counts is whether it said so, and came to its last seed."""
         status = job.process.wait()
-        if status in (0, 1, 2, -signal.SIGINT):
+        done = job.seed > job.last
+        if self.wrong or status == -signal.SIGINT or (done and status == int(job.bad)):
             return None
-        self.fail(job.seed, job.error or f"it died of {signal.Signals(-status).name}")
-        self.seeds += 1
-        return Job(self.chosen, job.seed + 1, job.last) if job.seed < job.last else None
+        seed = min(job.seed, job.last)
+        died = f"it died of {signal.Signals(-status).name}" if status < 0 else f"its process ended with status {status}"
+        self.fail(seed, job.error or died)
+        self.seeds += not done
+        return Job(self.chosen, seed + 1, job.last) if seed < job.last else None
 
     def show(self):
         now = time.monotonic()
@@ -238,8 +243,8 @@ def attempt(chosen, seed, values):
         if done.returncode == -signal.SIGINT:
             raise KeyboardInterrupt
         if done.returncode != 0:
-            lines = [line for line in done.stdout.splitlines() if not line.startswith("run ")]
-            why = re.sub(r"^FAILED seed=\d+ ", "", lines[0]) if lines else f"it died of signal {-done.returncode}"
+            lines = [line for line in done.stdout.splitlines() if line.strip("= ") and not line.startswith("run ")]
+            why = re.sub(r"^FAILED seed=\d+ ", "", lines[0]) if lines else f"it ended with status {done.returncode}"
             return one, why
     return None
 

@@ -2,7 +2,8 @@
 what the quorums bear; and some in this build, with all its sanitizers. Every kind of fault must have taken place.
 
 The negative controls, without which the checkers may be blind: with R=W=1 a read must be found to miss a write, and where
-more is wiped than the quorums bear something must be found to be lost.
+more is wiped than the quorums bear something must be found to be lost. A process that dies must be found too, even with the
+status of one that ran to its end.
 
 usage: world_seeds_test.py SOURCE_DIR DYNODE_WORLD
 """
@@ -10,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0")
 LATER = {"wipe", "rot"}  # off unless set by hand
@@ -23,12 +25,33 @@ def run(source, seeds, *sets, program=None):
     assert done.returncode in (0, 1), tail
     faults = re.search(r"^faults: (.*)$", done.stdout, re.MULTILINE)
     assert faults, tail
+    first, last = map(int, seeds.split(".."))
+    assert re.search(rf"^{last - first + 1} seeds in ", tail, re.MULTILINE), "not all seeds were run\n" + tail
     return done.returncode, tail, {name: int(count) for name, count in (one.split() for one in faults[1].split(", "))}
 
 
 def kinds(source):
     text = open(os.path.join(source, "sim/world/look.c")).read()
     return set(re.findall(r'\[WORLD_\w+\] = "([\w-]+)"', text))
+
+
+def deaths_are_found(source):
+    """In place of dynode-world: one that dies at a seed, or behind the last one, with this status."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(folder, "program")
+        for status, at in ((status, at) for status in (1, 2, 99) for at in (2, 3, 4)):
+            with open(program, "w") as file:
+                file.write(f"""#!/bin/sh
+for seed in $(seq ${{2%..*}} 3); do
+    echo "run seed=$seed"
+    [ $seed != {at} ] || exit {status}
+    echo "ok seed=$seed hash=0 crash=1"
+done
+[ {at} != 4 ] || exit {status}
+""")
+            os.chmod(program, 0o755)
+            found, tail, _ = run(source, "1..3", program=program)
+            assert found == 1 and f"--seed {min(at, 3)} " in tail, f"a death with status {status} was not found\n{tail}"
 
 
 def main():
@@ -62,8 +85,11 @@ def main():
     print(f"R=W=1: {missed[0]}", flush=True)
 
     status, tail, _ = run(source, "1..40", *PLAIN, "lost_max=5", "wipes=6000")
-    assert status == 1, "all disks were wiped, and nothing was missed"
-    print(f"more wiped than the quorums bear: {len(re.findall('^FAILED', tail, re.MULTILINE))} or more of 40 seeds fail")
+    lost = re.findall("# (?:read .* misses write|in the end node .* lacks write|.* lacks element)", tail)
+    assert status == 1 and lost, "all disks were wiped, and nothing was missed\n" + tail
+    print(f"more wiped than the quorums bear: {len(lost)} or more of 40 seeds miss a write")
+
+    deaths_are_found(source)
 
 
 main()
