@@ -17,34 +17,28 @@ struct clients_options clients_options_draw(uint64_t seed)
 {
     struct prng prng;
     prng_init(&prng, seed ^ 0xc11e);
-    struct clients_options options = {
-        .seed = seed,
-        .sessions = 4 + (uint32_t)prng_below(&prng, 8),
-        .keys = prng_chance(&prng, 1, 4) ? 4 : 8 + (uint32_t)prng_below(&prng, 16),
-        .n = 3,
-        .r = 2,
-        .w = 2,
-        .think_ns = prng_chance(&prng, 1, 2) ? 30 * ms : 5 * ms,
-        .deadline_ms = prng_chance(&prng, 1, 2) ? 1000 : 200,
-        .moves = prng_chance(&prng, 1, 2) ? 2 : (uint32_t)prng_below(&prng, 40),
-        .batching = prng_chance(&prng, 1, 2) ? 30 : 0,
-        .tokens = (uint32_t)prng_below(&prng, 101),
-        .impatient = (uint32_t)prng_below(&prng, 40),
-        .weak = prng_chance(&prng, 1, 4) ? 5 : 0,
-        .grace_ns = 10 * ms,
-    };
+    struct clients_options options = {.seed = seed, .n = 3, .r = 2, .w = 2, .grace_ns = 10 * ms};
+    /* Statement by statement: in an initializer C leaves the order of the draws open. */
+    options.sessions = 4 + (uint32_t)prng_below(&prng, 8);
+    options.keys = prng_chance(&prng, 1, 4) ? 4 : 8 + (uint32_t)prng_below(&prng, 16);
+    options.think_ns = prng_chance(&prng, 1, 2) ? 30 * ms : 5 * ms;
+    options.deadline_ms = prng_chance(&prng, 1, 2) ? 1000 : 200;
+    options.moves = prng_chance(&prng, 1, 2) ? 2 : (uint32_t)prng_below(&prng, 40);
+    options.batching = prng_chance(&prng, 1, 2) ? 30 : 0;
+    options.tokens = (uint32_t)prng_below(&prng, 101);
+    options.impatient = (uint32_t)prng_below(&prng, 40);
+    options.weak = prng_chance(&prng, 1, 4) ? 5 : 0;
     for (uint32_t i = 0; i < CLIENT_KINDS; i++) options.kinds[i] = 1 + (uint32_t)prng_below(&prng, 4);
-    options.habits = (struct client_habits){
-        .gets = 1 + (uint32_t)prng_below(&prng, 8),
-        .puts = 1 + (uint32_t)prng_below(&prng, 8),
-        .deletes = (uint32_t)prng_below(&prng, 3),
-        .contexts = 30 + (uint32_t)prng_below(&prng, 70),
-        .conditions = prng_chance(&prng, 1, 2) ? (uint32_t)prng_below(&prng, 40) : 0,
-        .blinds = prng_chance(&prng, 1, 2) ? 10 : 0,
-        .hot = prng_chance(&prng, 1, 3) ? 60 : 0,
-        .ttl_ms = prng_chance(&prng, 1, 3) ? 1000 : 0,
-        .value_bytes = prng_chance(&prng, 1, 4) ? 5200 : 100,
-    };
+    struct client_habits *habits = &options.habits;
+    habits->gets = 1 + (uint32_t)prng_below(&prng, 8);
+    habits->puts = 1 + (uint32_t)prng_below(&prng, 8);
+    habits->deletes = (uint32_t)prng_below(&prng, 3);
+    habits->contexts = 30 + (uint32_t)prng_below(&prng, 70);
+    habits->conditions = prng_chance(&prng, 1, 2) ? (uint32_t)prng_below(&prng, 40) : 0;
+    habits->blinds = prng_chance(&prng, 1, 2) ? 10 : 0;
+    habits->hot = prng_chance(&prng, 1, 3) ? 60 : 0;
+    habits->ttl_ms = prng_chance(&prng, 1, 3) ? 1000 : 0;
+    habits->value_bytes = prng_chance(&prng, 1, 4) ? 5200 : 100;
     return options;
 }
 

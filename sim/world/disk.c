@@ -66,7 +66,8 @@ void disk_sync(struct world *world, uint32_t node, uint32_t shard)
     /* The bytes may reach the disk early within a sync, or late and with what was committed meanwhile: only
      * that the turns before its beginning are there at its end may be relied on. */
     sim->early = prng_chance(&world->prng, 1, 2) && !owner->hold_syncs && store_sync(sim->store) == STATUS_OK;
-    uint64_t takes_ns = world_draw(world, world->options.sync) + world_draw(world, owner->slow);
+    uint64_t takes_ns = world_draw(world, world->options.sync);
+    takes_ns += world_draw(world, owner->slow); /* C leaves open which of two draws in one sum comes first */
     events_post(&world->events, &(struct event){.at_ns = world->now_ns + takes_ns,
                                                 .kind = EVENT_SYNCED,
                                                 .node = node,

@@ -338,6 +338,7 @@ static void local_arrival(struct world *world, struct event *event)
         buffer_fini(&event->bytes);
         return;
     }
+    world_mix(world, event->node, buffer_bytes(&event->bytes));
     shard_deliver(node->shards[event->shard].shard, 0, buffer_bytes(&event->bytes), free, event->bytes.data);
     world_wake(world, event->node, event->shard);
 }
