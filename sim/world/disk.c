@@ -11,10 +11,17 @@
 #include "base/check.h"
 #include "world/world_state.h"
 
-/* An empty store in the place of one that is lost. */
+/* An empty store in the place of one that is lost. An error is counted here, as it takes place only if
+ * somebody asks the store before it is mended. */
 static void renew(struct world *world, uint32_t node, uint32_t shard)
 {
+    static const enum world_fault faults[] = {[STORE_MEM_READ] = WORLD_READ_ERROR,
+                                              [STORE_MEM_COMMIT] = WORLD_COMMIT_ERROR,
+                                              [STORE_MEM_SYNC] = WORLD_SYNC_ERROR};
     struct sim_shard *sim = &world->nodes[node].shards[shard];
+    for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++)
+        if (store_mem_has_failed(sim->store, (enum store_mem_operation)operation))
+            world_count(world, faults[operation], node);
     store_close(sim->store);
     sim->store = store_mem_open();
     sim->filled = false;
@@ -159,11 +166,7 @@ void world_fill_disks(struct world *world, uint32_t node, bool full)
 
 bool world_fail_disk(struct world *world, uint32_t node, uint32_t shard, enum store_mem_operation operation)
 {
-    static const enum world_fault faults[] = {[STORE_MEM_READ] = WORLD_READ_ERROR,
-                                              [STORE_MEM_COMMIT] = WORLD_COMMIT_ERROR,
-                                              [STORE_MEM_SYNC] = WORLD_SYNC_ERROR};
     if (!world->nodes[node].up) return false;
-    world_count(world, faults[operation], node);
     store_mem_fail(world->nodes[node].shards[shard].store, operation, true);
     return true;
 }

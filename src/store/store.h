@@ -113,6 +113,9 @@ void store_mem_break(struct store *store);
 enum store_mem_operation { STORE_MEM_READ, STORE_MEM_COMMIT, STORE_MEM_SYNC };
 void store_mem_fail(struct store *store, enum store_mem_operation operation, bool fail);
 
+/* Has one failed so? */
+bool store_mem_has_failed(const struct store *store, enum store_mem_operation operation);
+
 /* Turn one bit of a value of @table, both chosen by @choice. False: there is none. */
 bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice);
 

@@ -47,7 +47,7 @@ struct store_mem {
     uint64_t bytes;
     struct prng prng;
     bool full;
-    bool failing[STORE_MEM_SYNC + 1];
+    bool failing[STORE_MEM_SYNC + 1], failed[STORE_MEM_SYNC + 1];
 };
 
 static struct blob *blob_alloc(struct bytes from)
@@ -154,7 +154,7 @@ static enum status mem_status(struct store_mem *mem, enum store_mem_operation op
     static const char *const names[] = {"read", "commit", "sync"};
     if (!mem->failing[operation]) return STATUS_OK;
     snprintf(mem->store.error, sizeof mem->store.error, "a %s failed on command", names[operation]);
-    mem->store.broken = true;
+    mem->store.broken = mem->failed[operation] = true;
     return STATUS_STORE_BROKEN;
 }
 
@@ -303,6 +303,12 @@ void store_mem_fail(struct store *store, enum store_mem_operation operation, boo
 {
     CHECK(store->engine == &mem_engine);
     mem_of(store)->failing[operation] = fail;
+}
+
+bool store_mem_has_failed(const struct store *store, enum store_mem_operation operation)
+{
+    CHECK(store->engine == &mem_engine);
+    return ((const struct store_mem *)store)->failed[operation];
 }
 
 bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice)
