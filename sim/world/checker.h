@@ -9,7 +9,7 @@
  *          checker_condition  ... and where things fail, know what was acknowledged before they began
  *       6  checker_copies     all homes of a key hold the same bytes
  *       8  checker_merge      carts and counters that clients merge lose nothing and invent nothing
- *      10  checker_answers    everything is answered in time; a core with a quorum answers with success
+ *      10  checker_answers    everything is answered in time; nodes that can answer with success do
  *
  * 7 (no resurrection, while tombstones are reaped), 9 (the ring while members come and go) and what follows
  * have the same form, and come with what they judge.
@@ -80,14 +80,19 @@ struct copy {
 /* In the order of their keys. */
 bool checker_copies(const struct copy *copies, uint32_t count, struct verdict *verdict);
 
+/* What begins on these nodes (a bit for each) and within this time succeeds: all keys that are asked for have
+ * their quorums among them, and no fault. */
+struct duty {
+    uint64_t from_ns, until_ns;
+    uint32_t nodes;
+};
+
 struct answer_rules {
     uint64_t grace_ns; /* how long after its deadline an answer may come: the way there and back */
     const struct standstill *standstills; /* in the order of their ends; they are waited for too */
     uint32_t standstill_count;
-    /* What begins on a node of the core (a bit for each) and within this time succeeds: all keys that are
-     * asked for have their quorums there, and no fault. */
-    uint64_t core_from_ns, core_until_ns;
-    uint32_t core;
+    const struct duty *duties;
+    uint32_t duty_count;
 };
 
 /* Every operation ended, by its deadline; STATUS_INVALID and STATUS_INTERNAL are never the answer. */

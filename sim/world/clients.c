@@ -140,7 +140,8 @@ static void act(void *context, uint64_t argument)
         rest(session);
         return;
     }
-    bool expecting = clients->expect_from_ns != UINT64_MAX && clients->expect_until_ns == UINT64_MAX;
+    uint32_t duties = clients->duty_count;
+    bool expecting = duties > 0 && clients->duties[duties - 1].until_ns == UINT64_MAX;
     uint32_t most = expecting ? PATIENT_MS : clients->options.deadline_ms,
              least = expecting ? most : most / 10 + 1;
     uint32_t deadline_ms = least + (uint32_t)prng_below(&clients->prng, most - least + 1);
@@ -303,7 +304,6 @@ struct clients *clients_alloc(const struct clients_options *options, struct worl
     clients->history.skew_ns = options->skew_ns;
     clients->history.all_homes = options->w == options->n && options->quorum == 0;
     clients->nodes = UINT32_MAX;
-    clients->expect_from_ns = clients->expect_until_ns = UINT64_MAX;
     prng_init(&clients->prng, options->seed ^ 0x5e5510);
     deal_keys(clients);
     clients->session_count = options->sessions;
@@ -355,13 +355,13 @@ void clients_keep_to(struct clients *clients, uint32_t nodes)
 
 void clients_expect(struct clients *clients, bool success)
 {
-    if (success) {
-        clients->expect_from_ns = world_now(clients->world);
-        clients->expect_until_ns = UINT64_MAX;
-        clients->core = clients->nodes;
-    } else {
-        clients->expect_until_ns = world_now(clients->world);
+    uint64_t now_ns = world_now(clients->world);
+    if (!success) {
+        clients->duties[clients->duty_count - 1].until_ns = now_ns;
+        return;
     }
+    CHECK(clients->duty_count < CLIENTS_DUTIES_MAX);
+    clients->duties[clients->duty_count++] = (struct duty){now_ns, UINT64_MAX, clients->nodes};
 }
 
 void clients_stop(struct clients *clients, bool stop)

@@ -16,7 +16,7 @@
 #include "world/client.h"
 #include "world/world.h"
 
-enum { CLIENTS_BATCH_MAX = 32 };
+enum { CLIENTS_BATCH_MAX = 32, CLIENTS_DUTIES_MAX = 2 };
 
 struct clients_options {
     uint64_t seed;
@@ -53,7 +53,8 @@ void clients_begin(struct clients *clients, struct world *world);
 /* From now on connect to these nodes (bits) only, and leave the others. */
 void clients_keep_to(struct clients *clients, uint32_t nodes);
 
-/* From now on (true) every operation on those nodes must succeed; until it is said again (false). */
+/* From now on (true) every operation on those nodes must succeed, until it is said again (false). So often at
+ * most: CLIENTS_DUTIES_MAX. */
 void clients_expect(struct clients *clients, bool success);
 
 /* No new operations (true), or go on. */

@@ -8,9 +8,8 @@ static void judge_answers(struct clients *clients)
 {
     struct answer_rules rules = {
         .grace_ns = clients->options.grace_ns,
-        .core_from_ns = clients->expect_from_ns,
-        .core_until_ns = clients->expect_until_ns,
-        .core = clients->core,
+        .duties = clients->duties,
+        .duty_count = clients->duty_count,
     };
     rules.standstills = world_standstills(clients->world, &rules.standstill_count);
     checker_answers(&clients->history, &rules, &clients->verdict);

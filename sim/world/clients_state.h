@@ -43,8 +43,8 @@ struct clients {
     uint32_t nodes;         /* to connect to, as bits */
     bool stopped;
     uint64_t operations;
-    uint64_t expect_from_ns, expect_until_ns;
-    uint32_t core;
+    struct duty duties[CLIENTS_DUTIES_MAX];
+    uint32_t duty_count;
     struct copy *copies;
     uint32_t copy_count;
 };

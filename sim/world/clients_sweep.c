@@ -164,6 +164,7 @@ void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r)
 {
     struct world *world = clients->world;
     bool all = repair_r == clients->options.n;
+    clients->history.final_count = 0; /* what a sweep before this one saw was not the end */
     if (!clients_are_idle(clients)) verdict_fault(&clients->verdict, "an operation was never answered");
     uint32_t first = 0;
     while ((nodes >> first & 1) == 0) first++;

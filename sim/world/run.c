@@ -28,6 +28,9 @@ static void pass(struct run *run, uint64_t time_ms)
     world_run(run->world, world_now(run->world) + time_ms * ms);
 }
 
+/* How long all nodes do the work once they are back. */
+static const uint64_t reunion_ms = 500;
+
 static uint32_t all_nodes(const struct run *run)
 {
     return (UINT32_C(1) << run->options->nodes) - 1;
@@ -67,16 +70,22 @@ static void live_on_core(struct run *run)
     clients_keep_to(run->clients, all_nodes(run));
 }
 
+/* All are back and do the work; what differs among them is found and judged. */
 static void live_on_all(struct run *run)
 {
     const struct options *options = run->options;
     world_note(run->world, "--- all are healed");
     faults_heal(&run->faults, all_nodes(run));
-    calm(run);
+    clients_stop(run->clients, true);
     pass(run, options->settle_ms);
+    clients_expect(run->clients, true);
+    clients_stop(run->clients, false);
+    pass(run, reunion_ms);
+    calm(run);
     uint32_t lost = (uint32_t)__builtin_popcount(run->faults.lost);
-    clients_sweep(run->clients, all_nodes(run),
-                  options->n - lost > options->r ? options->n - lost : options->r);
+    uint32_t filled = lost < options->n ? options->n - lost : 0;
+    clients_sweep(run->clients, all_nodes(run), filled > options->r ? filled : options->r);
+    clients_expect(run->clients, false);
 }
 
 void run_world(const struct options *options, void (*line)(void *context, const char *line), void *context,

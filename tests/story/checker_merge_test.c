@@ -117,7 +117,7 @@ static void deadlines(void **state)
     (void)state;
     struct history history = {0};
     struct standstill still = {.node = 0, .from_ns = 5 * ms, .until_ns = 55 * ms};
-    struct answer_rules rules = {.grace_ns = 2 * ms, .core_from_ns = UINT64_MAX};
+    struct answer_rules rules = {.grace_ns = 2 * ms};
     struct op op = {.kind = OP_GET, .deadline_ns = 10 * ms};
     uint32_t token = history_invoke(&history, &op, 1 * ms, NOTHING, NOTHING);
     assert_false(answers(&history, &rules)); /* never answered */
@@ -143,13 +143,20 @@ static void core(void **state)
 {
     (void)state;
     struct history history = {0};
-    struct answer_rules rules = {.core_from_ns = 100 * ms, .core_until_ns = 200 * ms, .core = 1 << 2};
+    const struct duty duties[] = {{10 * ms, 20 * ms, 1 << 2}, {100 * ms, 200 * ms, 1 << 2}};
+    struct answer_rules rules = {.duties = duties, .duty_count = 2};
     struct op op = {.kind = OP_GET, .node = 2, .deadline_ns = 1000 * ms};
     uint32_t token = history_invoke(&history, &op, 99 * ms, NOTHING, NOTHING);
     history_return(&history, token, OUTCOME_INFO, 101 * ms, NOTHING, 0);
     history.ops[0].status = STATUS_UNAVAILABLE;
     assert_true(answers(&history, &rules)); /* begun before */
     history.ops[0].invoked_ns = 100 * ms;
+    assert_false(answers(&history, &rules));
+    history.ops[0].invoked_ns = 10 * ms;
+    assert_false(answers(&history, &rules));
+    history.ops[0].invoked_ns = 20 * ms; /* between the two */
+    assert_true(answers(&history, &rules));
+    history.ops[0].invoked_ns = 199 * ms;
     assert_false(answers(&history, &rules));
     history.ops[0].node = 1; /* not of the core */
     assert_true(answers(&history, &rules));
