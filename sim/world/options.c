@@ -220,6 +220,13 @@ static bool is_faultless(const struct options *options)
     return options->core_ms == 0;
 }
 
+/* No run takes longer (run.c): clocks drift apart all the time. A minute is for the last reads. */
+static uint64_t longest_ms(const struct options *options)
+{
+    return UINT64_C(60000) + options->safety_ms + options->core_ms + UINT64_C(4) * options->settle_ms +
+           UINT64_C(2) * options->deadline_ms;
+}
+
 struct clients_options options_clients(const struct options *options)
 {
     uint64_t jumps_ms = options->clock_jumps > 0 ? 2 * FAULTS_JUMP_MS : 0;
@@ -252,7 +259,8 @@ struct clients_options options_clients(const struct options *options)
                    .hot = options->hot,
                    .ttl_ms = options->ttl_ms,
                    .value_bytes = options->value_bytes},
-        .skew_ns = (options->skew_ms + jumps_ms + options->drift_ppm) * UINT64_C(1000000),
+        .skew_ns = (options->skew_ms + jumps_ms) * UINT64_C(1000000) +
+                   2 * options->drift_ppm * longest_ms(options), /* a millionth of a millisecond */
         .grace_ns = 2 * options->delay_us * UINT64_C(1000) +
                     options->deadline_ms * UINT64_C(2) * options->drift_ppm + 10000000,
         .faultless = is_faultless(options),
