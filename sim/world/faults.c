@@ -302,12 +302,13 @@ uint32_t faults_draw_core(struct faults *faults)
     uint32_t needed = options->n / 2 + 1;
     if (options->r > needed) needed = options->r;
     if (options->w > needed) needed = options->w;
-    uint32_t lost = (uint32_t)__builtin_popcount(faults->lost);
-    uint32_t core = all_nodes(faults);
-    if (lost + needed >= options->n) return core;
-    for (uint64_t more = below(faults, options->n - needed - lost + 1); more > 0; more--)
-        core &= ~(UINT32_C(1) << below(faults, options->nodes));
-    return core;
+    uint32_t out = 0;
+    for (uint64_t tries = 1 + below(faults, options->nodes); tries > 0; tries--) {
+        uint32_t more = out | UINT32_C(1) << below(faults, options->nodes);
+        /* A home that has lost its data is missed no more when it is gone. */
+        if ((uint32_t)__builtin_popcount(more | faults->lost) + needed <= options->n) out = more;
+    }
+    return all_nodes(faults) & ~out;
 }
 
 void faults_cut_off(struct faults *faults, uint32_t core)
