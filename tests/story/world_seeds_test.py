@@ -26,7 +26,7 @@ def run(source, seeds, *sets, program=None):
     faults = re.search(r"^faults: (.*)$", done.stdout, re.MULTILINE)
     assert faults, tail
     first, last = map(int, seeds.split(".."))
-    assert re.search(rf"^{last - first + 1} seeds in ", tail, re.MULTILINE), "not all seeds were run\n" + tail
+    assert re.search(rf"^{last - first + 1} seeds in ", done.stdout, re.MULTILINE), "not all seeds were run\n" + tail
     return done.returncode, tail, {name: int(count) for name, count in (one.split() for one in faults[1].split(", "))}
 
 
