@@ -1,12 +1,15 @@
 """What a node's beginning and end mean to its clients and its data (serve_test.py: what they mean to who types the command)."""
+import fcntl
 import os
 import re
 import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -262,6 +265,15 @@ class Alone(unittest.TestCase):
             node.terminate()
         self.assertEqual(node.wait(STOP_SECONDS + 5), 0)
 
+    def until_full(self, connection):
+        """Until no more answers fit into the sockets: what the node has not begun to answer it would answer STOPPING."""
+        waiting = [0]
+        def still():
+            time.sleep(0.3)
+            waiting.append(struct.unpack("i", fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))[0])
+            return waiting[-1] == waiting[-2] > 0
+        eventually(still, "the answers fill the sockets")
+
     def test_second_signal_ends_a_stop_that_waits(self):
         config = self.config()
         for second in (signal.SIGTERM, signal.SIGINT, None):
@@ -277,7 +289,7 @@ class Alone(unittest.TestCase):
             self.addCleanup(holder.close)
             for number in range(24):
                 holder.send([get("users", name + b"%d" % (number % 3))], 20000)
-            eventually(lambda: holder.socket.recv(1, socket.MSG_PEEK), "the answers come")
+            self.until_full(holder.socket)
             with open(config + ".log") as log:
                 log.seek(0, os.SEEK_END)
                 node.terminate()
