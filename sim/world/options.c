@@ -259,7 +259,8 @@ struct clients_options options_clients(const struct options *options)
                    .hot = options->hot,
                    .ttl_ms = options->ttl_ms,
                    .value_bytes = options->value_bytes},
-        .skew_ns = (options->skew_ms + jumps_ms) * UINT64_C(1000000) +
+        /* They count whole milliseconds: what one says lies up to one behind its time. */
+        .skew_ns = (options->skew_ms + jumps_ms + 2) * UINT64_C(1000000) +
                    2 * options->drift_ppm * longest_ms(options), /* a millionth of a millisecond */
         .grace_ns = 2 * options->delay_us * UINT64_C(1000) +
                     options->deadline_ms * UINT64_C(2) * options->drift_ppm + 10000000,
