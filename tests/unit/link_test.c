@@ -104,6 +104,8 @@ static void *read_all(void *argument)
 
 static void here_start(struct here *here, const char *address)
 {
+    for (int i = 0; i < SHARDS; i++)
+        assert_int_equal(mailbox_alloc(SHARDS + 1, &here->mailboxes[i]), STATUS_OK);
     char why[256] = "";
     const struct acceptor_options options = {
         .address = address,
@@ -132,20 +134,18 @@ static void here_stop(struct here *here)
         pthread_join(here->readers[i].thread, NULL);
     }
     acceptor_stop(here->acceptor);
+    for (int i = 0; i < SHARDS; i++) mailbox_free(here->mailboxes[i]);
 }
 
 static void here_init(struct here *here, const char *address)
 {
     *here = (struct here){0};
-    for (int i = 0; i < SHARDS; i++)
-        assert_int_equal(mailbox_alloc(SHARDS + 1, &here->mailboxes[i]), STATUS_OK);
     here_start(here, address);
 }
 
 static void here_fini(struct here *here)
 {
     here_stop(here);
-    for (int i = 0; i < SHARDS; i++) mailbox_free(here->mailboxes[i]);
 }
 
 /* --- the dialling end: shard 1 of node THERE --- */
