@@ -134,7 +134,8 @@ struct store_wt_options {
  * STATUS_STORE_BROKEN  It does not open: corrupt, or the engine refuses it. Move it aside
  *                      (store_wt_set_aside).
  * STATUS_IN_USE        Another process has it open.
- * STATUS_INVALID       The directory can't be made or written.
+ * STATUS_INVALID       The directory can't be made or written, or the store says that a WiredTiger wrote it
+ *                      whose files this one doesn't know: it stays where it is, for it may be whole.
  * *why says what (static or @why_bytes buffer). */
 enum status store_wt_open(const struct store_wt_options *options, char *why, size_t why_bytes,
                           struct store **out);

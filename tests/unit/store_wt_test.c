@@ -33,8 +33,44 @@ static int setup(void **state)
     return 0;
 }
 
+/* What is said on stdout and stderr goes to a file, and back again; a test that fails in between is heard all
+ * the same. */
+static int loud[2] = {-1, -1}, quiet = -1;
+
+static void hush(const struct fixture *f)
+{
+    char said[300];
+    snprintf(said, sizeof said, "%s/said", f->root);
+    quiet = open(said, O_CREAT | O_RDWR | O_APPEND, 0600);
+    assert_true(quiet >= 0);
+    fflush(stdout);
+    for (int i = 0; i < 2; i++) {
+        loud[i] = dup(1 + i);
+        assert_int_equal(dup2(quiet, 1 + i), 1 + i);
+    }
+}
+
+/* Returns how many bytes were said, and says them. */
+static size_t unhush(void)
+{
+    char text[4096];
+    size_t bytes = 0;
+    if (quiet < 0) return 0;
+    fflush(stdout);
+    for (int i = 0; i < 2; i++) {
+        dup2(loud[i], 1 + i);
+        close(loud[i]);
+    }
+    for (ssize_t n; (n = pread(quiet, text, sizeof text, (off_t)bytes)) > 0; bytes += (size_t)n)
+        fwrite(text, 1, (size_t)n, stderr);
+    close(quiet);
+    quiet = -1;
+    return bytes;
+}
+
 static int teardown(void **state)
 {
+    unhush();
     fixture_fini(*state);
     free(*state);
     return 0;
@@ -153,6 +189,12 @@ static void hide_formats(const struct fixture *f, const char *name, struct prng 
 
 typedef void damage(const struct fixture *f, const char *name, struct prng *prng);
 
+/* A bit of the version in WiredTiger.turtle makes the store one of a WiredTiger to come: not moved aside. */
+static bool refusal(enum status status)
+{
+    return status == STATUS_STORE_BROKEN || status == STATUS_INVALID;
+}
+
 /* Damage a copy of the closed store @rounds times; returns how often it was noticed. */
 static int damage_rounds(struct fixture *f, const char *name, damage *do_damage, int rounds)
 {
@@ -170,10 +212,10 @@ static int damage_rounds(struct fixture *f, const char *name, damage *do_damage,
             if (status == STATUS_OK && right < RECORDS) status = STATUS_NOT_FOUND;
             shut(f);
         } else {
-            assert_int_equal(status, STATUS_STORE_BROKEN);
+            assert_true(refusal(status));
         }
         enum status again = fixture_open(f); /* however it ended, the lock is free */
-        assert_true(again == STATUS_OK || again == STATUS_STORE_BROKEN);
+        assert_true(again == STATUS_OK || refusal(again));
         if (again == STATUS_OK) shut(f);
         noticed += status != STATUS_OK;
         directory_remove(f->path);
@@ -195,12 +237,7 @@ static void test_damage(void **state)
     struct fixture *f = *state;
     fill(f);
     shut(f);
-    char said[300];
-    struct stat file;
-    snprintf(said, sizeof said, "%s/said", f->root);
-    int out = dup(1), err = dup(2), quiet = open(said, O_CREAT | O_RDWR | O_APPEND, 0600);
-    fflush(stdout);
-    dup2(quiet, 1), dup2(quiet, 2);
+    hush(f);
     int before = descriptors();
     int flips = damage_rounds(f, "objects.wt", flip_bit, 20);
     int cuts = damage_rounds(f, "objects.wt", cut_file, 8);
@@ -214,11 +251,7 @@ static void test_damage(void **state)
     damage_rounds(f, "WiredTiger.wt", cut_file, 5);
     lost += damage_rounds(f, "WiredTiger.wt", lose_file, 1);
     int after = descriptors();
-    dup2(out, 1), dup2(err, 2);
-    close(out), close(err);
-    assert_int_equal(fstat(quiet, &file), 0);
-    close(quiet);
-    assert_int_equal(file.st_size, 0);
+    assert_int_equal(unhush(), 0);
     assert_int_equal(after, before);
     assert_true(flips >= 10); /* free blocks take the rest */
     assert_true(cuts >= 4);
