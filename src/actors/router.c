@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "wire/frame.h"
 #include "wire/unpack.h"
+#include "wire/varint.h"
 
 /* The fields of client.proto's Response, as protobuf tags: results are packed as they come, and the rest
  * behind them. */
@@ -57,13 +58,10 @@ static void append_result(struct turn *turn, struct request *request, const Dyno
     }
     if (request->results.size > 0 && request->results.size + length > ROUTER_FRAME_BYTES)
         flush(turn, request, false);
-    uint8_t *to = buffer_reserve(&request->results, 1 + 5 + length);
-    size_t size = 0;
-    to[size++] = TAG_RESPONSE_RESULTS;
-    size_t rest = length;
-    for (; rest >= 0x80; rest >>= 7) to[size++] = (uint8_t)(rest | 0x80);
-    to[size++] = (uint8_t)rest;
-    size += dynode__client__result__pack(result, to + size);
+    size_t size = 1 + varint_bytes(length) + length;
+    uint8_t *to = buffer_reserve(&request->results, size);
+    *to++ = TAG_RESPONSE_RESULTS;
+    dynode__client__result__pack(result, varint_write(to, length));
     request->results.size += size;
 }
 
