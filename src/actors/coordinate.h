@@ -19,6 +19,11 @@ struct coordinator {
 
 extern const char coordinate_too_much[]; /* what OVERLOADED says */
 
+/* The slot that waits for this answer in @phase, and which of its homes has sent it. NULL, and @home
+ * untouched: the slot has ended or gone on, or its sender is no home of the key. */
+struct slot *coordinate_slot_of(const struct coordinator *coordinator, const struct mail *mail,
+                                enum slot_phase phase, uint32_t *home);
+
 /* Answer and end the slot. */
 void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                        Dynode__Client__Result *result);

@@ -90,10 +90,9 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
 void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__ReadAnswer *answer = mail->body;
-    struct slot *slot = slots_find(&coordinator->slots, mail->request);
-    if (slot == NULL || slot->phase != SLOT_READING) return;
-    uint32_t home = slot_home_of(slot, mail->from.node);
-    if (home == slot->n) return;
+    uint32_t home;
+    struct slot *slot = coordinate_slot_of(coordinator, mail, SLOT_READING, &home);
+    if (slot == NULL) return;
     bool own_is_full = answer->status == STATUS_OVERLOADED && address_is(mail->from, turn->self);
     if (own_is_full || coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {
         coordinate_fall_short(coordinator, turn, slot, STATUS_OVERLOADED, coordinate_too_much);

@@ -169,10 +169,9 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
 void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Merged *merged = mail->body;
-    struct slot *slot = slots_find(&coordinator->slots, mail->request);
-    if (slot == NULL || slot->phase != SLOT_WRITING) return;
-    uint32_t home = slot_home_of(slot, mail->from.node);
-    if (home == slot->n) return;
+    uint32_t home;
+    struct slot *slot = coordinate_slot_of(coordinator, mail, SLOT_WRITING, &home);
+    if (slot == NULL) return;
     if (merged->status == STATUS_OK)
         put_core_ack(&slot->put, home);
     else

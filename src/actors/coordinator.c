@@ -20,6 +20,17 @@ void coordinate_arm_hedge(struct coordinator *coordinator, struct turn *turn, st
         turn_arm(turn, &coordinator->actor, turn->now_ns + COORDINATOR_HEDGE_NS, slot->id | HEDGE_BIT);
 }
 
+struct slot *coordinate_slot_of(const struct coordinator *coordinator, const struct mail *mail,
+                                enum slot_phase phase, uint32_t *home)
+{
+    struct slot *slot = slots_find(&coordinator->slots, mail->request);
+    if (slot == NULL || slot->phase != phase) return NULL;
+    uint32_t from = slot_home_of(slot, mail->from.node);
+    if (from == slot->n) return NULL;
+    *home = from;
+    return slot;
+}
+
 /* --- answering --- */
 
 static void send_result(struct turn *turn, struct address asker, uint64_t request,
