@@ -1,80 +1,12 @@
-/* libdynode against nodes that misbehave on purpose (fake_node.h). What is asserted: every operation is
- * answered once, by its deadline and a grace; a write is made once unless a node said that it was not made;
- * keys go to their homes. */
+/* Operations of libdynode against a cluster that is there, slow, silent or gone. What is asserted: every
+ * operation is answered once, by its deadline and a grace; a write is made once unless a node said that it
+ * was not made; keys go to their homes. What wrong answers do is client_answers_test.c's. */
 #include <netdb.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/prng.h"
 #include "client/address.h"
-#include "client/dynode.h"
-#include "client/internal.h"
-#include "fake_node.h"
-
-static uint64_t seed;
-static struct fake_cluster cluster;
-static struct fake_node nodes[FAKE_NODES_MAX];
-static struct dynode_client *client;
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void open_client(uint32_t count, uint32_t deadline_ms)
-{
-    char addresses[FAKE_NODES_MAX * 128] = "";
-    char why[256];
-    for (uint32_t i = 0; i < count; i++) {
-        if (i > 0) strcat(addresses, ",");
-        strcat(addresses, nodes[i].address);
-    }
-    struct dynode_options options = {.deadline_ms = deadline_ms, .grace_ms = 100, .connect_timeout_ms = 300};
-    assert_int_equal(dynode_open(addresses, &options, &client, why, sizeof(why)), DYNODE_OK);
-}
-
-static void start(uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) fake_start(&nodes[i], &cluster, seed + i);
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    dynode_close(client);
-    client = NULL;
-    for (int i = 0; i < FAKE_NODES_MAX; i++) fake_stop(&nodes[i]);
-    memset(nodes, 0, sizeof(nodes));
-    fake_forget(&cluster);
-    return 0;
-}
-
-static enum dynode_status put(const char *key, const char *value, enum dynode_applied *applied)
-{
-    struct dynode_bytes none = {NULL, 0};
-    struct dynode_reply *reply = dynode_put(client, "t", dynode_string(key), dynode_string(value), none);
-    enum dynode_status status = reply->status;
-    if (applied != NULL) *applied = reply->results[0].applied;
-    dynode_reply_free(reply);
-    return status;
-}
-
-static enum dynode_status get(const char *key)
-{
-    struct dynode_reply *reply = dynode_get(client, "t", dynode_string(key));
-    enum dynode_status status = reply->status;
-    dynode_reply_free(reply);
-    return status;
-}
+#include "client_fixture.h"
 
 static void assert_holds(struct dynode_bytes key, struct dynode_bytes value)
 {
@@ -283,23 +215,6 @@ static void test_siblings_in_parts(void **state)
     assert_int_equal(reply->results[0].sibling_count, 3);
     for (size_t i = 0; i < 3; i++) assert_memory_equal(reply->results[0].siblings[i].value.data, "abc", 3);
     dynode_reply_free(reply);
-}
-
-/* Half an answer is none: nothing of it is left in what says that there was no answer. */
-static void test_half_an_answer(void **state)
-{
-    (void)state;
-    start(1);
-    open_client(1, 5000);
-    static const char *const words[] = {"half", "flood"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        assert_int_equal(put(words[i], "abc", NULL), DYNODE_OK);
-        struct dynode_reply *reply = dynode_get(client, "t", dynode_string(words[i]));
-        assert_int_equal(reply->status, DYNODE_UNAVAILABLE);
-        assert_int_equal(reply->results[0].sibling_count, 0);
-        assert_int_equal(reply->results[0].context.size, 0);
-        dynode_reply_free(reply);
-    }
 }
 
 int __real_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
@@ -596,248 +511,9 @@ static void test_a_node_by_its_id(void **state)
     dynode_reply_free(reply);
 }
 
-static void test_breaches_of_the_protocol(void **state)
-{
-    (void)state;
-    start(1);
-    open_client(1, 1000);
-    static const char *const words[] = {"alien", "gone", "short", "garbage", "endless"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        enum dynode_applied applied;
-        enum dynode_status status = put(words[i], "v", &applied);
-        assert_true(status == DYNODE_UNAVAILABLE || status == DYNODE_INTERNAL || status == DYNODE_TIMEOUT);
-        assert_int_equal(applied, DYNODE_APPLIED_MAYBE);
-        for (int k = 0; k < 8; k++) { /* on every shard, also the one where it broke the rule */
-            char key[32];
-            snprintf(key, sizeof(key), "fine %d", k);
-            assert_int_equal(get(key), DYNODE_NOT_FOUND);
-        }
-    }
-}
-
-static bool any_node_comes_back(void)
-{
-    for (int i = 0; i < 5; i++) {
-        if (get("missing") == DYNODE_NOT_FOUND) return true;
-    }
-    return false;
-}
-
-/* The first hello may be wrong about its cluster, and is not believed for ever; what a second frame has
- * confirmed is: a client does not wander to another cluster because its own has gone. */
-static void test_the_cluster_is_confirmed(void **state)
-{
-    (void)state;
-    start(1);
-    nodes[0].claims = 8;
-    open_client(1, 300);
-    get("missing"); /* one hello: a second one that says the same would confirm it */
-    nodes[0].claims = 0;
-    nodes[0].drop_all = true;
-    assert_true(any_node_comes_back());
-    while (client->cluster == NULL) get("missing");
-    nodes[0].claims = 8;
-    nodes[0].drop_all = true;
-    while (nodes[0].drop_all) {
-    }
-    for (int i = 0; i < 10; i++) assert_int_not_equal(get("missing"), DYNODE_NOT_FOUND);
-    nodes[0].claims = 0;
-    assert_true(any_node_comes_back());
-}
-
-/* A ring whose members all accept connections and say nothing. While the address that was given is silent
- * too, the client lets go of the ring; then it goes back to that address and learns another ring there. */
-static void test_a_ring_that_leads_nowhere(void **state)
-{
-    (void)state;
-    start(3);
-    nodes[0].astray = true;
-    nodes[1].hello = nodes[2].hello = FAKE_HELLO_SILENT;
-    open_client(1, 300);
-    while (client->cluster == NULL) get("missing");
-    nodes[0].hello = FAKE_HELLO_SILENT;
-    nodes[0].drop_all = true;
-    for (int i = 0; i < 20 && client->cluster != NULL; i++) get("missing");
-    assert_null(client->cluster);
-    nodes[0].hello = FAKE_HELLO_OK;
-    nodes[0].astray = false;
-    assert_true(any_node_comes_back());
-    int64_t until = now_ms() + 20000;
-    while (client->cluster == NULL && now_ms() < until) get("missing");
-    assert_non_null(client->cluster);
-    assert_int_equal(client->cluster->member_count, 3);
-}
-
-/* A description is judged as a whole before any of it is used. */
-static void test_descriptions_are_judged(void **state)
-{
-    (void)state;
-    enum { MEMBERS = 3, VNODES = 4, CASES = 23 };
-    for (int broken = -1; broken < CASES; broken++) {
-        Dynode__Client__Result result = DYNODE__CLIENT__RESULT__INIT;
-        Dynode__Client__ClusterDescription cluster_ = DYNODE__CLIENT__CLUSTER_DESCRIPTION__INIT;
-        Dynode__Client__Member members[MEMBERS], *member_list[MEMBERS];
-        Dynode__Client__TableInfo tables[2], *table_list[2] = {&tables[0], &tables[1]};
-        char *names[] = {"a", "b", "c"}, *addresses[] = {"tcp://10.0.0.1:7400", "unix:///run/dynode", ""};
-        uint32_t lists[VNODES * MEMBERS] = {0, 1, 2, 1, 2, 0, 2, 0, 1, 2, 1, 0};
-        for (uint32_t i = 0; i < MEMBERS; i++) {
-            dynode__client__member__init(&members[i]);
-            members[i].id = i + 1;
-            members[i].name = names[i];
-            members[i].client_address = addresses[i];
-            members[i].shards = i; /* 0: not known yet */
-            member_list[i] = &members[i];
-        }
-        for (uint32_t i = 0; i < 2; i++) {
-            dynode__client__table_info__init(&tables[i]);
-            tables[i].name = names[i];
-            tables[i].n = 15; /* more than there are members */
-            tables[i].r = 1;
-            tables[i].w = 15;
-        }
-        cluster_.id = cluster_.ring_version = 7;
-        cluster_.vnodes = VNODES;
-        cluster_.members = member_list;
-        cluster_.n_members = MEMBERS;
-        cluster_.tables = table_list;
-        cluster_.n_tables = 2;
-        cluster_.preference_lists = lists;
-        cluster_.n_preference_lists = VNODES * MEMBERS;
-        bool good = false;
-        switch (broken) {
-        case 0:
-            cluster_.ring_version = 0;
-            break;
-        case 1:
-            cluster_.vnodes = 0;
-            break;
-        case 2:
-            cluster_.vnodes = 3, cluster_.n_preference_lists = 9;
-            break;
-        case 3:
-            cluster_.vnodes = 8;
-            break;
-        case 4:
-            cluster_.n_preference_lists--;
-            break;
-        case 5:
-            cluster_.n_members = 0, cluster_.n_preference_lists = 0;
-            break;
-        case 6:
-            lists[11] = MEMBERS;
-            break;
-        case 7:
-            lists[11] = UINT32_MAX;
-            break;
-        case 8:
-            lists[11] = 1;
-            break;
-        case 9:
-            members[2].id = 0;
-            break;
-        case 10:
-            members[2].id = 1;
-            break;
-        case 11:
-            members[2].name = "not a name";
-            break;
-        case 12:
-            members[2].name = "";
-            break;
-        case 13:
-            members[2].client_address = "tcp://10.0.0.1";
-            break;
-        case 14:
-            members[2].client_address = addresses[0];
-            break;
-        case 15:
-            members[2].shards = CLIENT_SHARDS_MAX + 1;
-            break;
-        case 16:
-            tables[1].name = "";
-            break;
-        case 17:
-            tables[1].name = names[0];
-            break;
-        case 18:
-            tables[1].n = 16;
-            break;
-        case 19:
-            tables[1].r = 0;
-            break;
-        case 20:
-            tables[1].w = 0;
-            break;
-        case 21:
-            tables[1].w = 16;
-            break;
-        case 22:
-            tables[1].rule = (Dynode__Client__Rule)2;
-            break;
-        default:
-            good = true;
-            break;
-        }
-        result.answer_case = DYNODE__CLIENT__RESULT__ANSWER_CLUSTER;
-        result.cluster = &cluster_;
-        struct reply *reply = reply_new(1);
-        const char *why = NULL;
-        if (reply_add(reply, 0, &result, &why) != good) fail_msg("case %d: %s", broken, why);
-        reply_free(reply);
-    }
-}
-
-/* Answers with flipped bits: anything may come out but a crash, a hang, or a second callback. */
-static void test_flipped_bits(void **state)
-{
-    (void)state;
-    enum { COUNT = 3000, TRIES_MAX = 5 };
-    start(2);
-    nodes[0].flip = 4;
-    nodes[1].flip = 9;
-    open_client(2, 300);
-    static struct dynode_operation operations[COUNT / 10];
-    struct prng prng;
-    prng_init(&prng, seed);
-    for (int round = 0; round < COUNT / 300; round++) {
-        char keys[300][32];
-        for (int i = 0; i < 300; i++) {
-            snprintf(keys[i], sizeof(keys[i]), "%s%d", i % 50 == 0 ? "parts" : "k",
-                     (int)prng_below(&prng, 100));
-            operations[i] = (struct dynode_operation){.kind = i % 2 == 0 ? DYNODE_PUT : DYNODE_GET,
-                                                      .table = "t",
-                                                      .key = dynode_string(keys[i]),
-                                                      .value = dynode_string("some value")};
-        }
-        struct dynode_reply *reply = dynode_batch(client, operations, 300, 0);
-        for (int i = 0; i < 300; i++) {
-            const struct dynode_result *result = &reply->results[i];
-            size_t bytes = result->context.size + strlen(result->message);
-            for (size_t k = 0; k < result->sibling_count; k++) {
-                const uint8_t *value = result->siblings[k].value.data;
-                for (size_t b = 0; b < result->siblings[k].value.size; b++) bytes += value[b];
-            }
-            assert_true(bytes < 1u << 30); /* all of it can be read */
-        }
-        dynode_reply_free(reply);
-    }
-    /* What was learnt from damaged bytes, of the ring or of where a frame ends, is not kept. */
-    nodes[0].flip = nodes[1].flip = 0;
-    enum dynode_status status = DYNODE_OK;
-    for (int i = 0; i < TRIES_MAX && status != DYNODE_NOT_FOUND; i++) {
-        struct dynode_reply *reply = dynode_get(client, "t", dynode_string("missing"));
-        status = reply->status;
-        if (status != DYNODE_NOT_FOUND)
-            print_message("try %d: %s: %s\n", i, dynode_status_name(status), reply->results[0].message);
-        dynode_reply_free(reply);
-    }
-    assert_int_equal(status, DYNODE_NOT_FOUND);
-}
-
 int main(int argc, char **argv)
 {
-    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : prng_entropy();
-    printf("seed %llu\n", (unsigned long long)seed);
+    draw_seed(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_addresses, stop),
         cmocka_unit_test_teardown(test_values_come_back, stop),
@@ -846,7 +522,6 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_bound_in_flight, stop),
         cmocka_unit_test_teardown(test_large_batch, stop),
         cmocka_unit_test_teardown(test_siblings_in_parts, stop),
-        cmocka_unit_test_teardown(test_half_an_answer, stop),
         cmocka_unit_test_teardown(test_slow_lookup, stop),
         cmocka_unit_test_teardown(test_fail_over, stop),
         cmocka_unit_test_teardown(test_reconnects_are_spread, stop),
@@ -856,11 +531,6 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_a_node_that_falls_silent, stop),
         cmocka_unit_test_teardown(test_keys_go_home, stop),
         cmocka_unit_test_teardown(test_a_node_by_its_id, stop),
-        cmocka_unit_test_teardown(test_breaches_of_the_protocol, stop),
-        cmocka_unit_test_teardown(test_the_cluster_is_confirmed, stop),
-        cmocka_unit_test_teardown(test_a_ring_that_leads_nowhere, stop),
-        cmocka_unit_test(test_descriptions_are_judged),
-        cmocka_unit_test_teardown(test_flipped_bits, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
