@@ -123,7 +123,7 @@ static bool read_table(struct reader *reader)
 {
     static const char *const rules[] = {"siblings", "lww"};
     struct history_file *file = reader->file;
-    uint8_t rule;
+    uint8_t rule = 0;
     uint64_t n, r, w, strict, skew_ns;
     if (!need(reader, 7) || !word(reader, 1, rules, 2, &rule) || !number(reader, 2, 15, &n) ||
         !number(reader, 3, n, &r) || !number(reader, 4, n, &w) || !number(reader, 5, 1, &strict) ||
@@ -142,7 +142,7 @@ static bool read_key(struct reader *reader)
 {
     static const char *const names[] = {"plain", "cart", "counter"};
     uint64_t key;
-    uint8_t content;
+    uint8_t content = CONTENT_PLAIN;
     if (!need(reader, 3) || !number(reader, 1, KEYS_MAX - 1, &key) || !word(reader, 2, names, 3, &content))
         return false;
     if (key >= reader->content_count) {
@@ -161,7 +161,7 @@ static bool read_op(struct reader *reader)
     struct history *history = &reader->file->history;
     struct op op = {0};
     uint64_t token, status, session, node, key, invoked_ns, ended_ns;
-    uint8_t outcome, bits;
+    uint8_t outcome = OUTCOME_INFO, bits = 0;
     if (!need(reader, 16) || !number(reader, 1, UINT32_MAX - 1, &token) ||
         !word(reader, 2, kinds, 3, &op.kind) || !word(reader, 3, outcomes, 3, &outcome) ||
         !number(reader, 4, UINT8_MAX, &status) || !flags(reader, 5, &bits) ||
