@@ -68,6 +68,32 @@ static void object_text(struct world *world, ProtobufCBinaryData encoded, char *
     }
 }
 
+static void fetched_text(struct world *world, const Dynode__Peer__ObjectsFetched *fetched, char *out,
+                         size_t size)
+{
+    char object[128];
+    size_t at = (size_t)snprintf(out, size, "fetched");
+    for (size_t i = 0; i < fetched->n_objects && at < size; i++) {
+        object_text(world, fetched->objects[i]->object, object, sizeof(object));
+        at += (size_t)snprintf(out + at, size - at, " %s %s",
+                               status_name((enum status)fetched->objects[i]->status), object);
+    }
+}
+
+static void pushed_text(struct world *world, const Dynode__Peer__PushObjects *pushed, char *out, size_t size)
+{
+    char object[128];
+    size_t at = (size_t)snprintf(out, size, "push");
+    for (size_t i = 0; i < pushed->n_objects && at < size; i++) {
+        struct store_place place;
+        struct bytes key = bytes_of(pushed->objects[i]->key.data, pushed->objects[i]->key.len);
+        object_text(world, pushed->objects[i]->object, object, sizeof(object));
+        if (store_key_decode(key, &place))
+            at += (size_t)snprintf(out + at, size - at, " %.*s: %s", (int)place.key.size,
+                                   (const char *)place.key.data, object);
+    }
+}
+
 /* False: not worth a line. */
 static bool message_text(struct world *world, const Dynode__Peer__Message *message, char *out, size_t size)
 {
@@ -102,6 +128,25 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
     case DYNODE__PEER__MESSAGE__BODY_READ_ANSWER:
         object_text(world, message->read_answer->object, object, sizeof(object));
         snprintf(out, size, "it is %s %s", status_name(message->read_answer->status), object);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS: /* these come all the time, or lead to those below */
+    case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_TREE_NODES:
+    case DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS:
+    case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER:
+        return false;
+    case DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS:
+        snprintf(out, size, "fetch %zu", message->fetch_objects->n_keys);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED:
+        fetched_text(world, message->objects_fetched, out, size);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS:
+        pushed_text(world, message->push_objects, out, size);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED:
+        snprintf(out, size, "pushed");
         return true;
     default:
         snprintf(out, size, "message %d", (int)message->body_case);

@@ -95,6 +95,8 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
         .connection_operations_max = NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
         .filled = sim->filled,
         .replaced = sim->replaced,
+        .repair_pass_ns = world->options.repair_pass_ns,
+        .audit_pass_ns = world->options.audit_pass_ns,
         .started_wall_ms = node->incarnation,
     };
     node_options.self.incarnation = node->incarnation;

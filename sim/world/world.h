@@ -45,6 +45,7 @@ struct world_options {
     uint32_t strays;         /* of a million batches on a link that is lost so many arrive yet, late */
     uint32_t client_resets;  /* of a million answers so many are lost with their connection */
     uint32_t operations_max; /* node_options; 0: the default */
+    uint64_t repair_pass_ns, audit_pass_ns; /* the same; 0: no anti-entropy */
     bool unchecked;          /* no shard_check after each turn */
 };
 

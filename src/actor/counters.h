@@ -17,4 +17,16 @@ struct counters {
     uint64_t connections;  /* a gauge, set by the host */
     uint64_t in_flight;    /* a gauge: operations taken and not answered */
     uint64_t coordinating; /* a gauge: coordinator slots in use */
+
+    /* anti-entropy (actors/antientropy.h) */
+    uint64_t vnodes_built; /* a gauge: vnodes whose trees are there */
+    uint64_t exchanges;    /* vnodes compared with another home's and found to differ, to the end */
+    uint64_t differing;    /* keys found to */
+    uint64_t objects_in;   /* fetched from other homes ... */
+    uint64_t objects_out;  /* ... and pushed to them */
+    uint64_t audits;       /* times that all objects were read through */
+    uint64_t audited;      /* objects, in all */
+    uint64_t damaged;      /* a gauge: copies that can't be read and wait to be fetched anew */
+    uint64_t mended;       /* that were */
+    uint64_t repair_bytes; /* packed, of what anti-entropy has sent */
 };

@@ -20,7 +20,7 @@ enum {
     SHARD_TURN_MESSAGES = 256,
     SHARD_TURN_WRITE_BYTES = 1048576,
     SHARD_TURN_ARENA_BYTES = 16 * 1048576, /* 256 reads of large values would take a gigabyte, and seconds */
-    SHARD_KINDS_MAX = 32,                  /* above every field number of peer.proto's Message body */
+    SHARD_KINDS_MAX = 64,                  /* above every field number of peer.proto's Message body */
 };
 
 struct shard_options {

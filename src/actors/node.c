@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "actor/shard_state.h"
+#include "actors/antientropy.h"
 #include "actors/coordinator.h"
 #include "actors/gossip.h"
 #include "actors/replica.h"
@@ -18,8 +19,15 @@ void node_init(struct shard *shard, const struct node_options *options)
     shard_set_cluster(shard, cluster);
     router_add(shard, options);
     coordinator_add(shard, &options->secret);
-    replica_add(shard, options->filled, options->cluster.vnodes);
+    struct forest *forest = forest_alloc(options->cluster.vnodes);
+    struct governor *governor = malloc(sizeof(*governor));
+    CHECK(governor != NULL);
+    governor_init(governor);
+    replica_add(shard, options->filled, options->cluster.vnodes, forest);
     gossip_add(shard, options->replaced);
+    struct antientropy_options antientropy = {
+        .pass_ns = options->repair_pass_ns, .audit_ns = options->audit_pass_ns, .filled = options->filled};
+    antientropy_add(shard, &antientropy, forest, governor);
 }
 
 void node_drain(struct shard *shard)

@@ -21,6 +21,8 @@ struct node_options {
     uint32_t connection_operations_max; /* in flight on one connection */
     bool filled;                        /* false: the store was lost, and counts for no read */
     bool replaced; /* a shard that was lost stood here: what it knew of the cluster is stored and told anew */
+    uint64_t repair_pass_ns; /* antientropy.h: pass_ns and audit_ns; 0: no anti-entropy */
+    uint64_t audit_pass_ns;
     uint64_t started_wall_ms;
     uint64_t (*resident_bytes)(void); /* memory of the process, for NodeReport; NULL: not told */
 };

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "actors/replica_scan.h"
+#include "actors/table_homes.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "version/hlc.h"
@@ -22,6 +23,8 @@ struct replica {
     struct hlc hlc;
     uint32_t vnodes;
     struct tenure *tenures; /* by vnode */
+    struct forest *forest;  /* of the shard */
+    struct table_homes homes;
 };
 
 /* What the store holds of a key, as far as it can be read. */
@@ -29,6 +32,9 @@ struct held_object {
     struct bytes store_key;
     struct bytes encoded; /* size 0: nothing */
     struct object object;
+    struct store_place place;
+    uint64_t checksum; /* of what is stored, 0 if nothing is */
+    bool damaged;      /* something is, but its checksum is not to be known */
 };
 
 static struct store_place place_of(const Dynode__Peer__Place *place)
@@ -63,11 +69,17 @@ static void judge_context(struct replica *replica, uint32_t vnode, const struct 
     if (tenure->clock != 0 && vv_get(context, tenure->clock) > tenure->counter) forget_clock(replica, vnode);
 }
 
-/* What the checksum or the decoder says of stored bytes that can't be used. */
-static enum status unreadable(struct replica *replica, struct turn *turn, uint32_t vnode)
+/* What the checksum or the decoder says of stored bytes that can't be used. Anti-entropy fetches them anew.
+ */
+static enum status unreadable(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at)
 {
     turn->counters->corrupt++;
-    forget_clock(replica, vnode);
+    forget_clock(replica, at->vnode);
+    Dynode__Peer__MarkDirty *dirty = ARENA_NEW(turn->arena, Dynode__Peer__MarkDirty);
+    dynode__peer__mark_dirty__init(dirty);
+    dirty->vnode = at->vnode;
+    dirty->damaged = (Dynode__Peer__Place *)(uintptr_t)at;
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY, dirty);
     return STATUS_CORRUPT;
 }
 
@@ -76,13 +88,16 @@ static enum status load_encoded(struct replica *replica, struct turn *turn, cons
                                 struct held_object *out)
 {
     struct store_place place = place_of(at);
-    *out = (struct held_object){.store_key = store_key_encode(&place, turn->arena)};
+    *out = (struct held_object){.store_key = store_key_encode(&place, turn->arena), .place = place};
     struct bytes stored;
     enum status status = store_get(turn->store, STORE_OBJECTS, out->store_key, turn->arena, &stored);
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
     if (status != STATUS_OK) return status;
-    if (object_unseal(out->store_key, stored, &out->encoded) != STATUS_OK)
-        return unreadable(replica, turn, at->vnode);
+    if (object_unseal(out->store_key, stored, &out->encoded) != STATUS_OK) {
+        out->damaged = true;
+        return unreadable(replica, turn, at);
+    }
+    out->checksum = object_checksum(stored);
     return STATUS_OK;
 }
 
@@ -96,15 +111,31 @@ static enum status load(struct replica *replica, struct turn *turn, const Dynode
     status = object_decode(out->encoded, turn->arena, &out->object);
     if (status == STATUS_OK) return status;
     out->encoded = bytes_of(NULL, 0);
-    return status == STATUS_CORRUPT ? unreadable(replica, turn, at->vnode) : status;
+    return status == STATUS_CORRUPT ? unreadable(replica, turn, at) : status;
 }
 
-static enum status save(struct turn *turn, const struct held_object *held, struct bytes encoded)
+/* The shard's trees follow what is stored. */
+static void grow_tree(struct replica *replica, const struct turn *turn, const struct held_object *held,
+                      uint64_t checksum)
+{
+    const struct table *table = table_homes_find(&replica->homes, turn, held->place.tag);
+    struct forest_entry entry = {.vnode = held->place.vnode,
+                                 .n = table_homes_count(table, turn),
+                                 .hash = held->place.hash,
+                                 .store_key = held->store_key};
+    forest_replace(replica->forest, &entry, held->checksum, checksum);
+    if (held->damaged || entry.n == 0) forest_distrust(replica->forest, entry.vnode);
+}
+
+static enum status save(struct replica *replica, struct turn *turn, const struct held_object *held,
+                        struct bytes encoded)
 {
     if (encoded.size > OBJECT_BYTES_MAX) return STATUS_TOO_LARGE;
     turn->counters->replica_writes++;
-    return store_put(turn->store, STORE_OBJECTS, held->store_key,
-                     object_seal(held->store_key, encoded, turn->arena));
+    struct bytes sealed = object_seal(held->store_key, encoded, turn->arena);
+    enum status status = store_put(turn->store, STORE_OBJECTS, held->store_key, sealed);
+    if (status == STATUS_OK) grow_tree(replica, turn, held, object_checksum(sealed));
+    return status;
 }
 
 static bool is_full(const struct turn *turn)
@@ -160,7 +191,7 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
         if (!object_fits(&merged)) return STATUS_TOO_LARGE;
         if (!object_equal(&merged, &incoming)) encoded = object_encode(&merged, turn->arena);
     }
-    return save(turn, &held, encoded);
+    return save(replica, turn, &held, encoded);
 }
 
 static void receive_merge(struct replica *replica, struct turn *turn, const struct mail *mail)
@@ -244,7 +275,7 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
     if (before != NULL) { /* a retry of a write that is already here */
         *encoded = object_encode(&current, turn->arena);
         *alone = current.count == 1;
-        return bytes_equal(held.encoded, *encoded) ? STATUS_OK : save(turn, &held, *encoded);
+        return bytes_equal(held.encoded, *encoded) ? STATUS_OK : save(replica, turn, &held, *encoded);
     }
     if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {
         *encoded = object_encode(&current, turn->arena);
@@ -268,7 +299,7 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
     }
     *encoded = object_encode(&result, turn->arena);
     *alone = result.count == 1 && dot_compare(result.siblings[0].dot, write.dot) == 0;
-    return save(turn, &held, *encoded);
+    return save(replica, turn, &held, *encoded);
 }
 
 static void receive_mint(struct replica *replica, struct turn *turn, const struct mail *mail)
@@ -325,7 +356,7 @@ static void free_replica(struct actor *actor)
     free(actor);
 }
 
-void replica_add(struct shard *shard, bool filled, uint32_t vnodes)
+void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_READ,
@@ -339,6 +370,7 @@ void replica_add(struct shard *shard, bool filled, uint32_t vnodes)
         (struct actor){.name = "replica", .receive = receive, .check = check, .free = free_replica};
     replica->filled = filled;
     replica->vnodes = vnodes;
+    replica->forest = forest;
     replica->tenures = calloc(vnodes, sizeof(*replica->tenures));
     CHECK(replica->tenures != NULL);
     shard_add_actor(shard, &replica->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));

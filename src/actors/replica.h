@@ -17,6 +17,7 @@
 
 #include "actor/actor.h"
 #include "actor/shard.h"
+#include "merkle/forest.h"
 
 enum {
     REPLICA_DIGEST_BYTES = 1024, /* an object above this is answered by digest, where the asker wants that */
@@ -26,5 +27,6 @@ enum {
 };
 static_assert((int)REPLICA_TURN_BYTES_MAX > SHARD_TURN_ARENA_BYTES, "other mail begins with room");
 
-/* Make it and add it to the shard. @filled false: it counts for no read (DESIGN.md section 6). */
-void replica_add(struct shard *shard, bool filled, uint32_t vnodes);
+/* Make it and add it to the shard. @filled false: it counts for no read (DESIGN.md section 6). @forest: the
+ * shard's (borrowed), told of each write. */
+void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest);

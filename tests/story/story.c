@@ -28,7 +28,7 @@ void story_say(struct story *story, const char *format, ...)
     add_line(story, text);
 }
 
-void story_begin(struct story *story, const char *name)
+static void begin(struct story *story, const char *name, uint64_t pass_ns)
 {
     *story = (struct story){.name = name, .table = "fruit"};
     struct world_options options = world_options_default(1);
@@ -37,6 +37,8 @@ void story_begin(struct story *story, const char *name)
     options.sync = (struct span){1 * ms, 1 * ms};
     options.turn = (struct span){10 * us, 10 * us};
     options.redial = (struct span){100 * ms, 100 * ms};
+    options.repair_pass_ns = pass_ns;
+    options.audit_pass_ns = 5 * pass_ns;
     story->calls.line = add_line;
     story->calls.line_context = story;
     struct world_watch watch = calls_watch(&story->calls);
@@ -46,6 +48,16 @@ void story_begin(struct story *story, const char *name)
     assert_int_equal(story_wait(story, story_create_table(story, 0, "fruit"))->status, STATUS_OK);
     world_run(story->world, 1003010 * us); /* every story begins then, however long the table took */
     buffer_clear(&story->trace);
+}
+
+void story_begin(struct story *story, const char *name)
+{
+    begin(story, name, 0);
+}
+
+void story_begin_with_repair(struct story *story, const char *name)
+{
+    begin(story, name, 1000 * ms);
 }
 
 static void golden_path(const struct story *story, char *path, size_t size)

@@ -1,0 +1,494 @@
+#include "actors/antientropy.h"
+
+#include <stdlib.h>
+
+#include "actors/antientropy_state.h"
+#include "base/hash.h"
+
+static const uint64_t ms = 1000000;
+
+/* --- what all parts use --- */
+
+void antientropy_wake(struct antientropy *self, struct turn *turn, uint64_t at_ns)
+{
+    if (self->options.pass_ns == 0) return;
+    if (at_ns <= turn->now_ns) at_ns = turn->now_ns + 1; /* in a later turn */
+    if (self->timer != 0 && self->timer_ns <= at_ns) return;
+    turn_disarm(turn, self->timer);
+    self->timer = turn_arm(turn, &self->actor, at_ns, 0);
+    self->timer_ns = at_ns;
+}
+
+void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode)
+{
+    if (self->dirty[vnode]) return;
+    self->dirty[vnode] = true;
+    self->dirty_count++;
+    antientropy_wake(self, turn, turn->now_ns + 1);
+}
+
+void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,
+                      Dynode__Peer__Message__BodyCase kind, const ProtobufCMessage *body)
+{
+    size_t size = protobuf_c_message_get_packed_size(body);
+    turn->counters->repair_bytes += size;
+    governor_spend(self->governor, size, 1);
+    turn_send(turn, to, request, kind, body);
+}
+
+void antientropy_expect(struct antientropy *self, struct turn *turn, uint32_t place, uint64_t *id,
+                        uint64_t *timer)
+{
+    self->generation = request_id_generation((uint64_t)self->generation + 1);
+    *id = request_id(self->generation, place);
+    turn_disarm(turn, *timer);
+    *timer = turn_arm(turn, &self->actor, turn->now_ns + ANTIENTROPY_TIMEOUT_NS, *id);
+}
+
+bool antientropy_place(struct antientropy *self, const struct turn *turn, struct bytes store_key,
+                       struct store_place *place, const struct table **table)
+{
+    if (!store_key_decode(store_key, place) || place->key.size > KEY_BYTES_MAX) return false;
+    if (place->vnode != ring_vnode(turn->ring, place->hash)) return false;
+    if (place->vnode % turn->shards != turn->self.shard) return false;
+    if (hash64(place->key, place->tag) != place->hash) return false;
+    *table = table_homes_find(&self->homes, turn, place->tag);
+    return true;
+}
+
+bool antientropy_place_in(struct antientropy *self, const struct turn *turn, struct bytes store_key,
+                          uint32_t vnode, uint32_t n, struct store_place *place, const struct table **table)
+{
+    return antientropy_place(self, turn, store_key, place, table) && place->vnode == vnode &&
+           table_homes_count(*table, turn) == n;
+}
+
+enum status antientropy_load(struct antientropy *self, struct turn *turn, struct bytes store_key,
+                             struct bytes *encoded)
+{
+    struct bytes stored;
+    *encoded = bytes_of(NULL, 0);
+    enum status status = store_get(turn->store, STORE_OBJECTS, store_key, turn->arena, &stored);
+    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+    if (status != STATUS_OK) return status;
+    status = object_unseal(store_key, stored, encoded);
+    if (status == STATUS_CORRUPT) mend_note(self, turn, store_key);
+    return status;
+}
+
+void antientropy_merge(struct turn *turn, const struct store_place *place, const struct table *table,
+                       struct bytes encoded, bool agreed)
+{
+    Dynode__Peer__Merge *merge = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
+    Dynode__Peer__Place *at = ARENA_NEW(turn->arena, Dynode__Peer__Place);
+    dynode__peer__merge__init(merge);
+    dynode__peer__place__init(at);
+    at->vnode = place->vnode;
+    at->hash = place->hash;
+    at->tag = place->tag;
+    at->key = to_pb(place->key);
+    merge->place = at;
+    merge->rule = table->rule;
+    merge->n = table->n;
+    merge->object = to_pb(encoded);
+    merge->agreed = agreed;
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, merge);
+}
+
+/* --- jobs --- */
+
+static void add_job(struct jobs *jobs, struct job job)
+{
+    CHECK(jobs->count < JOBS_MAX);
+    jobs->list[(jobs->first + jobs->count++) % JOBS_MAX] = job;
+}
+
+static struct job take_job(struct jobs *jobs)
+{
+    struct job job = jobs->list[jobs->first];
+    jobs->first = (jobs->first + 1) % JOBS_MAX;
+    jobs->count--;
+    return job;
+}
+
+static bool is_under_way(const struct antientropy *self, const struct job *job)
+{
+    for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++) {
+        const struct exchange *exchange = &self->exchanges[i];
+        if (exchange->phase != EXCHANGE_FREE && exchange->node == job->node &&
+            exchange->vnode == job->vnode && exchange->n == job->n)
+            return true;
+    }
+    return false;
+}
+
+static struct exchange *unused_exchange(struct antientropy *self)
+{
+    for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++)
+        if (self->exchanges[i].phase == EXCHANGE_FREE) return &self->exchanges[i];
+    return NULL;
+}
+
+/* A dirty vnode is compared with all its other homes that can be reached, whoever's turn it is. */
+static bool expand_dirty(struct antientropy *self, struct turn *turn)
+{
+    uint32_t vnodes = turn->cluster->vnodes;
+    if (self->dirty_count == 0 || self->jobs.count > 0) return false;
+    for (uint32_t i = 0; i < vnodes; i++) {
+        uint32_t vnode = (self->dirty_next + i) % vnodes;
+        if (!self->dirty[vnode] || !forest_is_built(self->forest, vnode)) continue;
+        self->dirty[vnode] = false;
+        self->dirty_count--;
+        self->dirty_next = vnode + 1;
+        const uint64_t *list = ring_preference_list(turn->ring, vnode);
+        for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
+            if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
+            for (uint32_t home = 0; home < n; home++)
+                if (list[home] != turn->self.node)
+                    add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
+        }
+        return self->jobs.count > 0;
+    }
+    return false;
+}
+
+/* --- passes --- */
+
+/* Of two homes, the one that begins. */
+static bool is_ours_to_begin(const struct turn *turn, uint32_t vnode, uint64_t peer)
+{
+    return (vnode % 2 == 0) == (turn->self.node < peer);
+}
+
+/* The next member after pass.node that can be reached; NULL: the end. */
+static const struct member *next_peer(const struct pass *pass, const struct turn *turn)
+{
+    for (uint32_t i = 0; i < turn->cluster->member_count; i++) {
+        const struct member *member = &turn->cluster->members[i];
+        if (member->id > pass->node && member->id != turn->self.node && member->shards > 0 &&
+            peers_reachable(turn->peers, member->id))
+            return member;
+    }
+    return NULL;
+}
+
+/* Go on in the list of vnodes of one peer's shard, and gather those whose roots are to be compared. */
+static void gather(struct antientropy *self, const struct turn *turn, uint32_t peer_shards,
+                   Dynode__Peer__TreeRoots *roots)
+{
+    struct pass *pass = &self->pass;
+    for (; pass->vnode < turn->cluster->vnodes; pass->vnode += turn->shards) {
+        uint32_t vnode = pass->vnode;
+        if (vnode % peer_shards != pass->group || !is_ours_to_begin(turn, vnode, pass->node)) continue;
+        if (!forest_is_built(self->forest, vnode)) continue;
+        if (pass->count + FOREST_N_MAX > ANTIENTROPY_ROOTS) return;
+        for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
+            if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node) ||
+                !ring_is_home(turn->ring, vnode, n, pass->node))
+                continue;
+            pass->asked[pass->count++] = (struct job){.node = pass->node, .vnode = vnode, .n = n};
+            roots->vnodes[roots->n_vnodes++] = vnode;
+            roots->ns[roots->n_ns++] = n;
+            roots->roots[roots->n_roots++] = forest_root(self->forest, vnode, n);
+        }
+    }
+}
+
+static void end_pass(struct antientropy *self, struct turn *turn)
+{
+    struct pass *pass = &self->pass;
+    pass->under_way = false;
+    /* Where something differed something may still differ. */
+    pass->next_ns = turn->now_ns + (pass->found > 0 ? self->options.pass_ns / 8 : self->options.pass_ns);
+}
+
+/* Ask for the next roots, or end the pass. */
+static void step_pass(struct antientropy *self, struct turn *turn)
+{
+    struct pass *pass = &self->pass;
+    Dynode__Peer__TreeRoots *roots = ARENA_NEW(turn->arena, Dynode__Peer__TreeRoots);
+    dynode__peer__tree_roots__init(roots);
+    roots->vnodes = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
+    roots->ns = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
+    roots->roots = ARENA_ARRAY(turn->arena, uint64_t, ANTIENTROPY_ROOTS);
+    if (!pass->under_way) {
+        *pass = (struct pass){.under_way = true, .group = UINT32_MAX, .vnode = UINT32_MAX};
+    }
+    pass->count = 0;
+    const struct member *peer = cluster_find_member(turn->cluster, pass->node);
+    while (pass->count == 0) {
+        bool more = peer != NULL && peer->shards > 0 && peers_reachable(turn->peers, peer->id);
+        if (more && pass->vnode >= turn->cluster->vnodes) {
+            pass->group++;
+            pass->vnode = turn->self.shard;
+            more = pass->group < peer->shards;
+        }
+        if (!more) {
+            peer = next_peer(pass, turn);
+            if (peer == NULL) {
+                end_pass(self, turn);
+                return;
+            }
+            pass->node = peer->id;
+            pass->group = 0;
+            pass->vnode = turn->self.shard;
+        }
+        gather(self, turn, peer->shards, roots);
+    }
+    struct address to = {.node = pass->node, .shard = pass->group};
+    pass->waits = true;
+    antientropy_expect(self, turn, PLACE_ROOTS, &pass->id, &pass->timer);
+    antientropy_send(self, turn, to, pass->id, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS, &roots->base);
+}
+
+static void roots_answered(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    struct pass *pass = &self->pass;
+    const Dynode__Peer__TreeRootsAnswer *answer = mail->body;
+    turn_disarm(turn, pass->timer);
+    pass->waits = false;
+    for (size_t i = 0; i < answer->n_differing; i++) {
+        uint32_t place = answer->differing[i];
+        if (place >= pass->count || (i > 0 && place <= answer->differing[i - 1])) {
+            turn->counters->invalid++;
+            return;
+        }
+        if (self->jobs.count < JOBS_MAX) add_job(&self->jobs, pass->asked[place]);
+        pass->found++;
+    }
+}
+
+/* --- whose turn it is --- */
+
+static void distrust_all(struct antientropy *self, const struct turn *turn)
+{
+    for (uint32_t v = turn->self.shard; v < turn->cluster->vnodes; v += turn->shards)
+        forest_distrust(self->forest, v);
+    self->strangers = false;
+}
+
+/* Tables come, and their number of homes changes when two births of one meet or nodes come: then objects
+ * belong to another tree than the one in which they were counted. */
+static void look_at_tables(struct antientropy *self, struct turn *turn)
+{
+    const struct cluster *cluster = turn->cluster;
+    uint32_t as_before = 0, before = self->tables.count;
+    bool more = false;
+    self->ns = 0;
+    for (uint32_t i = 0; i < cluster->table_count; i++) {
+        uint32_t n = table_homes_count(&cluster->tables[i], turn);
+        uint64_t words[] = {cluster->tables[i].tag, n};
+        uint64_t name = hash64(bytes_of(words, sizeof(words)), 0) | 1;
+        self->ns |= UINT32_C(1) << n;
+        if (map_get(&self->tables, name) != NULL) {
+            as_before++;
+        } else {
+            map_put(&self->tables, name, self);
+            more = true;
+        }
+    }
+    if (as_before < before) {
+        distrust_all(self, turn);
+        map_fini(&self->tables); /* what is forgotten is noted at the next look */
+    } else if (more && self->strangers) {
+        distrust_all(self, turn);
+    }
+}
+
+static void observe(struct antientropy *self, struct turn *turn, uint64_t lag_ns)
+{
+    struct governor_load load = {.mail_bytes = shard_mail_bytes(turn->shard),
+                                 .operations = turn->counters->in_flight,
+                                 .lag_ns = lag_ns};
+    governor_observe(self->governor, turn->now_ns, &load);
+}
+
+/* Do what the governor allows, and be woken for what is left. */
+static void pump(struct antientropy *self, struct turn *turn)
+{
+    struct pass *pass = &self->pass;
+    if (self->options.pass_ns == 0) return;
+    for (;;) {
+        if (turn->store_broken) return;
+        if (!governor_may(self->governor, turn->now_ns)) {
+            antientropy_wake(self, turn, governor_when(self->governor, turn->now_ns));
+            return;
+        }
+        struct exchange *exchange = NULL, *unused = unused_exchange(self);
+        for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES && exchange == NULL; i++)
+            if (exchange_is_ready(&self->exchanges[i])) exchange = &self->exchanges[i];
+        if (turn->now_ns >= self->audit.next_ns) {
+            audit_step(self, turn);
+        } else if (mend_is_ready(self, turn)) {
+            mend_step(self, turn);
+        } else if (exchange != NULL) {
+            exchange_step(self, turn, exchange);
+        } else if (unused != NULL && self->jobs.count > 0) {
+            struct job job = take_job(&self->jobs);
+            if (!is_under_way(self, &job)) exchange_begin(unused, &job);
+        } else if (unused != NULL && expand_dirty(self, turn)) {
+            continue;
+        } else if (unused != NULL && !pass->waits && (pass->under_way || turn->now_ns >= pass->next_ns)) {
+            step_pass(self, turn);
+        } else {
+            break;
+        }
+    }
+    antientropy_wake(self, turn, self->audit.next_ns);
+    if (!pass->under_way) antientropy_wake(self, turn, pass->next_ns);
+    if (self->mend.count > 0 && !self->mend.waits) antientropy_wake(self, turn, self->mend.next_ns);
+}
+
+static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
+{
+    struct antientropy *self = (struct antientropy *)actor;
+    if (argument == 0) {
+        uint64_t lag_ns = turn->now_ns - self->timer_ns;
+        self->timer = 0;
+        observe(self, turn, self->timer_ns > 1 ? lag_ns : 0);
+        look_at_tables(self, turn);
+    } else if (argument == self->pass.id) {
+        self->pass.timer = 0;
+        self->pass.waits = false; /* that peer's other shards may be no better, but what is lost is little */
+    } else if (argument == self->mend.id && self->mend.waits) {
+        mend_timeout(self, turn);
+    } else {
+        struct exchange *exchange = &self->exchanges[(uint32_t)argument % ANTIENTROPY_EXCHANGES];
+        if (exchange->id != argument || !exchange->waits) return;
+        exchange->timer = 0;
+        exchange_end(turn, exchange);
+    }
+    pump(self, turn);
+}
+
+static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, bool reachable)
+{
+    struct antientropy *self = (struct antientropy *)actor;
+    if (self->options.pass_ns == 0) return;
+    if (reachable) { /* it may have missed something */
+        uint64_t soon_ns = turn->now_ns + 100 * ms;
+        if (self->pass.next_ns > soon_ns) self->pass.next_ns = soon_ns;
+        if (self->mend.next_ns > soon_ns) self->mend.next_ns = soon_ns;
+        antientropy_wake(self, turn, soon_ns);
+        return;
+    }
+    for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++)
+        if (self->exchanges[i].phase != EXCHANGE_FREE && self->exchanges[i].node == node)
+            exchange_end(turn, &self->exchanges[i]);
+}
+
+static void receive_dirty(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__MarkDirty *dirty = mail->body;
+    if (!address_is(mail->from, turn->self) || dirty->vnode >= turn->cluster->vnodes) {
+        turn->counters->invalid++; /* nobody marks for another shard */
+        return;
+    }
+    if (self->options.pass_ns == 0) return;
+    if (dirty->damaged == NULL) {
+        antientropy_mark_dirty(self, turn, dirty->vnode);
+        return;
+    }
+    struct store_place place = {.vnode = dirty->damaged->vnode,
+                                .hash = dirty->damaged->hash,
+                                .tag = dirty->damaged->tag,
+                                .key = from_pb(dirty->damaged->key)};
+    mend_note(self, turn, store_key_encode(&place, turn->arena));
+}
+
+/* An answer belongs to whoever asked under its id; else it is late, or comes twice. */
+static void receive_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    uint64_t place = mail->request & UINT32_MAX;
+    if (place == PLACE_ROOTS) {
+        bool good = mail->request == self->pass.id && self->pass.waits &&
+                    mail->from.node == self->pass.node &&
+                    mail->kind == DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER;
+        if (good) roots_answered(self, turn, mail);
+    } else if (place == PLACE_MEND) {
+        bool good = mail->request == self->mend.id && self->mend.waits &&
+                    mail->kind == DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED;
+        if (good) mend_answered(self, turn, mail);
+    } else if (place < ANTIENTROPY_EXCHANGES) {
+        struct exchange *exchange = &self->exchanges[place];
+        bool good = exchange->id == mail->request && exchange->waits && exchange->node == mail->from.node;
+        if (good) exchange_answered(self, turn, exchange, mail);
+    }
+    pump(self, turn);
+}
+
+static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
+{
+    struct antientropy *self = (struct antientropy *)actor;
+    switch (mail->kind) {
+    case DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY:
+        receive_dirty(self, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED:
+    case DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED:
+        receive_answer(self, turn, mail);
+        break;
+    default:
+        antientropy_answer(self, turn, mail);
+    }
+}
+
+static void check(const struct actor *actor)
+{
+    const struct antientropy *self = (const struct antientropy *)actor;
+    CHECK(self->jobs.count <= JOBS_MAX);
+    for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++) {
+        const struct exchange *exchange = &self->exchanges[i];
+        if (exchange->waits) CHECK(exchange->phase != EXCHANGE_FREE);
+        CHECK(exchange->want_next <= exchange->want_count);
+    }
+    if (self->mend.waits) CHECK(self->mend.count > 0);
+}
+
+static void free_antientropy(struct actor *actor)
+{
+    struct antientropy *self = (struct antientropy *)actor;
+    for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++) exchange_fini(&self->exchanges[i]);
+    for (uint32_t i = 0; i < ANTIENTROPY_DAMAGED; i++) buffer_fini(&self->mend.keys[i]);
+    buffer_fini(&self->mend.object);
+    buffer_fini(&self->audit.after);
+    map_fini(&self->tables);
+    forest_free(self->forest);
+    free(self->governor);
+    free(self->dirty);
+    free(self);
+}
+
+void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
+                     struct governor *governor)
+{
+    static const Dynode__Peer__Message__BodyCase kinds[] = {
+        DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY,        DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS,
+        DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER, DYNODE__PEER__MESSAGE__BODY_TREE_NODES,
+        DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER, DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS,
+        DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER,  DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS,
+        DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED,   DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS,
+        DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED,
+    };
+    struct turn *turn = shard_turn_context(shard);
+    struct antientropy *self = calloc(1, sizeof(*self));
+    CHECK(self != NULL);
+    self->actor = (struct actor){.name = "antientropy",
+                                 .receive = receive,
+                                 .timeout = timeout,
+                                 .peer_changed = peer_changed,
+                                 .check = check,
+                                 .free = free_antientropy};
+    self->options = *options;
+    self->forest = forest;
+    self->governor = governor;
+    if (options->pass_ns != 0) self->generation = request_id_draw(turn->prng);
+    self->audit.vnode = turn->self.shard;
+    self->dirty = calloc(turn->cluster->vnodes, sizeof(*self->dirty));
+    CHECK(self->dirty != NULL);
+    shard_add_actor(shard, &self->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
+    antientropy_wake(self, turn, 0);
+}

@@ -1,0 +1,61 @@
+/* Anti-entropy: the actor that makes the homes of each vnode equal, without any client (Dynamo, section 4.7).
+ *
+ * Each shard keeps trees of its vnodes (merkle/forest.h). In passes without end it compares their roots with
+ * those of every other home, many vnodes in one message; where they differ there is an exchange:
+ *
+ *      A (begins)                                         B
+ *      TreeRoots   all vnodes that both are homes of -->  TreeRootsAnswer   which differ
+ *      TreeNodes   of one vnode                      -->  the 32 inner sums
+ *      TreeNodes   below those that differ           -->  their leaves' sums
+ *      LeafKeys    of the leaves that differ         -->  keys and checksums, in pages
+ *      FetchObjects  that B has otherwise            -->  the objects. A merges them with its own ...
+ *      PushObjects   ... and gives B what it lacks   -->  ObjectsPushed, when that is durable
+ *
+ * Pull and push are one, so one of two homes begins: for even vnodes the one of the lower id. A vnode marked
+ * dirty (MarkDirty) goes before all others, whoever's turn it is. Answers that do not come are waited for
+ * ANTIENTROPY_TIMEOUT_NS; then the exchange is given up, and the next pass begins anew. A home that has not
+ * built its trees yet is passed over. Nothing is ever undone by a repeat, a loss or an answer that is late:
+ * what travels are objects, and joining them is idempotent.
+ *
+ * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
+ * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
+ * and once a majority of homes has answered (or all others have), what they hold together replaces it.
+ *
+ * PACE. Everything asks the governor first. A build reads at most ANTIENTROPY_CHUNK_BYTES a millisecond, an
+ * audit that much every ANTIENTROPY_AUDIT_STEP_NS: 1.25 MiB a second, so a shard of 10 GiB in two and a
+ * quarter hours. */
+#pragma once
+
+#include "actor/shard.h"
+#include "actors/governor.h"
+#include "merkle/forest.h"
+
+enum {
+    ANTIENTROPY_TIMEOUT_NS = 2000 * 1000 * 1000,
+    ANTIENTROPY_EXCHANGES = 8,             /* begun here and under way at once */
+    ANTIENTROPY_ROOTS = 128,               /* in one message */
+    ANTIENTROPY_PAGE_KEYS = 256,           /* of leaves' keys in one answer, ... */
+    ANTIENTROPY_PAGE_VISITS = 2048,        /* ... for which so many objects ... */
+    ANTIENTROPY_PAGE_BYTES = 1048576,      /* ... and so many bytes are read */
+    ANTIENTROPY_WINDOW_BYTES = 256 * 1024, /* of objects in one message, but for the last of them */
+    ANTIENTROPY_WINDOW_KEYS = 64,
+    ANTIENTROPY_CHUNK_OBJECTS = 512,
+    ANTIENTROPY_CHUNK_BYTES = 128 * 1024, /* of the store that a turn reads to build or audit */
+    ANTIENTROPY_CHUNK_VNODES = 32,
+    ANTIENTROPY_AUDIT_STEP_NS = 100 * 1000 * 1000,
+    ANTIENTROPY_DAMAGED = 64, /* copies remembered as such; what is above it the next audit finds */
+};
+
+/* What most nodes do: look every ten seconds, and begin an audit not before a minute after the last began. */
+#define ANTIENTROPY_PASS_NS  (UINT64_C(10) * 1000000000)
+#define ANTIENTROPY_AUDIT_NS (UINT64_C(60) * 1000000000)
+
+struct antientropy_options {
+    uint64_t pass_ns;  /* from the end of a pass to the next; 0: neither trees nor audits, and no pass */
+    uint64_t audit_ns; /* from the beginning of an audit to the next, at least */
+    bool filled;       /* false: this store was lost, and what is not in it may be known to others */
+};
+
+/* Make it and add it to the shard. @forest and @governor become its own; others of the shard borrow them. */
+void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
+                     struct governor *governor);

@@ -1,0 +1,181 @@
+/* What another home asks of this one. Nothing is remembered of it: each question stands for itself, and is
+ * bounded by what it may ask and what is read for it. */
+#include "actors/exchange_page.h"
+
+static bool is_ours(const struct turn *turn, uint32_t vnode, uint32_t n)
+{
+    return vnode < turn->cluster->vnodes && vnode % turn->shards == turn->self.shard && n >= 1 &&
+           n <= FOREST_N_MAX;
+}
+
+static void answer_roots(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__TreeRoots *roots = mail->body;
+    Dynode__Peer__TreeRootsAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__TreeRootsAnswer);
+    dynode__peer__tree_roots_answer__init(answer);
+    if (roots->n_vnodes > ANTIENTROPY_ROOTS || roots->n_ns != roots->n_vnodes ||
+        roots->n_roots != roots->n_vnodes) {
+        turn->counters->invalid++;
+        return;
+    }
+    answer->differing = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
+    for (uint32_t i = 0; i < roots->n_vnodes; i++) {
+        uint32_t vnode = roots->vnodes[i], n = roots->ns[i];
+        if (is_ours(turn, vnode, n) && forest_is_built(self->forest, vnode) &&
+            forest_root(self->forest, vnode, n) != roots->roots[i])
+            answer->differing[answer->n_differing++] = i;
+    }
+    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER,
+                     &answer->base);
+}
+
+/* Do the numbers rise, and stay below @bound? */
+static bool rises(const uint32_t *numbers, size_t count, uint32_t bound)
+{
+    for (size_t i = 0; i < count; i++)
+        if (numbers[i] >= bound || (i > 0 && numbers[i] <= numbers[i - 1])) return false;
+    return true;
+}
+
+static enum status nodes(struct antientropy *self, struct turn *turn, const Dynode__Peer__TreeNodes *asked,
+                         Dynode__Peer__TreeNodesAnswer *answer)
+{
+    if (!is_ours(turn, asked->vnode, asked->n) || !rises(asked->inners, asked->n_inners, TREE_INNER))
+        return STATUS_INVALID;
+    if (!forest_is_built(self->forest, asked->vnode)) return STATUS_UNAVAILABLE;
+    if (asked->n_inners == 0) {
+        answer->sums = ARENA_ARRAY(turn->arena, uint64_t, TREE_INNER);
+        forest_inners(self->forest, asked->vnode, asked->n, answer->sums);
+        answer->n_sums = TREE_INNER;
+        return STATUS_OK;
+    }
+    answer->sums = ARENA_ARRAY(turn->arena, uint64_t, asked->n_inners * TREE_FAN);
+    for (size_t i = 0; i < asked->n_inners; i++, answer->n_sums += TREE_FAN)
+        forest_leaves(self->forest, asked->vnode, asked->n, asked->inners[i], answer->sums + answer->n_sums);
+    return STATUS_OK;
+}
+
+static void answer_nodes(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    Dynode__Peer__TreeNodesAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__TreeNodesAnswer);
+    dynode__peer__tree_nodes_answer__init(answer);
+    answer->status = nodes(self, turn, mail->body, answer);
+    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER,
+                     &answer->base);
+}
+
+static enum status leaf_keys(struct antientropy *self, struct turn *turn, const Dynode__Peer__LeafKeys *asked,
+                             Dynode__Peer__LeafKeysAnswer *answer)
+{
+    uint32_t leaves[TREE_INNER] = {0};
+    struct leaf_page page;
+    if (!is_ours(turn, asked->vnode, asked->n) || !rises(asked->leaves, asked->n_leaves, TREE_LEAVES) ||
+        asked->after.len > STORE_PLACE_BYTES + KEY_BYTES_MAX)
+        return STATUS_INVALID;
+    for (size_t i = 0; i < asked->n_leaves; i++)
+        leaves[asked->leaves[i] / TREE_FAN] |= UINT32_C(1) << asked->leaves[i] % TREE_FAN;
+    leaf_page_read(self, turn, asked->vnode, asked->n, leaves, from_pb(asked->after), &page);
+    answer->keys = ARENA_ARRAY(turn->arena, Dynode__Peer__LeafKey *, page.count);
+    for (uint32_t i = 0; i < page.count; i++) {
+        Dynode__Peer__LeafKey *key = ARENA_NEW(turn->arena, Dynode__Peer__LeafKey);
+        dynode__peer__leaf_key__init(key);
+        key->key = to_pb(page.keys[i].key);
+        key->checksum = page.keys[i].checksum;
+        answer->keys[answer->n_keys++] = key;
+    }
+    answer->cursor = to_pb(page.cursor);
+    return STATUS_OK;
+}
+
+static void answer_keys(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    Dynode__Peer__LeafKeysAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__LeafKeysAnswer);
+    dynode__peer__leaf_keys_answer__init(answer);
+    answer->status = leaf_keys(self, turn, mail->body, answer);
+    if (turn->store_broken) return;
+    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER,
+                     &answer->base);
+}
+
+static void fetch(struct antientropy *self, struct turn *turn, const Dynode__Peer__FetchObjects *asked,
+                  Dynode__Peer__ObjectsFetched *answer)
+{
+    struct store_place place;
+    const struct table *table;
+    size_t bytes = 0;
+    answer->objects = ARENA_ARRAY(turn->arena, Dynode__Peer__FetchedObject *, asked->n_keys);
+    for (size_t i = 0; i < asked->n_keys && bytes < ANTIENTROPY_WINDOW_BYTES; i++) {
+        Dynode__Peer__FetchedObject *object = ARENA_NEW(turn->arena, Dynode__Peer__FetchedObject);
+        dynode__peer__fetched_object__init(object);
+        struct bytes encoded = {0}, key = from_pb(asked->keys[i]);
+        object->status = STATUS_INVALID;
+        if (antientropy_place_in(self, turn, key, asked->vnode, asked->n, &place, &table))
+            object->status = antientropy_load(self, turn, key, &encoded);
+        if (turn->store_broken) return;
+        if (bytes > 0 && bytes + encoded.size > OBJECT_BYTES_MAX) return; /* the frame's bound is near */
+        object->object = to_pb(encoded);
+        bytes += encoded.size;
+        answer->objects[answer->n_objects++] = object;
+    }
+}
+
+static void answer_fetch(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__FetchObjects *asked = mail->body;
+    Dynode__Peer__ObjectsFetched *answer = ARENA_NEW(turn->arena, Dynode__Peer__ObjectsFetched);
+    dynode__peer__objects_fetched__init(answer);
+    answer->status = self->options.filled ? STATUS_OK : STATUS_NOT_FILLED;
+    if (!is_ours(turn, asked->vnode, asked->n) || asked->n_keys > ANTIENTROPY_WINDOW_KEYS)
+        answer->status = STATUS_INVALID;
+    else
+        fetch(self, turn, asked, answer);
+    if (turn->store_broken) return;
+    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED,
+                     &answer->base);
+}
+
+/* What our replica makes of each is its own affair: it checks them as if a coordinator had sent them. */
+static void answer_push(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__PushObjects *pushed = mail->body;
+    struct store_place place;
+    const struct table *table;
+    if (!is_ours(turn, pushed->vnode, pushed->n) || pushed->n_objects > ANTIENTROPY_WINDOW_KEYS) {
+        turn->counters->invalid++;
+        return;
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < pushed->n_objects; i++) {
+        struct bytes key = from_pb(pushed->objects[i]->key), encoded = from_pb(pushed->objects[i]->object);
+        if (!antientropy_place_in(self, turn, key, pushed->vnode, pushed->n, &place, &table)) continue;
+        antientropy_merge(turn, &place, table, encoded, false);
+        turn->counters->objects_in++;
+        bytes += encoded.size;
+    }
+    governor_spend(self->governor, bytes, 1);
+    Dynode__Peer__ObjectsPushed *answer = ARENA_NEW(turn->arena, Dynode__Peer__ObjectsPushed);
+    dynode__peer__objects_pushed__init(answer);
+    /* The merges come after this within the turn, and its commit before the answer. */
+    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED, answer);
+}
+
+void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    switch (mail->kind) {
+    case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS:
+        answer_roots(self, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_TREE_NODES:
+        answer_nodes(self, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS:
+        answer_keys(self, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS:
+        answer_fetch(self, turn, mail);
+        break;
+    default:
+        CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS);
+        answer_push(self, turn, mail);
+    }
+}

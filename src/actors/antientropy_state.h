@@ -1,0 +1,144 @@
+/* What the parts of anti-entropy know of one another. antientropy.c is the actor: whose turn it is;
+ * exchange.c one exchange; exchange_page.c a page of leaves, on both sides; antientropy_answer.c what other
+ * homes ask; audit.c reads the store through; mend.c fetches what is damaged. */
+#pragma once
+
+#include "actors/antientropy.h"
+#include "actors/exchange.h"
+#include "actors/request_id.h"
+#include "actors/table_homes.h"
+#include "base/check.h"
+#include "base/map.h"
+#include "version/object.h"
+#include "wire/client_wire.h"
+#include "wire/object_wire.h"
+#include "wire/unpack.h"
+
+/* The places of request ids after those of exchanges. */
+enum { PLACE_ROOTS = ANTIENTROPY_EXCHANGES, PLACE_MEND };
+
+enum { JOBS_MAX = 1024 };
+
+/* A vnode that differs, or may, from what @node has. */
+struct job {
+    uint64_t node;
+    uint32_t vnode, n;
+};
+
+struct jobs {
+    struct job list[JOBS_MAX]; /* a ring */
+    uint32_t first, count;
+};
+
+/* One look at all roots. */
+struct pass {
+    bool under_way;
+    uint64_t next_ns; /* when the next begins */
+    uint64_t node;    /* the peer that is looked at; 0: before the first */
+    uint32_t group;   /* of its shards */
+    uint32_t vnode;   /* the next */
+    uint32_t found;   /* trees that differed */
+
+    uint64_t id; /* of the roots that are asked for */
+    bool waits;
+    uint64_t timer;
+    uint32_t count;
+    struct job asked[ANTIENTROPY_ROOTS];
+};
+
+struct audit {
+    uint32_t vnode; /* that is swept, or is next in its turn */
+    bool sweeping;  /* one, @swept */
+    uint32_t swept;
+    bool in_turn;        /* it was its turn; else it is distrusted */
+    struct buffer after; /* the last store key visited */
+    uint64_t began_ns, next_ns;
+    bool built; /* all vnodes have been swept once */
+};
+
+/* Damaged copies, the first of which is being fetched. */
+struct mend {
+    struct buffer keys[ANTIENTROPY_DAMAGED]; /* store keys, a ring */
+    uint32_t first, count;
+    uint64_t id;
+    bool waits;
+    uint64_t timer, next_ns;
+    uint64_t homes[FOREST_N_MAX]; /* the other ones */
+    uint32_t home_count;
+    uint32_t heard;       /* of them, as bits */
+    struct buffer object; /* what they hold together */
+};
+
+struct antientropy {
+    struct actor actor;
+    struct antientropy_options options;
+    struct forest *forest;
+    struct governor *governor;
+    struct table_homes homes;
+    struct map tables; /* as last looked at: names of tag and n */
+    uint32_t ns;       /* the numbers of homes that tables have, as bits */
+    bool strangers;    /* an object of a table that is not known here was seen */
+    uint32_t generation;
+    uint64_t timer, timer_ns;
+    bool *dirty; /* by vnode */
+    uint32_t dirty_count, dirty_next;
+    struct jobs jobs;
+    struct exchange exchanges[ANTIENTROPY_EXCHANGES];
+    struct pass pass;
+    struct audit audit;
+    struct mend mend;
+};
+
+/* --- antientropy.c --- */
+
+/* Look again at @at_ns at the latest. */
+void antientropy_wake(struct antientropy *self, struct turn *turn, uint64_t at_ns);
+
+void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode);
+
+/* Send @body, of which the governor hears. */
+void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,
+                      Dynode__Peer__Message__BodyCase kind, const ProtobufCMessage *body);
+
+/* A fresh id of the place, and the timer of its answer. */
+void antientropy_expect(struct antientropy *self, struct turn *turn, uint32_t place, uint64_t *id,
+                        uint64_t *timer);
+
+/* The store key of a key that belongs to this shard, with what it names; *table may be NULL: not known here.
+ * False: it contradicts itself. */
+bool antientropy_place(struct antientropy *self, const struct turn *turn, struct bytes store_key,
+                       struct store_place *place, const struct table **table);
+
+/* The same, and it must be in the trees of @vnode and @n. */
+bool antientropy_place_in(struct antientropy *self, const struct turn *turn, struct bytes store_key,
+                          uint32_t vnode, uint32_t n, struct store_place *place, const struct table **table);
+
+/* Read what is stored here. STATUS_NOT_FOUND, STATUS_CORRUPT (noted to be mended) and whatever else is wrong
+ * leave *encoded empty. */
+enum status antientropy_load(struct antientropy *self, struct turn *turn, struct bytes store_key,
+                             struct bytes *encoded);
+
+/* Let our replica join an object with its own. */
+void antientropy_merge(struct turn *turn, const struct store_place *place, const struct table *table,
+                       struct bytes encoded, bool agreed);
+
+/* --- antientropy_answer.c --- */
+
+/* What another home asks. */
+void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail);
+
+/* --- audit.c --- */
+
+void audit_step(struct antientropy *self, struct turn *turn);
+
+/* Something is distrusted, or will be at the end of this turn. */
+void audit_soon(struct antientropy *self, struct turn *turn);
+
+/* --- mend.c --- */
+
+/* A copy here can't be read. */
+void mend_note(struct antientropy *self, struct turn *turn, struct bytes store_key);
+bool mend_is_ready(const struct antientropy *self, const struct turn *turn);
+void mend_step(struct antientropy *self, struct turn *turn);
+void mend_answered(struct antientropy *self, struct turn *turn, const struct mail *mail);
+void mend_timeout(struct antientropy *self, struct turn *turn);

@@ -1,0 +1,57 @@
+/* Exchange: what one shard does to become equal with another home of one vnode (antientropy.h). Only the one
+ * that begins it has a state; the other answers what it is asked.
+ *
+ *      INNERS --> LEAVES --> KEYS --> OBJECTS --> KEYS (the next page) ... --> end
+ *         \__________\__ equal: end    \__ fetch some, merge, push; some more ...
+ *
+ * Each request has an id of its own, so that an answer which is late or comes twice finds nobody. */
+#pragma once
+
+#include "actor/actor.h"
+#include "merkle/tree.h"
+
+struct antientropy;
+struct job;
+
+enum exchange_phase { EXCHANGE_FREE, EXCHANGE_INNERS, EXCHANGE_LEAVES, EXCHANGE_KEYS, EXCHANGE_OBJECTS };
+
+/* A key of the present page that differs. */
+struct want {
+    size_t offset, size; /* of its store key, in exchange.keys */
+    bool fetch;          /* the other has something; else it only lacks ours */
+};
+
+struct exchange {
+    enum exchange_phase phase;
+    uint64_t id; /* of its last request */
+    bool waits;  /* for the answer */
+    uint64_t timer;
+    uint64_t node;
+    uint32_t vnode, n;
+    uint32_t inners;             /* that differ, as bits */
+    uint32_t leaves[TREE_INNER]; /* below each of them, as bits */
+
+    struct buffer after; /* store key: the end of the pages so far */
+    bool last;           /* the present page is */
+    struct buffer keys;
+    struct want *wants;
+    uint32_t want_count, want_capacity, want_next;
+    uint32_t asked; /* how many of them the present request is about */
+};
+
+void exchange_fini(struct exchange *exchange);
+
+void exchange_begin(struct exchange *exchange, const struct job *job);
+void exchange_end(struct turn *turn, struct exchange *exchange);
+
+static inline bool exchange_is_ready(const struct exchange *exchange)
+{
+    return exchange->phase != EXCHANGE_FREE && !exchange->waits;
+}
+
+/* Send the next request; or it is over. */
+void exchange_step(struct antientropy *self, struct turn *turn, struct exchange *exchange);
+
+/* Take an answer to the request under way. */
+void exchange_answered(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+                       const struct mail *mail);

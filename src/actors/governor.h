@@ -1,0 +1,62 @@
+/* Governor: what background work may take of a shard: hints going home, anti-entropy, fills and audits all
+ * ask one token bucket, in bytes and in messages a second. Clients come first.
+ *
+ * The loop is closed: whoever does background work tells the governor now and then how busy the shard is
+ * (governor_observe). Busy halves both rates, a quiet shard lets them rise by a tenth, and both stay between
+ * a floor, so that repair never stands still, and a ceiling. So the rate falls within a second and comes back
+ * within seven (additive increase and multiplicative decrease, as TCP has it, but for the rise, which has to
+ * cross three orders of magnitude).
+ *
+ *      governor_may           is there anything in the bucket?
+ *      governor_spend         what it came to: the bucket may go below nothing, and is then waited for
+ *
+ * No thread, no clock: a value that is told the time of the turn. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    GOVERNOR_BYTES_FLOOR = 256 * 1024, /* a second */
+    GOVERNOR_BYTES_START = 16 * 1048576,
+    GOVERNOR_BYTES_CEILING = 128 * 1048576,
+    GOVERNOR_BYTES_OF_A_MESSAGE = 4096, /* messages a second are the bytes divided by this: 64 to 32,768 */
+    GOVERNOR_OBSERVE_NS = 100 * 1000 * 1000, /* looks between which less time has passed count as one */
+    GOVERNOR_BURST_MS = 100,                 /* what a bucket holds at most */
+};
+
+/* When a shard counts as busy. */
+enum {
+    GOVERNOR_BUSY_MAIL_BYTES = 512 * 1024,
+    GOVERNOR_BUSY_OPERATIONS = 256,
+    GOVERNOR_BUSY_LAG_NS = 20 * 1000 * 1000,
+};
+
+struct governor {
+    uint64_t rate;         /* bytes a second */
+    int64_t bytes;         /* in the bucket */
+    int64_t micromessages; /* in the other, times a million */
+    uint64_t filled_ns;    /* until when it is filled */
+    uint64_t observed_ns;
+};
+
+struct governor_load {
+    size_t mail_bytes;   /* that wait for this shard */
+    uint64_t operations; /* of clients, under way */
+    uint64_t lag_ns;     /* how late a timer fired */
+};
+
+void governor_init(struct governor *governor);
+
+/* May work begin at @now_ns? */
+bool governor_may(struct governor *governor, uint64_t now_ns);
+
+/* When it may, if nobody else comes before: @now_ns or later. */
+uint64_t governor_when(struct governor *governor, uint64_t now_ns);
+
+/* So much was done. */
+void governor_spend(struct governor *governor, size_t bytes, uint32_t messages);
+
+/* How busy the shard is; what it says counts at most every GOVERNOR_OBSERVE_NS. */
+void governor_observe(struct governor *governor, uint64_t now_ns, const struct governor_load *load);
