@@ -12,7 +12,7 @@ import time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUDGETS = {"unit": 60, "turn": 60, "story": 60, "world": 300, "clients": 60, "cluster": 240, "tsan": 120, "fuzz": 120}
+BUDGETS = {"unit": 60, "turn": 60, "story": 60, "world": 300, "clients": 60, "cluster": 360, "tsan": 120, "fuzz": 120}
 PRESETS = {"tsan": "tsan", "fuzz": "fuzz"}  # the others: asan
 JOBS = {"cluster": 1}  # several nodes each; the others: 2
 ONLY_TARGET = {"tsan": "tsan_tests", "fuzz": "fuzzers"}  # what those presets build, where there is such a target

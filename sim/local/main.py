@@ -26,7 +26,8 @@ stays up, for you to try, until Ctrl-C.
   --host A     the first node's loopback address (default 127.0.0.11); the others follow, so that clusters can be side by side
   --stop       end after the summary
 
-sim/run world simulates whole clusters in virtual time instead: sim/run world --help."""
+sim/run chaos lets everything befall real nodes and judges what clients hear; sim/run world simulates whole clusters in
+virtual time: each has --help."""
 TABLE = "packages"
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -30,13 +30,19 @@ class Node:
         self.address = f"tcp://{host}:{CLIENT_PORT}"
         self.peer_address = f"tcp://{host}:{PEER_PORT}"
         self.settings, self.process, self.environment = settings, None, None
+        self.enter = None  # what its process does before it becomes the program
 
     def start(self):
         with open(self.log, "ab") as log:
             self.log_before = log.tell()
             self.process = subprocess.Popen(
                 [self.program, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_die_with_parent, env=self.environment)
+                start_new_session=True, preexec_fn=self._begin, env=self.environment)
+
+    def _begin(self):
+        _die_with_parent()
+        if self.enter:
+            self.enter()
 
     def running(self):
         return self.process is not None and self.process.poll() is None

@@ -1,0 +1,126 @@
+"""sim/run chaos, in small: a storm over real processes from a fresh seed, judged; what it says of a cluster that goes wrong; and
+what it leaves behind, however it ends: nothing."""
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from fixture import PROGRAM, SEED, eventually, main  # takes the program from the arguments
+from client import ROOT
+
+JUDGE = sys.argv.pop(1) if sys.argv[1:] and os.path.exists(sys.argv[1]) else os.path.join(ROOT, "build/asan/sim/world/dynode-judge")
+QUIET = ["--sessions", "8", "--think", "40", "--keys", "24", "--shards", "1"]  # the machine has other work
+
+
+class Chaos(unittest.TestCase):
+    def start(self, *arguments, judge=JUDGE, **environment):
+        temporary = tempfile.TemporaryDirectory(prefix="dynode-test-")
+        self.addCleanup(temporary.cleanup)
+        self.folder = os.path.join(temporary.name, "run")
+        os.mkdir(self.folder)
+        suppressions = os.path.join(temporary.name, "suppressions")
+        with open(suppressions, "w") as file:  # WiredTiger leaks when a disk that is full makes it panic
+            for name in ("lsan.supp", "wiredtiger_panic.supp"):
+                with open(os.path.join(ROOT, "tests", name)) as part:
+                    file.write(part.read())
+        run = subprocess.Popen(
+            ["/usr/bin/python3", os.path.join(ROOT, "sim/chaos/main.py"), "--program", PROGRAM, "--judge", judge, *QUIET, *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            env=dict(os.environ, TMPDIR=self.folder, LSAN_OPTIONS=f"suppressions={suppressions}:print_suppressions=0", **environment))
+        self.addCleanup(run.stdout.close)
+        self.addCleanup(run.kill)
+        return run
+
+    def read_until(self, run, what):
+        text = ""
+        while not re.search(what, text):
+            line = run.stdout.readline()
+            self.assertTrue(line, f"it ended before it said {what}:\n{text}")
+            text += line
+        return text
+
+    def pids(self, text):
+        pids = re.findall(r"node\d+ is process (\d+)", text)
+        self.assertTrue(pids, text)
+        return pids
+
+    def nothing_is_left(self, text, kept=False):
+        pids = self.pids(text)
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the nodes are gone", 60)
+        with open("/proc/self/mounts") as mounts:
+            self.assertNotIn(self.folder, mounts.read())
+        if not kept:
+            self.assertEqual(os.listdir(self.folder), [])
+
+    def test_a_storm(self):
+        run = self.start("--minutes", "0.6", "--seed", str(SEED), "--at-once", "4")
+        text, _ = run.communicate(timeout=400)
+        self.assertEqual(run.returncode, 0, text)
+        for line in (rf"^seed {SEED}: 5 nodes", r"^available +[\d.]+ % of [\d,]+ writes", "^judged .* of kept .*final, register, session, merge",
+                     "^judged .* of last .*final, register", "^verdict +nothing acknowledged was lost"):
+            self.assertRegex(text, re.compile(line, re.MULTILINE))
+        self.nothing_is_left(text)
+
+    def test_interrupted(self):
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)):
+            run = self.start("--minutes", "3", "--nodes", "3", "--only", "pause", "--seed", "5")
+            text = self.read_until(run, r"\+ pause")  # a node that is stopped has to go too
+            run.send_signal(number)
+            text += run.communicate(timeout=120)[0]
+            self.assertEqual(run.returncode, status, text)
+            self.assertNotIn("verdict", text)
+            self.nothing_is_left(text, kept=number == signal.SIGKILL)
+
+    def test_a_node_that_ends_by_itself_is_a_fault(self):
+        run = self.start("--minutes", "0.2", "--nodes", "3", "--only", "loss", "--seed", "5")
+        text = self.read_until(run, "is process")
+        os.kill(int(self.pids(text)[1]), signal.SIGKILL)
+        text += run.communicate(timeout=300)[0]
+        self.assertEqual(run.returncode, 1, text)
+        self.assertRegex(text, "WRONG +node2 ended by itself, with status -9")
+        self.assertRegex(text, "Again: sim/run chaos --seed 5 --minutes 0.2 --nodes 3")
+        kept = re.search(r"histories, configurations and logs: (\S+)", text)[1]
+        self.assertIn("history-kept.txt", os.listdir(kept))
+        self.nothing_is_left(text, kept=True)
+
+    def test_without_namespaces(self):
+        """As somebody who is not root has it; and what the judge says is what comes of it."""
+        judge = os.path.join(tempfile.mkdtemp(prefix="dynode-test-"), "judge")
+        self.addCleanup(os.rmdir, os.path.dirname(judge))
+        self.addCleanup(os.remove, judge)
+        with open(judge, "w") as file:
+            file.write(f'#!/bin/sh\n"{JUDGE}" "$1" && echo "FAULT mood: bad" && exit 1\n')
+        os.chmod(judge, stat.S_IRWXU)
+        run = self.start("--minutes", "0.15", "--nodes", "3", "--seed", "7", judge=judge, DYNODE_CHAOS_APART="no")
+        text, _ = run.communicate(timeout=300)
+        self.assertEqual(run.returncode, 1, text)
+        self.assertIn("loopback addresses: no link is cut", text)
+        self.assertRegex(text, "left out here: full, power, cut, cut-way, isolate, split, slow, loss")
+        wrong = re.findall(r"^WRONG .*", text, re.MULTILINE)
+        self.assertEqual([line.split(None, 1)[1] for line in wrong], ["kept: FAULT mood: bad", "last: FAULT mood: bad"])
+        self.nothing_is_left(text, kept=True)
+
+    def test_a_seed_has_a_plan(self):
+        def plan(*arguments):
+            text, _ = self.start("--plan", "--minutes", "5", *arguments).communicate(timeout=60)
+            return [line for line in text.splitlines() if re.match(r" *[\d.]+ - ", line)]
+
+        one = plan("--seed", "1")
+        self.assertGreater(len(one), 20)
+        self.assertEqual(one, plan("--seed", "1"))
+        self.assertNotEqual(one, plan("--seed", "2"))
+        self.assertTrue(all(" kill " in line for line in plan("--seed", "1", "--only", "kill")))
+
+    def test_wrong_arguments(self):
+        for arguments in (["--minutes", "0"], ["--only", "rain"], ["--with", "kill"], ["--nodes", "2"], ["--seed", "x"]):
+            run = self.start(*arguments)
+            text, _ = run.communicate(timeout=60)
+            self.assertEqual(run.returncode, 2, text)
+
+
+if __name__ == "__main__":
+    main()
