@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 HELP = """\
 usage: sim/run chaos [--minutes M] [--nodes N] [--shards S] [--seed X] [--at-once F] [--sessions C] [--keys K] [--think MS]
-                     [--only KIND,...] [--with KIND,...] [--converge SECONDS] [--plan] [--keep DIR]
+                     [--only KIND,...] [--with KIND,...] [--converge SECONDS] [--control] [--plan] [--keep DIR]
 
 Builds dynode, starts N nodes, each in a network namespace and on a small file system of its own (as root; else on loopback
 addresses and without what needs more), and lets a plan of faults loose on them, drawn from the seed, while clients read and
@@ -30,6 +30,7 @@ write. Then all is healed, every key is read through every node, and every answe
   --only KINDS   these faults alone: kill, pause, full, power, cut, cut-way, isolate, split, slow, loss
   --with KINDS   these too, which dynode does not survive yet: wipe, flip, old
   --converge S   nobody reads for S seconds in the end, and then every node must have everything by itself
+  --control      quorums of one home, judged as if they overlapped: now something has to be found wrong
   --plan         print the plan, and do nothing
   --keep DIR     keep configurations, logs, data and histories in DIR; else they are removed, unless something was wrong
 
@@ -52,6 +53,7 @@ def options():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--only")
     parser.add_argument("--with", dest="more", default="")
+    parser.add_argument("--control", action="store_true")
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--keep")
     chosen = parser.parse_args()
@@ -93,9 +95,12 @@ class Chaos:
         for number in range(chosen.nodes):
             self.disks.append(disk_kind(folder, f"node{number + 1}"))
         # Where requests may be answered by stand-ins, reads need not see all that was acknowledged.
-        self.strict = "quorum" not in pb.Get.DESCRIPTOR.fields_by_name
+        self.strict = chosen.control or "quorum" not in pb.Get.DESCRIPTOR.fields_by_name
+        self.quorum = 1 if chosen.control else 2
         self.cluster = Cluster(chosen.program, folder, self.network.hosts, chosen.shards,
-                               "tables:\n  - { name: kept, rule: siblings, n: 3 }\n  - { name: last, rule: lww, n: 3 }\n", SETTINGS)
+                               "tables:\n" + "".join(
+                                   f"  - {{ name: {name}, rule: {rule}, n: 3, r: {self.quorum}, w: {self.quorum} }}\n"
+                                   for name, rule in (("kept", "siblings"), ("last", "lww"))), SETTINGS)
         self.stations = [Station(node, number, self.disks[number], self.network.enter(number))
                          for number, node in enumerate(self.cluster.nodes)]
 
@@ -130,8 +135,8 @@ class Chaos:
         print("to look around inside: nsenter --net --mount --target PID; " if self.network.can else "",
               ", ".join(f"{station.node.name} is process {station.node.process.pid}" for station in self.stations), sep="", flush=True)
         contents = [(PLAIN, PLAIN, CART, COUNTER)[key % 4] for key in range(self.chosen.keys)]
-        self.recorders = [Recorder(self.folder, "kept", "siblings", contents, self.strict),
-                          Recorder(self.folder, "last", "lww", [PLAIN] * self.chosen.keys, self.strict)]
+        self.recorders = [Recorder(self.folder, name, rule, held, self.strict, 3, self.quorum, self.quorum) for name, rule, held in
+                          (("kept", "siblings", contents), ("last", "lww", [PLAIN] * self.chosen.keys))]
         self.load = Load(self.stations, self.recorders, self.chosen.sessions, self.chosen.think / 1000, self.random_of,
                          int.from_bytes(os.urandom(6), "big") << 12)
         self.storm = Storm(self.stations, self.network, self.plan, self.say, self.wrong)
@@ -240,6 +245,8 @@ class Chaos:
             yield f"--only {','.join(chosen.only)}"
         if chosen.more:
             yield f"--with {','.join(chosen.more)}"
+        if chosen.control:
+            yield "--control"
         if chosen.converge:
             yield f"--converge {chosen.converge}"
 

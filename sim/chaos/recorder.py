@@ -23,7 +23,7 @@ class Damage(Exception):
 
 
 class Recorder:
-    def __init__(self, folder, table, rule, keys, strict, n=3, r=2, w=2):
+    def __init__(self, folder, table, rule, keys, strict, n, r, w):
         """@keys: what each holds. @strict: may reads be expected to see all acknowledged writes?"""
         self.table, self.rule, self.contents, self.n, self.r, self.w = table, rule, keys, n, r, w
         self.path = os.path.join(folder, f"history-{table}.txt")
