@@ -101,6 +101,7 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
     switch (message->body_case) {
     case DYNODE__PEER__MESSAGE__BODY_PING:
     case DYNODE__PEER__MESSAGE__BODY_PONG:
+    case DYNODE__PEER__MESSAGE__BODY_GOSSIP:
     case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE:
     case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK:
         return false;

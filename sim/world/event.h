@@ -29,6 +29,7 @@ struct event {
     enum event_kind kind;
     uint32_t node, shard,
         peer;      /* LOCAL: to node.shard; ARRIVAL, LINK_LOST, DIAL: the link node.shard to peer */
+    uint32_t lane; /* ARRIVAL: enum link_lane */
     uint64_t life; /* of the node or link it belongs to: in another life it is void */
     uint64_t number;
     struct buffer bytes; /* owned */

@@ -69,7 +69,7 @@ void network_init(struct world *world)
 
 static void drop_held(struct sim_link *link)
 {
-    for (uint32_t i = 0; i < link->held_count; i++) buffer_fini(&link->held[i]);
+    for (uint32_t i = 0; i < link->held_count; i++) buffer_fini(&link->held[i].batch);
     free(link->held);
     link->held = NULL;
     link->held_count = 0;
@@ -82,6 +82,11 @@ void network_fini(struct world *world)
             for (uint32_t peer = 0; peer < world->options.nodes; peer++)
                 drop_held(link_of(world, node, shard, peer));
     free(world->ways);
+}
+
+static void forget_arrivals(struct sim_link *link)
+{
+    for (int lane = 0; lane < LANES; lane++) link->arrival_ns[lane] = 0;
 }
 
 /* --- links come and go --- */
@@ -111,7 +116,7 @@ static void lose(struct world *world, uint32_t node, uint32_t shard, uint32_t pe
     drop_held(link);
     if (!link->up) return;
     link->up = false;
-    link->arrival_ns = 0;
+    forget_arrivals(link);
     events_post(&world->events, &(struct event){.at_ns = world->now_ns + draw_delay(world, peer, node),
                                                 .kind = EVENT_LINK_LOST,
                                                 .node = node,
@@ -143,6 +148,14 @@ void network_link_lost(struct world *world, const struct event *event)
     post_dial(world, event->node, event->shard, event->peer, world->options.redial);
 }
 
+/* Would the node let the other in, and dial it? */
+static bool knows(const struct world *world, uint32_t node, uint32_t other)
+{
+    const struct shard *shard = world->nodes[node].shards[CLUSTER_OWNER_SHARD].shard;
+    const struct cluster *cluster = shard_turn_context((struct shard *)(uintptr_t)shard)->cluster;
+    return cluster_find_member(cluster, world->nodes[other].id) != NULL;
+}
+
 void network_dial(struct world *world, const struct event *event)
 {
     struct sim_node *node = &world->nodes[event->node];
@@ -152,13 +165,15 @@ void network_dial(struct world *world, const struct event *event)
     CHECK(!link->up);
     bool apart = way_of(world, event->node, event->peer)->cut || way_of(world, event->peer, event->node)->cut;
     /* A process that is stopped answers no hello, and is not there to dial either. */
-    if (!peer->up || peer->paused || node->paused || apart) {
+    bool refused = world->options.seeded && peer->up &&
+                   !(knows(world, event->node, event->peer) && knows(world, event->peer, event->node));
+    if (!peer->up || peer->paused || node->paused || apart || refused) {
         post_dial(world, event->node, event->shard, event->peer, world->options.redial);
         return;
     }
     link->up = true;
     link->life++;
-    link->arrival_ns = 0;
+    forget_arrivals(link);
     shard_link_changed(node->shards[event->shard].shard, peer->id, true);
     world_wake(world, event->node, event->shard);
 }
@@ -172,8 +187,8 @@ void network_tell(struct world *world, uint32_t node, uint32_t shard)
 
 /* --- batches --- */
 
-static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, uint64_t at_ns,
-                         uint64_t life, struct buffer batch)
+static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, uint32_t lane,
+                         uint64_t at_ns, uint64_t life, struct buffer batch)
 {
     const struct sim_node *to = &world->nodes[peer];
     events_post(&world->events, &(struct event){.at_ns = at_ns,
@@ -181,6 +196,7 @@ static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uin
                                                 .node = node,
                                                 .shard = shard,
                                                 .peer = peer,
+                                                .lane = lane,
                                                 .life = life,
                                                 .number = life == LIFE_REPEAT ? newest_life(to) : to->life,
                                                 .bytes = batch});
@@ -204,7 +220,8 @@ static bool befallen(struct world *world, uint32_t node, uint32_t shard, uint32_
     return false;
 }
 
-void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct buffer *batch)
+void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, enum link_lane lane,
+                  struct buffer *batch)
 {
     struct sim_link *link = link_of(world, node, shard, peer);
     CHECK(batch->size <= FRAME_PEER_BYTES_MAX);
@@ -215,13 +232,13 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
         return;
     }
     uint64_t at_ns = world->now_ns + draw_delay(world, node, peer);
-    if (at_ns < link->arrival_ns) at_ns = link->arrival_ns;
+    if (at_ns < link->arrival_ns[lane]) at_ns = link->arrival_ns[lane];
     if (one_in(world, world->options.repeats)) {
         world_count(world, WORLD_REPEAT, node);
         struct buffer copy = {0};
         buffer_append(&copy, batch->data, batch->size);
-        post_arrival(world, node, shard, peer, at_ns + world_draw(world, world->options.late), LIFE_REPEAT,
-                     copy);
+        post_arrival(world, node, shard, peer, lane, at_ns + world_draw(world, world->options.late),
+                     LIFE_REPEAT, copy);
     }
     uint64_t life = link->life;
     if (one_in(world, world->options.overtakings)) {
@@ -229,19 +246,21 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
         at_ns += world_draw(world, world->options.late);
         life = LIFE_FREE;
     } else {
-        link->arrival_ns = at_ns;
+        link->arrival_ns[lane] = at_ns;
     }
-    post_arrival(world, node, shard, peer, at_ns, life, *batch);
+    post_arrival(world, node, shard, peer, lane, at_ns, life, *batch);
     *batch = (struct buffer){0};
 }
 
-static void deliver(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct buffer *batch)
+static void deliver(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, enum link_lane lane,
+                    struct buffer *batch)
 {
     struct sim_node *to = &world->nodes[peer];
     uint32_t to_shard = shard % to->shard_count;
     world_mix(world, node, buffer_bytes(batch));
     if (world_traced(world)) describe_batch(world, node, shard, peer, to_shard, buffer_bytes(batch));
-    shard_deliver(to->shards[to_shard].shard, world->nodes[node].id, buffer_bytes(batch), free, batch->data);
+    shard_deliver_lane(to->shards[to_shard].shard, world->nodes[node].id, lane, buffer_bytes(batch), free,
+                       batch->data);
     world_wake(world, peer, to_shard);
 }
 
@@ -257,7 +276,7 @@ void network_arrival(struct world *world, struct event *event)
      * on the next one; but not at another process. */
     if (lost && there && one_in(world, world->options.strays)) {
         world_count(world, WORLD_STRAY, event->node);
-        post_arrival(world, event->node, event->shard, event->peer,
+        post_arrival(world, event->node, event->shard, event->peer, event->lane,
                      world->now_ns + world_draw(world, world->options.late), LIFE_FREE, event->bytes);
         return;
     }
@@ -266,12 +285,13 @@ void network_arrival(struct world *world, struct event *event)
         return;
     }
     if (free_of_link || !holds(way_of(world, event->node, event->peer))) {
-        deliver(world, event->node, event->shard, event->peer, &event->bytes);
+        deliver(world, event->node, event->shard, event->peer, (enum link_lane)event->lane, &event->bytes);
         return;
     }
     link->held = realloc(link->held, (link->held_count + 1) * sizeof(*link->held));
     CHECK(link->held != NULL);
-    link->held[link->held_count++] = event->bytes;
+    link->held[link->held_count++] =
+        (struct sim_held){.lane = (enum link_lane)event->lane, .batch = event->bytes};
 }
 
 /* --- ways --- */
@@ -283,7 +303,8 @@ static void let_go(struct world *world, uint32_t from, uint32_t to)
     if (holds(way_of(world, from, to))) return;
     for (uint32_t shard = 0; shard < world->nodes[from].shard_count; shard++) {
         struct sim_link *link = link_of(world, from, shard, to);
-        for (uint32_t i = 0; i < link->held_count; i++) deliver(world, from, shard, to, &link->held[i]);
+        for (uint32_t i = 0; i < link->held_count; i++)
+            deliver(world, from, shard, to, link->held[i].lane, &link->held[i].batch);
         link->held_count = 0;
         drop_held(link);
     }

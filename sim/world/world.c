@@ -97,6 +97,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
         .replaced = sim->replaced,
         .repair_pass_ns = world->options.repair_pass_ns,
         .audit_pass_ns = world->options.audit_pass_ns,
+        .silent = world->options.silent,
         .started_wall_ms = node->incarnation,
     };
     node_options.self.incarnation = node->incarnation;
@@ -109,6 +110,18 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
     sim->synced_turn = 0;
 }
 
+/* What a node knows before anybody has told it anything. */
+static void configuration(struct world *world, uint32_t number, struct cluster *cluster)
+{
+    if (!world->options.seeded || number == 0) {
+        cluster_copy(&world->cluster, cluster);
+        return;
+    }
+    *cluster = (struct cluster){.id = world->cluster.id, .vnodes = world->cluster.vnodes};
+    const struct member seed = member_of(world, 0);
+    cluster_merge_member(cluster, &seed);
+}
+
 static void start_node(struct world *world, uint32_t number)
 {
     struct sim_node *node = &world->nodes[number];
@@ -117,7 +130,7 @@ static void start_node(struct world *world, uint32_t number)
     node->life++;
     node->incarnation = world_wall_ms(world, number);
     struct cluster cluster;
-    cluster_copy(&world->cluster, &cluster);
+    configuration(world, number, &cluster);
     for (uint32_t shard = 0; shard < node->shard_count; shard++) {
         node->shards[shard].replaced = false;
         disk_claim(world, number, shard);
@@ -292,7 +305,7 @@ void world_drain(struct world *world, uint32_t node, uint32_t shard)
         uint64_t to = outbox->queues[i].node;
         while (outbox_take(outbox, i, FRAME_PEER_BYTES_MAX, &batch)) {
             if (to != world->nodes[node].id) {
-                network_send(world, node, shard, world_node_of(world, to), &batch);
+                network_send(world, node, shard, world_node_of(world, to), outbox->queues[i].lane, &batch);
             } else {
                 events_post(&world->events,
                             &(struct event){.at_ns = world->now_ns + world_draw(world, world->options.local),

@@ -47,6 +47,8 @@ struct world_options {
     uint32_t operations_max; /* node_options; 0: the default */
     uint64_t repair_pass_ns, audit_pass_ns; /* the same; 0: no anti-entropy */
     bool unchecked;          /* no shard_check after each turn */
+    bool silent;             /* no heartbeats: a node can be reached while it is linked */
+    bool seeded;             /* the first node's configuration has all members, the others' only the first */
 };
 
 /* What befell the nodes, disks, links and clocks of a world. */

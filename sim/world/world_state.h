@@ -6,12 +6,19 @@
 #include "base/map.h"
 #include "world/world.h"
 
-/* The link that a shard has dialled to one peer. */
+/* A batch that has arrived and is not let through. */
+struct sim_held {
+    enum link_lane lane;
+    struct buffer batch;
+};
+
+/* The links that a shard has dialled to one peer, one for each lane: they come and go together, and order is
+ * kept within a lane only. */
 struct sim_link {
     bool up;
-    uint64_t life;       /* raised when it is lost: what was under way arrives in no other life */
-    uint64_t arrival_ns; /* of the last batch: what follows comes later */
-    struct buffer *held; /* arrived while the way was clogged or cut */
+    uint64_t life;              /* raised when it is lost: what was under way arrives in no other life */
+    uint64_t arrival_ns[LANES]; /* of the last batch: what follows comes later */
+    struct sim_held *held;      /* arrived while the way was clogged or cut */
     uint32_t held_count;
 };
 
@@ -117,7 +124,8 @@ void network_start(struct world *world, uint32_t node);
 void network_crash(struct world *world, uint32_t node);
 
 /* Put a batch (moved) on the link of node.shard to @peer. */
-void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, struct buffer *batch);
+void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, enum link_lane lane,
+                  struct buffer *batch);
 
 void network_arrival(struct world *world, struct event *event);
 void network_link_lost(struct world *world, const struct event *event);

@@ -97,6 +97,13 @@ void turn_disarm(struct turn *turn, uint64_t timer);
 /* Judge all peers at this turn's time; those that changed are told to every actor (peer_changed). */
 void turn_judge_peers(struct turn *turn);
 
+/* A peer has answered a Ping, on the lane of heartbeats or (@data) of data. If it could not be reached it can
+ * now: every actor is told. */
+void turn_peer_beat(struct turn *turn, uint64_t node, bool data);
+
+/* This shard stood still until now: nobody's silence meanwhile counts. */
+void turn_excuse_peers(struct turn *turn);
+
 /* The owner of the cluster state, or the news from it, gives the shard a new snapshot (moved into the shard).
  * Seen by the messages that follow. */
 void turn_adopt_cluster(struct turn *turn, struct cluster *cluster);

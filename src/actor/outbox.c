@@ -19,17 +19,25 @@ void outbox_fini(struct outbox *outbox)
     *outbox = (struct outbox){0};
 }
 
-struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t shard)
+struct outbox_queue *outbox_lane(struct outbox *outbox, uint64_t node, uint32_t shard, enum link_lane lane)
 {
+    CHECK(lane == LANE_DATA || node != outbox->self_node);
     for (uint32_t i = 0; i < outbox->queue_count; i++) {
         struct outbox_queue *queue = &outbox->queues[i];
-        if (queue->node == node && (node != outbox->self_node || queue->shard == shard)) return queue;
+        if (queue->node == node && queue->lane == lane &&
+            (node != outbox->self_node || queue->shard == shard))
+            return queue;
     }
     outbox->queues = realloc(outbox->queues, (outbox->queue_count + 1) * sizeof(*outbox->queues));
     CHECK(outbox->queues != NULL);
     struct outbox_queue *queue = &outbox->queues[outbox->queue_count++];
-    *queue = (struct outbox_queue){.node = node, .shard = shard};
+    *queue = (struct outbox_queue){.node = node, .shard = shard, .lane = lane};
     return queue;
+}
+
+struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t shard)
+{
+    return outbox_lane(outbox, node, shard, LANE_DATA);
 }
 
 bool outbox_is_full(const struct outbox_queue *queue)

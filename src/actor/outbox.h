@@ -12,10 +12,19 @@
 
 enum { OUTBOX_QUEUE_BYTES_MAX = 64 * 1024 * 1024 };
 
+/* Between nodes there are two lanes, each with queues and links of its own. What is on the one never waits
+ * for the other: no order is kept between them. */
+enum link_lane {
+    LANE_DATA,
+    LANE_BEATS, /* heartbeats and gossip: they are few, and read before all data */
+    LANES
+};
+
 struct outbox_queue {
     uint64_t
         node; /* this node's id: then @shard is the destination; else another node, whichever its shard */
     uint32_t shard;
+    enum link_lane lane; /* to another node; within a node there is only LANE_DATA */
     struct buffer batch; /* empty, or a packed peer.proto Batch */
     uint64_t dropped;    /* messages */
 };
@@ -51,10 +60,11 @@ size_t outbox_bytes(const struct outbox *outbox);
 void outbox_init(struct outbox *outbox, uint64_t node, uint32_t shard);
 void outbox_fini(struct outbox *outbox);
 
-/* The queue for a destination, made if it is new. */
+/* The queue for a destination, made if it is new: that of its data, or of a lane. */
 struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t shard);
+struct outbox_queue *outbox_lane(struct outbox *outbox, uint64_t node, uint32_t shard, enum link_lane lane);
 
 bool outbox_is_full(const struct outbox_queue *queue);
 
-/* False: dropped, the queue is at its bound. @field is one packed message (wire/batch.h). */
+/* Data. False: dropped, the queue is at its bound. @field is one packed message (wire/batch.h). */
 bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct bytes field);

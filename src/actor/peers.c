@@ -21,6 +21,7 @@ static uint32_t place_of(const struct peers *peers, uint64_t node)
 
 void peers_fini(struct peers *peers)
 {
+    for (uint32_t i = 0; i < peers->count; i++) phi_fini(&peers->list[i].phi);
     free(peers->list);
     *peers = (struct peers){0};
 }
@@ -51,10 +52,26 @@ bool peers_reachable(const struct peers *peers, uint64_t node)
     return peer != NULL && peer->reachable;
 }
 
-bool peer_judge(struct peer *peer, uint64_t now_ns)
+void peer_set_link(struct peer *peer, bool up, uint64_t now_ns)
 {
-    bool reachable = peer->link && peer->heard_ns != 0 && now_ns < peer->heard_ns + PEER_SILENCE_NS;
+    peer->link = up;
+    if (up) {
+        peer->linked_ns = now_ns;
+        return;
+    }
+    peer->heard_ns = 0;
+    phi_forget(&peer->phi);
+}
+
+bool peers_judge(const struct peers *peers, struct peer *peer, uint64_t now_ns)
+{
+    bool reachable = peer->link && (peers->silent || phi_level(&peer->phi, now_ns) < PHI_SUSPECTED);
     bool changed = reachable != peer->reachable;
     peer->reachable = reachable;
     return changed;
+}
+
+void peers_excuse(struct peers *peers, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < peers->count; i++) phi_excuse(&peers->list[i].phi, now_ns);
 }

@@ -1,25 +1,42 @@
-/* Peers: which nodes this shard can reach, in its own opinion.
+/* Peers: which nodes this shard can reach, in its own opinion. It steers routing, and nothing else.
  *
- * A peer is reachable while the link that we dialled is up and something was heard from it within
- * PEER_SILENCE_NS. Our link alone is not enough: its answers come over the link that it dialled. Links ping
- * every PEER_PING_NS. Phi accrual replaces the fixed limit later, behind peers_reachable. */
+ * A peer is reachable while the links that we dialled to it are up and it answers our heartbeats as it used
+ * to (phi.h). A heartbeat is a Pong: the answer to our Ping, which went there on our link and came back on
+ * the peer's. So a cut of either way alone, a process that is stopped and a machine that is gone all look the
+ * same, on both sides; and what else the peer may send counts for nothing, for it does not say whether it
+ * hears us. A link that is lost is a hint that is believed at once: the end of a process closes its links.
+ *
+ * Heartbeats have a lane of their own (outbox.h), so that bulk never looks like death. Every
+ * PEER_DATA_PINGS-th Ping goes out on the data lane too: nothing is judged by it but whether that link still
+ * carries anything. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PEER_PING_NS = 200 * 1000 * 1000, PEER_SILENCE_NS = 1000 * 1000 * 1000 };
+#include "actor/phi.h"
+
+enum {
+    PEER_PING_NS = PHI_PERIOD_MS * 1000 * 1000,
+    PEER_SILENCE_NS = PHI_REGULAR_MS * 1000 * 1000, /* a peer that answered regularly is suspected then */
+    PEER_STILL_NS =
+        300 * 1000 * 1000, /* who pings so much too late stood still, and suspects nobody for that */
+    PEER_DATA_PINGS = 5,
+};
 
 struct peer {
     uint64_t node;
-    bool link;          /* the link that we dialled is up */
-    uint64_t linked_ns; /* when it came up */
-    bool reachable;     /* as last judged */
-    uint64_t heard_ns;  /* when something last came from it; 0: nothing since our link to it went down */
+    bool link;             /* the links that we dialled are up */
+    uint64_t linked_ns;    /* when they came up */
+    bool reachable;        /* as last judged */
+    uint64_t heard_ns;     /* when anything last came from it; 0: nothing since our link to it went down */
+    uint64_t data_beat_ns; /* when a Ping on the data lane was last answered */
+    struct phi phi;        /* of the Pings on the lane of heartbeats */
 };
 
 struct peers {
     uint64_t self;
+    bool silent;       /* nobody pings: who is linked is reachable */
     struct peer *list; /* sorted by node */
     uint32_t count;
 };
@@ -33,5 +50,11 @@ const struct peer *peers_find(const struct peers *peers, uint64_t node);
 /* Ourselves: always. */
 bool peers_reachable(const struct peers *peers, uint64_t node);
 
+/* The links came up, or one of them is lost. */
+void peer_set_link(struct peer *peer, bool up, uint64_t now_ns);
+
 /* Judge one peer at @now_ns; true when its reachability changed. */
-bool peer_judge(struct peer *peer, uint64_t now_ns);
+bool peers_judge(const struct peers *peers, struct peer *peer, uint64_t now_ns);
+
+/* We stood still until now. */
+void peers_excuse(struct peers *peers, uint64_t now_ns);

@@ -36,6 +36,13 @@ static void item_release(struct item *item)
     if (item->release != NULL) item->release(item->owner);
 }
 
+static void arrivals_fini(struct arrivals *arrivals)
+{
+    for (uint32_t i = 0; i < arrivals->count; i++)
+        item_release(&arrivals->items[(arrivals->first + i) % arrivals->capacity]);
+    free(arrivals->items);
+}
+
 static void free_retired(struct shard *shard)
 {
     for (uint32_t i = 0; i < shard->retired_count; i++) {
@@ -49,9 +56,8 @@ static void free_retired(struct shard *shard)
 void shard_free(struct shard *shard)
 {
     for (uint32_t i = 0; i < shard->actor_count; i++) shard->actors[i]->free(shard->actors[i]);
-    for (uint32_t i = 0; i < shard->mail_count; i++)
-        item_release(&shard->mail[(shard->mail_first + i) % shard->mail_capacity]);
-    free(shard->mail);
+    arrivals_fini(&shard->mail);
+    arrivals_fini(&shard->beats);
     free(shard->local);
     free_retired(shard);
     free(shard->retired);
@@ -93,24 +99,24 @@ void shard_set_cluster(struct shard *shard, struct cluster *cluster)
 
 /* --- mail --- */
 
-static void push(struct shard *shard, struct item item)
+static void push(struct arrivals *arrivals, struct item item)
 {
-    if (shard->mail_count == shard->mail_capacity) {
-        uint32_t capacity = shard->mail_capacity == 0 ? 64 : shard->mail_capacity * 2;
-        struct item *mail = malloc(capacity * sizeof(*mail));
-        CHECK(mail != NULL);
-        for (uint32_t i = 0; i < shard->mail_count; i++)
-            mail[i] = shard->mail[(shard->mail_first + i) % shard->mail_capacity];
-        free(shard->mail);
-        shard->mail = mail;
-        shard->mail_first = 0;
-        shard->mail_capacity = capacity;
+    if (arrivals->count == arrivals->capacity) {
+        uint32_t capacity = arrivals->capacity == 0 ? 64 : arrivals->capacity * 2;
+        struct item *items = malloc(capacity * sizeof(*items));
+        CHECK(items != NULL);
+        for (uint32_t i = 0; i < arrivals->count; i++)
+            items[i] = arrivals->items[(arrivals->first + i) % arrivals->capacity];
+        free(arrivals->items);
+        arrivals->items = items;
+        arrivals->first = 0;
+        arrivals->capacity = capacity;
     }
-    shard->mail[(shard->mail_first + shard->mail_count++) % shard->mail_capacity] = item;
-    shard->mail_bytes += item.bytes.size;
+    arrivals->items[(arrivals->first + arrivals->count++) % arrivals->capacity] = item;
+    arrivals->bytes += item.bytes.size;
 }
 
-static void push_copy(struct shard *shard, struct item item)
+static void push_copy(struct arrivals *arrivals, struct item item)
 {
     uint8_t *copy = malloc(item.bytes.size + 1);
     CHECK(copy != NULL);
@@ -118,44 +124,61 @@ static void push_copy(struct shard *shard, struct item item)
     item.bytes.data = copy;
     item.release = free;
     item.owner = copy;
-    push(shard, item);
+    push(arrivals, item);
+}
+
+static void deliver(struct arrivals *arrivals, uint64_t from_node, struct bytes batch,
+                    void (*release)(void *owner), void *owner)
+{
+    struct item item = {
+        .kind = ITEM_BATCH, .from = from_node, .bytes = batch, .release = release, .owner = owner};
+    if (release != NULL)
+        push(arrivals, item);
+    else
+        push_copy(arrivals, item);
 }
 
 void shard_deliver(struct shard *shard, uint64_t from_node, struct bytes batch, void (*release)(void *owner),
                    void *owner)
 {
     if (from_node == 0) from_node = shard->options.self.node;
-    struct item item = {
-        .kind = ITEM_BATCH, .from = from_node, .bytes = batch, .release = release, .owner = owner};
-    if (release != NULL)
-        push(shard, item);
-    else
-        push_copy(shard, item);
+    deliver(&shard->mail, from_node, batch, release, owner);
+}
+
+void shard_deliver_lane(struct shard *shard, uint64_t from_node, enum link_lane lane, struct bytes batch,
+                        void (*release)(void *owner), void *owner)
+{
+    deliver(lane == LANE_BEATS ? &shard->beats : &shard->mail, from_node, batch, release, owner);
 }
 
 void shard_client_frame(struct shard *shard, uint64_t connection, struct bytes payload)
 {
-    push_copy(shard, (struct item){.kind = ITEM_CLIENT_FRAME, .from = connection, .bytes = payload});
+    push_copy(&shard->mail, (struct item){.kind = ITEM_CLIENT_FRAME, .from = connection, .bytes = payload});
 }
 
 void shard_client_closed(struct shard *shard, uint64_t connection)
 {
-    push(shard, (struct item){.kind = ITEM_CLIENT_CLOSED, .from = connection});
+    push(&shard->mail, (struct item){.kind = ITEM_CLIENT_CLOSED, .from = connection});
 }
 
 void shard_link_changed(struct shard *shard, uint64_t node, bool up)
 {
-    push(shard, (struct item){.kind = up ? ITEM_LINK_UP : ITEM_LINK_DOWN, .from = node});
+    push(&shard->mail, (struct item){.kind = up ? ITEM_LINK_UP : ITEM_LINK_DOWN, .from = node});
 }
 
 bool shard_has_mail(const struct shard *shard)
 {
-    return shard->mail_count > 0;
+    return shard->mail.count > 0 || shard->beats.count > 0;
 }
 
 size_t shard_mail_bytes(const struct shard *shard)
 {
-    return shard->mail_bytes;
+    return shard->mail.bytes;
+}
+
+size_t shard_lane_bytes(const struct shard *shard, enum link_lane lane)
+{
+    return lane == LANE_BEATS ? shard->beats.bytes : shard->mail.bytes;
 }
 
 uint64_t shard_next_timer_ns(const struct shard *shard)
@@ -182,9 +205,7 @@ static uint32_t run_local(struct shard *shard)
 static void heard_from(struct shard *shard, uint64_t node)
 {
     struct peer *peer = (struct peer *)(uintptr_t)peers_find(&shard->peers, node);
-    if (peer == NULL) return;
-    peer->heard_ns = shard->turn.now_ns;
-    if (peer->link && !peer->reachable) turn_judge_peers(&shard->turn);
+    if (peer != NULL) peer->heard_ns = shard->turn.now_ns;
 }
 
 /* A message that is another shard's goes on to it within the node, with the name of its sender. */
@@ -231,8 +252,8 @@ static void receive(struct shard *shard, struct bytes packed, struct address fro
     actor->receive(actor, turn, &mail);
 }
 
-/* Read on in the batch at the head of the mail. True when it is used up. */
-static bool read_batch(struct shard *shard, struct item *item)
+/* Read on in the batch at the head of what has arrived. True when it is used up. */
+static bool read_batch(struct shard *shard, struct arrivals *arrivals, struct item *item)
 {
     if (!item->opened) {
         item->opened = true;
@@ -242,7 +263,7 @@ static bool read_batch(struct shard *shard, struct item *item)
             shard->counters.invalid++;
             return true;
         }
-        shard->mail_bytes -= item->bytes.size - rest.size;
+        arrivals->bytes -= item->bytes.size - rest.size;
         item->bytes = rest;
         heard_from(shard, item->sender.node);
     }
@@ -250,7 +271,7 @@ static bool read_batch(struct shard *shard, struct item *item)
     enum status status = batch_next(&item->bytes, &message);
     if (status == STATUS_INVALID) shard->counters.invalid++;
     if (status != STATUS_OK) return true;
-    shard->mail_bytes -= before.size - item->bytes.size;
+    arrivals->bytes -= before.size - item->bytes.size;
     struct address sender = item->sender;
     bool last = item->bytes.size == 0;
     receive(shard, message, sender);
@@ -261,21 +282,19 @@ static void link_changed(struct shard *shard, uint64_t node, bool up)
 {
     struct peer *peer = peers_find_or_add(&shard->peers, node);
     if (peer == NULL) return;
-    peer->link = up;
-    if (up) peer->linked_ns = shard->turn.now_ns;
-    if (!up) peer->heard_ns = 0;
+    peer_set_link(peer, up, shard->turn.now_ns);
     turn_judge_peers(&shard->turn);
 }
 
-/* Deliver one message of mail. */
-static void deliver_one(struct shard *shard)
+/* Deliver one message. */
+static void deliver_one(struct shard *shard, struct arrivals *arrivals)
 {
-    struct item *item = &shard->mail[shard->mail_first];
+    struct item *item = &arrivals->items[arrivals->first];
     struct actor *client = shard->client_actor;
     bool done = true;
     switch (item->kind) {
     case ITEM_BATCH:
-        done = read_batch(shard, item);
+        done = read_batch(shard, arrivals, item);
         break;
     case ITEM_CLIENT_FRAME:
         if (client != NULL) client->client_frame(client, &shard->turn, item->from, item->bytes);
@@ -289,10 +308,10 @@ static void deliver_one(struct shard *shard)
         break;
     }
     if (!done) return;
-    shard->mail_bytes -= item->bytes.size;
+    arrivals->bytes -= item->bytes.size;
     item_release(item);
-    shard->mail_first = (shard->mail_first + 1) % shard->mail_capacity;
-    shard->mail_count--;
+    arrivals->first = (arrivals->first + 1) % arrivals->capacity;
+    arrivals->count--;
 }
 
 static bool has_link(const struct shard *shard, uint64_t node)
@@ -350,10 +369,10 @@ enum status shard_turn(struct shard *shard, uint64_t now_ns, uint64_t wall_ms)
         actor->timeout(actor, turn, argument);
         messages += 1 + run_local(shard);
     }
-    while (shard->mail_count > 0 && messages < SHARD_TURN_MESSAGES &&
+    while (shard_has_mail(shard) && messages < SHARD_TURN_MESSAGES &&
            store_staged_bytes(turn->store) < SHARD_TURN_WRITE_BYTES &&
            shard->arena.used_bytes < SHARD_TURN_ARENA_BYTES) {
-        deliver_one(shard);
+        deliver_one(shard, shard->beats.count > 0 ? &shard->beats : &shard->mail);
         messages += 1 + run_local(shard);
     }
     enum status status = end_turn(shard);

@@ -51,17 +51,23 @@ void shard_set_cluster(struct shard *shard, struct cluster *cluster);
 void shard_deliver(struct shard *shard, uint64_t from_node, struct bytes batch, void (*release)(void *owner),
                    void *owner);
 
+/* The same, from another node, with the lane that it came on. */
+void shard_deliver_lane(struct shard *shard, uint64_t from_node, enum link_lane lane, struct bytes batch,
+                        void (*release)(void *owner), void *owner);
+
 /* A frame of a client, without its length: copied. @connection is the host's name for it, never used twice.
  */
 void shard_client_frame(struct shard *shard, uint64_t connection, struct bytes payload);
 void shard_client_closed(struct shard *shard, uint64_t connection);
 
-/* The link that we dialled to @node came up or went down. */
+/* The links that we dialled to @node are up, all lanes of them, or one of them is lost: then they are down.
+ */
 void shard_link_changed(struct shard *shard, uint64_t node, bool up);
 
 /* Is there mail that a turn could deliver now? */
 bool shard_has_mail(const struct shard *shard);
 size_t shard_mail_bytes(const struct shard *shard);
+size_t shard_lane_bytes(const struct shard *shard, enum link_lane lane);
 
 /* When the first timer is due, UINT64_MAX without any. */
 uint64_t shard_next_timer_ns(const struct shard *shard);

@@ -19,6 +19,13 @@ struct item {
     void *owner;
 };
 
+/* What has arrived, in its order: a ring. */
+struct arrivals {
+    struct item *items;
+    uint32_t first, count, capacity;
+    size_t bytes;
+};
+
 struct shard {
     struct shard_options options;
     struct turn turn;
@@ -36,9 +43,8 @@ struct shard {
     struct actor *by_kind[SHARD_KINDS_MAX];
     struct actor *client_actor;
 
-    struct item *mail; /* a ring: mail_count items from mail_first on */
-    uint32_t mail_first, mail_count, mail_capacity;
-    size_t mail_bytes;
+    struct arrivals mail;
+    struct arrivals beats; /* what came on LANE_BEATS: delivered before the mail */
 
     struct mail *local; /* messages to this shard's own actors, of this turn */
     uint32_t local_count, local_capacity;

@@ -18,6 +18,20 @@ static void set_body(Dynode__Peer__Message *message, struct address to, uint64_t
     message->ping = (void *)(uintptr_t)body; /* a union of pointers; packing only reads */
 }
 
+/* Which lane a message to another node takes. */
+static enum link_lane lane_of(Dynode__Peer__Message__BodyCase kind, const void *body)
+{
+    switch (kind) {
+    case DYNODE__PEER__MESSAGE__BODY_PING:
+        return ((const Dynode__Peer__Ping *)body)->data ? LANE_DATA : LANE_BEATS;
+    case DYNODE__PEER__MESSAGE__BODY_PONG:
+    case DYNODE__PEER__MESSAGE__BODY_GOSSIP:
+        return LANE_BEATS;
+    default:
+        return LANE_DATA;
+    }
+}
+
 static bool is_here(const struct turn *turn, struct address to)
 {
     return to.node == turn->self.node && to.shard % turn->shards == turn->self.shard;
@@ -44,8 +58,12 @@ void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__P
             (struct mail){.from = turn->self, .request = request, .kind = kind, .body = body};
         return;
     }
-    if (to.node == turn->self.node) to.shard %= turn->shards;
-    struct outbox_queue *queue = outbox_queue(&shard->outbox, to.node, to.shard);
+    enum link_lane lane = LANE_DATA;
+    if (to.node == turn->self.node)
+        to.shard %= turn->shards;
+    else
+        lane = lane_of(kind, body);
+    struct outbox_queue *queue = outbox_lane(&shard->outbox, to.node, to.shard, lane);
     if (to.node != turn->self.node) {
         const struct peer *peer = peers_find(&shard->peers, to.node);
         if (peer == NULL || !peer->link) return;
@@ -127,8 +145,26 @@ void turn_judge_peers(struct turn *turn)
     struct peers *peers = &turn->shard->peers;
     for (uint32_t i = 0; i < peers->count; i++) {
         struct peer *peer = &peers->list[i];
-        if (peer_judge(peer, turn->now_ns)) tell_peer_changed(turn, peer->node, peer->reachable);
+        if (peers_judge(peers, peer, turn->now_ns)) tell_peer_changed(turn, peer->node, peer->reachable);
     }
+}
+
+void turn_peer_beat(struct turn *turn, uint64_t node, bool data)
+{
+    struct peers *peers = &turn->shard->peers;
+    struct peer *peer = (struct peer *)(uintptr_t)peers_find(peers, node);
+    if (peer == NULL) return;
+    if (data) {
+        peer->data_beat_ns = turn->now_ns;
+        return;
+    }
+    phi_beat(&peer->phi, turn->now_ns);
+    if (!peer->reachable && peers_judge(peers, peer, turn->now_ns)) tell_peer_changed(turn, node, true);
+}
+
+void turn_excuse_peers(struct turn *turn)
+{
+    peers_excuse(&turn->shard->peers, turn->now_ns);
 }
 
 /* Keep a snapshot until the turn ends. */

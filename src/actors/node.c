@@ -15,7 +15,8 @@ void node_init(struct shard *shard, const struct node_options *options)
     struct cluster *cluster = calloc(1, sizeof(*cluster));
     CHECK(cluster != NULL);
     cluster_copy(&options->cluster, cluster);
-    cluster_merge_member(cluster, &options->self);
+    struct member self = options->self;
+    cluster_assert_member(cluster, &self);
     shard_set_cluster(shard, cluster);
     router_add(shard, options);
     coordinator_add(shard, &options->secret);
@@ -24,7 +25,9 @@ void node_init(struct shard *shard, const struct node_options *options)
     CHECK(governor != NULL);
     governor_init(governor);
     replica_add(shard, options->filled, options->cluster.vnodes, forest);
-    gossip_add(shard, options->replaced);
+    gossip_add(shard, &(struct gossip_options){
+                          .self = self, .unpublished = options->replaced, .silent = options->silent});
+    shard->peers.silent = options->silent;
     struct antientropy_options antientropy = {
         .pass_ns = options->repair_pass_ns, .audit_ns = options->audit_pass_ns, .filled = options->filled};
     antientropy_add(shard, &antientropy, forest, governor);

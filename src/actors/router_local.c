@@ -159,7 +159,8 @@ static Dynode__Client__PeerReport **report_peers(const struct turn *turn, size_t
         list[i]->up = peer->reachable;
         list[i]->heard_ms_ago = peer->heard_ns == 0 ? 0 : (turn->now_ns - peer->heard_ns) / 1000000;
         for (uint32_t q = 0; q < outbox->queue_count; q++)
-            if (outbox->queues[q].node == peer->node) list[i]->queued_bytes = outbox->queues[q].batch.size;
+            if (outbox->queues[q].node == peer->node && outbox->queues[q].lane == LANE_DATA)
+                list[i]->queued_bytes = outbox->queues[q].batch.size;
     }
     *count = peers->count;
     return list;

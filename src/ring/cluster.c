@@ -156,6 +156,15 @@ bool cluster_merge_member(struct cluster *cluster, const struct member *member)
     return true;
 }
 
+bool cluster_assert_member(struct cluster *cluster, struct member *own)
+{
+    const struct member *said = cluster_find_member(cluster, own->id);
+    if (said != NULL && member_compare(said, own) == 0) return false;
+    if (said != NULL && said->incarnation >= own->incarnation)
+        own->incarnation = said->incarnation < UINT64_MAX ? said->incarnation + 1 : UINT64_MAX;
+    return cluster_merge_member(cluster, own);
+}
+
 uint64_t cluster_ring_version(const struct cluster *cluster)
 {
     struct buffer named = {0};

@@ -85,6 +85,11 @@ bool cluster_equal(const struct cluster *a, const struct cluster *b);
 /* Join one member's record. True when something changed. */
 bool cluster_merge_member(struct cluster *cluster, const struct member *member);
 
+/* Let a node's own record win over whatever is said of it here: what differs and is not below its incarnation
+ * raises that (in *own too). True when something changed. (Nothing is above the greatest number: who says
+ * that of another node is believed.) */
+bool cluster_assert_member(struct cluster *cluster, struct member *own);
+
 const struct member *cluster_find_member(const struct cluster *cluster, uint64_t id);
 
 /* Names the members as far as the ring depends on them (id, weight, zone, vnodes). Never 0. */

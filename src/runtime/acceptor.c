@@ -220,7 +220,8 @@ static bool admit_once(struct entry *entry, char why[HELLO_WHY_BYTES])
             other->state == ENTRY_ENDING || other->accepted.hello.node != hello->node)
             continue;
         if (other->accepted.hello.incarnation == hello->incarnation) {
-            if (other->accepted.hello.from_shard == hello->from_shard)
+            if (other->accepted.hello.from_shard == hello->from_shard &&
+                other->accepted.hello.beats == hello->beats)
                 part(other, LOG_LEVEL_INFO, "it was dialled again, and the old one ends");
         } else if (now_ms() < atomic_load(&other->accepted.heard_ms) + ACCEPTOR_ALIVE_MS) {
             snprintf(why, HELLO_WHY_BYTES,

@@ -17,7 +17,7 @@
 
 enum {
     ACCEPTOR_HALF_OPEN_MAX = 256,
-    ACCEPTOR_LINKS_MAX = 4096,
+    ACCEPTOR_LINKS_MAX = 8192,
     ACCEPTOR_HELLO_MS = 5000,
     ACCEPTOR_ALIVE_MS =
         2000, /* a link that was heard since then is a living one: its node is not let in twice */

@@ -33,6 +33,7 @@ size_t hello_pack(const struct hello *hello, uint8_t frame[HELLO_FRAME_BYTES_MAX
     message.incarnation = hello->incarnation;
     message.from_shard = hello->from_shard;
     message.to_shard = hello->to_shard;
+    message.beats = hello->beats;
     message.refused = (char *)(uintptr_t)hello->refused; /* packing only reads */
     size_t size = dynode__peer__peer_hello__get_packed_size(&message);
     CHECK(size <= FRAME_HELLO_BYTES_MAX);
@@ -59,6 +60,7 @@ enum status hello_unpack(struct bytes payload, struct hello *out)
             .incarnation = message->incarnation,
             .from_shard = message->from_shard,
             .to_shard = message->to_shard,
+            .beats = message->beats != 0,
         };
         snprintf(out->refused, sizeof(out->refused), "%s", message->refused);
         if (out->magic != PEER_HELLO_MAGIC) status = STATUS_INVALID;

@@ -16,6 +16,7 @@ struct hello {
     uint32_t vnodes;
     uint64_t node, incarnation;
     uint32_t from_shard, to_shard;
+    bool beats;                    /* the link for heartbeats and gossip */
     char refused[HELLO_WHY_BYTES]; /* empty: welcome */
 };
 

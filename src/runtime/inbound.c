@@ -60,7 +60,7 @@ static void receive_more(struct feed *feed)
 {
     const struct inbound_options *options = &feed->inbound->options;
     struct buffer *in = &feed->accepted->in;
-    feed->held = !options->room(options->context);
+    feed->held = !options->room(options->context, feed->accepted->hello.beats);
     if (feed->held) return;
     size_t size = in->size; /* a large frame comes in larger and larger pieces */
     if (size < RECEIVE_BYTES_MIN) size = RECEIVE_BYTES_MIN;
@@ -80,7 +80,7 @@ static const char *pump(struct feed *feed)
     enum frame_state state;
     while ((state = frame_next(bytes_of(in->data + used, in->size - used), FRAME_PEER_BYTES_MAX, &payload,
                                &bytes)) == FRAME_WHOLE) {
-        options->frame(options->context, feed->accepted->hello.node, payload);
+        options->frame(options->context, feed->accepted->hello.node, feed->accepted->hello.beats, payload);
         used += bytes;
     }
     if (state == FRAME_BAD) return bytes == 0 ? "it sent an empty frame" : "it sent a frame above the limit";

@@ -9,7 +9,7 @@
  * Back-pressure: while room() says no, nothing more is received; then the sender's TCP window closes, its
  * outbox fills, and what is above its bound is silence. A link takes memory only as its bytes come: at most a
  * frame of FRAME_PEER_BYTES_MAX and INBOUND_RECEIVE_BYTES_MAX. One that is silent for INBOUND_SILENCE_MS ends
- * (peers ping every 200 ms). */
+ * (peers ping every 200 ms, and every second on the link for data). */
 #pragma once
 
 #include <uv.h>
@@ -23,11 +23,12 @@ struct inbound_options {
     struct acceptor *acceptor; /* borrowed */
     void *context;
 
-    /* A whole frame came from @node. @payload is borrowed until return. */
-    void (*frame)(void *context, uint64_t node, struct bytes payload);
+    /* A whole frame came from @node, on the link for heartbeats (@beats) or on that for data. @payload is
+     * borrowed until return. */
+    void (*frame)(void *context, uint64_t node, bool beats, struct bytes payload);
 
-    /* May more be received? If not: inbound_resume when it may. */
-    bool (*room)(void *context);
+    /* May more be received on such links? If not: inbound_resume when it may. */
+    bool (*room)(void *context, bool beats);
 };
 
 struct inbound;

@@ -154,6 +154,11 @@ static void attempt_end(struct link *link)
     link->state = LINK_DOWN;
 }
 
+static const char *kind(const struct links *links)
+{
+    return links->options.self.beats ? "heartbeat link" : "link";
+}
+
 static void link_lost(struct link *link, const char *why)
 {
     struct links *links = link->links;
@@ -161,8 +166,10 @@ static void link_lost(struct link *link, const char *why)
     if (was_up && now_ms(links) - link->up_ms >= SETTLED_MS) link->failures = 0;
     if (strcmp(link->why, why) != 0) {
         snprintf(link->why, sizeof(link->why), "%s", why);
-        log_line(LOG_LEVEL_WARN, "link from shard %u to %s at %s: %s", links->options.self.from_shard,
-                 link->name, link->address, why);
+        /* What is wrong with the one is wrong with both, and said of the one for data. */
+        log_line(links->options.self.beats ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
+                 "%s from shard %u to %s at %s: %s", kind(links), links->options.self.from_shard, link->name,
+                 link->address, why);
     }
     attempt_end(link);
     link->retry_ms =
@@ -259,8 +266,8 @@ static void link_up(struct link *link)
     link->state = LINK_UP;
     link->up_ms = now_ms(links);
     link->why[0] = 0;
-    log_line(LOG_LEVEL_INFO, "link from shard %u to %s at %s: up", links->options.self.from_shard, link->name,
-             link->address);
+    log_line(links->options.self.beats ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "%s from shard %u to %s at %s: up",
+             kind(links), links->options.self.from_shard, link->name, link->address);
     nng_iov iov = {.iov_buf = link->answer, .iov_len = 1};
     CHECK(nng_aio_set_iov(link->receive_aio, 1, &iov) == 0);
     nng_aio_set_timeout(link->receive_aio, NNG_DURATION_INFINITE);
@@ -407,17 +414,16 @@ void links_ship(struct links *links, uint64_t node)
              write_buffer(link));
 }
 
+bool links_is_up(struct links *links, uint64_t node)
+{
+    const struct link *link = find(links, node);
+    return link != NULL && link->state == LINK_UP;
+}
+
 void links_reset(struct links *links, uint64_t node, const char *why)
 {
     struct link *link = find(links, node);
     if (link != NULL && link->state == LINK_UP) link_lost(link, why);
-}
-
-void links_tell(struct links *links)
-{
-    for (uint32_t i = 0; i < links->count; i++)
-        if (links->list[i]->state == LINK_UP)
-            links->options.changed(links->options.context, links->list[i]->node, true);
 }
 
 void links_stop(struct links *links)

@@ -1,5 +1,5 @@
-/* Links: the links that one shard dials, one to each peer. All it sends to a node leaves through that node's
- * link.
+/* Links: the links of one lane (actor/outbox.h) that one shard dials, one to each peer. All it sends to a
+ * node on that lane leaves through that node's link.
  *
  *      down --dial--> dialling --> hello --> up --lost--> down
  *
@@ -28,7 +28,7 @@ enum {
 
 struct links_options {
     uv_loop_t *uv;
-    struct hello self; /* with from_shard */
+    struct hello self; /* with from_shard, and which lane's they are */
     uint64_t seed;     /* of the jitter */
     void *context;
 
@@ -53,8 +53,7 @@ void links_ship(struct links *links, uint64_t node);
 /* Give up the link to @node, if it is up, and dial anew: it is believed dead. */
 void links_reset(struct links *links, uint64_t node, const char *why);
 
-/* Call changed(up) for every link that is up: there is a new shard that has not heard of them. */
-void links_tell(struct links *links);
+bool links_is_up(struct links *links, uint64_t node);
 
 /* Close all; changed is not called. The loop must run on until the handles are closed, then links_free. */
 void links_stop(struct links *links);

@@ -27,9 +27,17 @@ enum {
     MAIL_BYTES_MAX = 64 << 20, /* above it no more is taken from links; shards are bounded by admission */
     RETRY_MS = 1,              /* how soon a full queue is tried again */
     TICK_MS = 500,             /* how often the members are looked at */
-    DEAD_LINK_MS = 5000,       /* a peer that is silent so long is dialled anew */
+    DEAD_LINK_MS = 5000,       /* a peer that answers no heartbeat so long is dialled anew */
+    DEAD_DATA_MS = 20000,      /* likewise, pings on its link for data: they wait behind what that carries */
     REOPEN_MS = 1000,          /* pause before a lost store is replaced again */
     REOPEN_SETTLED_MS = 10000,
+};
+
+/* The links of one lane that a shard dials. */
+struct lane_links {
+    struct loop *loop;
+    enum link_lane lane;
+    struct links *links; /* NULL: no peers */
 };
 
 struct loop {
@@ -37,7 +45,7 @@ struct loop {
     uint32_t shards;
     struct store *store;
     struct shard *shard;
-    struct links *links;     /* that this shard dials; NULL: no peers */
+    struct lane_links lanes[LANES];
     struct inbound *inbound; /* that others dialled to it; NULL: no peers */
     struct mailbox *mailbox;
     struct neighbours *neighbours;
@@ -52,10 +60,11 @@ struct loop {
     uv_timer_t tick;
     uv_async_t control; /* wanted has changed */
     struct flusher *flusher;
-    uv_async_t flushed; /* a sync has ended */
-    uv_poll_t *polls;   /* of each sender to the mailbox */
-    int gatherings;     /* since the last sync */
-    bool links_held;    /* nothing is received from links */
+    uv_async_t flushed;           /* a sync has ended */
+    uv_poll_t *polls;             /* of each sender to the mailbox */
+    int gatherings;               /* since the last sync */
+    bool held[LANES];             /* nothing is received from the links of that lane */
+    uint64_t ticked_ns, awake_ns; /* the last tick; since when ticks have come in time */
     uint64_t timer_ns;
 
     pthread_t thread;
@@ -123,11 +132,34 @@ static bool store_replace(struct loop *loop, const char *reason, bool *moved)
 static void end_if_stuck(struct loop *loop)
 {
     if (!store_is_stuck(loop->store)) return;
-    log_line(LOG_LEVEL_ERROR,
-             "shard %u: its store can't be written (%s): the node ends. What was acknowledged is on disk, and "
-             "is there when the node starts again",
-             loop->options.index, store_error(loop->store));
+    log_line(
+        LOG_LEVEL_ERROR,
+        "shard %u: its store can't be written (%s): the node ends. What was acknowledged is on disk, and "
+        "is there when the node starts again",
+        loop->options.index, store_error(loop->store));
     _exit(LOOP_STUCK_STATUS);
+}
+
+static bool has_links(const struct loop *loop)
+{
+    return loop->lanes[LANE_DATA].links != NULL;
+}
+
+/* Are all lanes to the node up? To the shard they are one. */
+static bool linked(struct loop *loop, uint64_t node)
+{
+    for (int lane = 0; lane < LANES; lane++)
+        if (!links_is_up(loop->lanes[lane].links, node)) return false;
+    return true;
+}
+
+/* A new shard has not heard of the links that are up. */
+static void tell_links(struct loop *loop)
+{
+    const struct cluster *cluster = shard_turn_context(loop->shard)->cluster;
+    for (uint32_t i = 0; i < cluster->member_count && has_links(loop); i++)
+        if (linked(loop, cluster->members[i].id))
+            shard_link_changed(loop->shard, cluster->members[i].id, true);
 }
 
 /* The store is lost, and the shard with it: what it had not sent is gone, as after a crash. The rest of the
@@ -166,7 +198,7 @@ static void shard_restart(struct loop *loop)
     shard_make(loop);
     if (loop->phase != PHASE_RUN) node_drain(loop->shard);
     loop->options.hooks.restarted(loop->options.hooks.context, loop);
-    if (loop->links != NULL) links_tell(loop->links);
+    tell_links(loop);
 }
 
 /* --- out --- */
@@ -181,10 +213,11 @@ static void ship(struct loop *loop)
 {
     struct outbox *outbox = shard_outbox(loop->shard);
     bool full = !neighbours_ship(loop->neighbours, outbox);
-    for (uint32_t i = 0; i < outbox->queue_count; i++)
-        if (outbox->queues[i].node != outbox->self_node && outbox->queues[i].batch.size > 0 &&
-            loop->links != NULL)
-            links_ship(loop->links, outbox->queues[i].node);
+    for (uint32_t i = 0; i < outbox->queue_count && has_links(loop); i++) {
+        const struct outbox_queue *queue = &outbox->queues[i];
+        if (queue->node != outbox->self_node && queue->batch.size > 0)
+            links_ship(loop->lanes[queue->lane].links, queue->node);
+    }
     if (full && !uv_is_active((uv_handle_t *)&loop->retry))
         uv_timer_start(&loop->retry, on_retry, RETRY_MS, 0);
     if (outbox->answer_count > 0) {
@@ -201,23 +234,41 @@ void loop_pass_descriptor(struct loop *loop, uint32_t to, int fd, struct bytes f
     neighbours_pass_descriptor(loop->neighbours, to, fd, facts);
 }
 
-static bool links_take(void *context, uint64_t node, size_t bytes_max, struct buffer *batch)
+static bool take(struct loop *loop, uint64_t node, enum link_lane lane, size_t bytes_max,
+                 struct buffer *batch)
 {
-    struct loop *loop = context;
     struct outbox *outbox = shard_outbox(loop->shard);
     for (uint32_t i = 0; i < outbox->queue_count; i++)
-        if (outbox->queues[i].node == node) return outbox_take(outbox, i, bytes_max, batch);
+        if (outbox->queues[i].node == node && outbox->queues[i].lane == lane)
+            return outbox_take(outbox, i, bytes_max, batch);
     return false;
 }
 
+static bool links_take(void *context, uint64_t node, size_t bytes_max, struct buffer *batch)
+{
+    const struct lane_links *from = context;
+    return take(from->loop, node, from->lane, bytes_max, batch);
+}
+
+/* The shard is told of all lanes as one: they are up when the last of them is, and down, all, with the first.
+ */
 static void links_changed(void *context, uint64_t node, bool up)
 {
-    struct loop *loop = context;
-    if (!up) { /* what was queued is silence: whoever waits for an answer is told that the peer has gone */
-        buffer_clear(&loop->scratch);
-        while (links_take(context, node, SIZE_MAX, &loop->scratch)) buffer_clear(&loop->scratch);
+    const struct lane_links *from = context;
+    struct loop *loop = from->loop;
+    if (up) {
+        if (linked(loop, node)) shard_link_changed(loop->shard, node, true);
+        return;
     }
-    shard_link_changed(loop->shard, node, up);
+    for (int lane = 0; lane < LANES; lane++) {
+        /* What was queued is silence: whoever waits for an answer is told that the peer has gone. */
+        buffer_clear(&loop->scratch);
+        while (take(loop, node, (enum link_lane)lane, SIZE_MAX, &loop->scratch)) buffer_clear(&loop->scratch);
+    }
+    for (int lane = 0; lane < LANES; lane++) /* each tells so in turn; what is down stays down */
+        if (lane != (int)from->lane)
+            links_reset(loop->lanes[lane].links, node, "the other link to it is lost");
+    shard_link_changed(loop->shard, node, false);
 }
 
 /* --- in --- */
@@ -257,16 +308,31 @@ static void on_mail(uv_poll_t *poll, int status, int events)
     }
 }
 
-static void link_frame(void *context, uint64_t node, struct bytes payload)
+static void link_frame(void *context, uint64_t node, bool beats, struct bytes payload)
 {
-    shard_deliver(((struct loop *)context)->shard, node, payload, NULL, NULL);
+    shard_deliver_lane(((struct loop *)context)->shard, node, beats ? LANE_BEATS : LANE_DATA, payload, NULL,
+                       NULL);
 }
 
-static bool link_room(void *context)
+static bool link_room(void *context, bool beats)
 {
     struct loop *loop = context;
-    if (shard_mail_bytes(loop->shard) > MAIL_BYTES_MAX) loop->links_held = true;
-    return !loop->links_held;
+    enum link_lane lane = beats ? LANE_BEATS : LANE_DATA;
+    if (shard_lane_bytes(loop->shard, lane) > MAIL_BYTES_MAX) loop->held[lane] = true;
+    return !loop->held[lane];
+}
+
+/* Receive again what is not held any more. */
+static void release_links(struct loop *loop)
+{
+    bool resume = false;
+    for (int lane = 0; lane < LANES; lane++) {
+        if (!loop->held[lane] || shard_lane_bytes(loop->shard, (enum link_lane)lane) > MAIL_BYTES_MAX / 2)
+            continue;
+        loop->held[lane] = false;
+        resume = true;
+    }
+    if (resume) inbound_resume(loop->inbound);
 }
 
 /* --- a round --- */
@@ -386,19 +452,31 @@ static void on_work(uv_prepare_t *prepare)
     else
         uv_idle_stop(&loop->more);
     set_timer(loop);
-    if (loop->links_held && shard_mail_bytes(loop->shard) <= MAIL_BYTES_MAX / 2) {
-        loop->links_held = false;
-        inbound_resume(loop->inbound);
-    }
+    release_links(loop);
     if (loop->phase == PHASE_DRAIN) atomic_store(&loop->quiet, all_sent(loop));
 }
 
 /* --- members --- */
 
+static bool is_late(uint64_t now_ns, uint64_t since_ns, uint64_t limit_ms)
+{
+    return now_ns > since_ns && now_ns - since_ns > limit_ms * UINT64_C(1000000);
+}
+
+/* Dial anew who answers no more: not who could not be heard because this thread stood still. */
+static void reset_dead(struct loop *loop, const struct peer *peer, uint64_t now_ns)
+{
+    uint64_t since = peer->linked_ns > loop->awake_ns ? peer->linked_ns : loop->awake_ns;
+    uint64_t beat = peer->phi.heard_ns > since ? peer->phi.heard_ns : since;
+    uint64_t data = peer->data_beat_ns > since ? peer->data_beat_ns : since;
+    if (peer->link && (is_late(now_ns, beat, DEAD_LINK_MS) || is_late(now_ns, data, DEAD_DATA_MS)))
+        links_reset(loop->lanes[LANE_DATA].links, peer->node, "the peer is silent: dialled anew");
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct loop *loop = timer->data;
-    if (loop->links == NULL) return;
+    if (!has_links(loop)) return;
     const struct turn *turn = shard_turn_context(loop->shard);
     const struct cluster *cluster = turn->cluster;
     uint64_t *nodes = malloc(cluster->member_count * sizeof(*nodes) + 1);
@@ -407,18 +485,16 @@ static void on_tick(uv_timer_t *timer)
         const struct member *member = &cluster->members[i];
         nodes[i] = member->id;
         if (member->id != loop->options.node.self.id)
-            links_set_peer(loop->links, member->id, member->name, member->peer_address);
+            for (int lane = 0; lane < LANES; lane++)
+                links_set_peer(loop->lanes[lane].links, member->id, member->name, member->peer_address);
     }
     if (loop->options.index == CLUSTER_OWNER_SHARD)
         acceptor_set_members(loop->options.acceptor, nodes, cluster->member_count);
     free(nodes);
     uint64_t now = uv_hrtime();
-    for (uint32_t i = 0; i < turn->peers->count; i++) {
-        const struct peer *peer = &turn->peers->list[i];
-        uint64_t since = peer->heard_ns > peer->linked_ns ? peer->heard_ns : peer->linked_ns;
-        if (peer->link && now > since && now - since > DEAD_LINK_MS * UINT64_C(1000000))
-            links_reset(loop->links, peer->node, "the peer is silent: dialled anew");
-    }
+    if (is_late(now, loop->ticked_ns, 2 * TICK_MS)) loop->awake_ns = now;
+    loop->ticked_ns = now;
+    for (uint32_t i = 0; i < turn->peers->count; i++) reset_dead(loop, &turn->peers->list[i], now);
 }
 
 /* --- start and stop --- */
@@ -433,8 +509,8 @@ static void stop_now(struct loop *loop)
 {
     const struct loop_hooks *hooks = &loop->options.hooks;
     hooks->stop(hooks->context, loop);
-    if (loop->links != NULL) {
-        links_stop(loop->links);
+    if (has_links(loop)) {
+        for (int lane = 0; lane < LANES; lane++) links_stop(loop->lanes[lane].links);
         inbound_stop(loop->inbound);
     }
     flusher_stop(loop->flusher);
@@ -486,8 +562,8 @@ static void *run(void *argument)
     }
     shard_free(loop->shard);
     store_close(loop->store);
-    if (loop->links != NULL) {
-        links_free(loop->links);
+    if (has_links(loop)) {
+        for (int lane = 0; lane < LANES; lane++) links_free(loop->lanes[lane].links);
         inbound_free(loop->inbound);
     }
     CHECK(uv_loop_close(&loop->uv) == 0);
@@ -517,6 +593,23 @@ static void init_handles(struct loop *loop)
     }
 }
 
+static void start_links(struct loop *loop, enum link_lane lane)
+{
+    const struct node_options *node = &loop->options.node;
+    struct links_options options = {
+        .uv = &loop->uv,
+        .self = hello_of(node->cluster.id, node->cluster.vnodes, node->self.id, node->self.incarnation),
+        .seed = loop->options.seed ^ (1 + lane),
+        .context = &loop->lanes[lane],
+        .changed = links_changed,
+        .take = links_take,
+    };
+    options.self.from_shard = loop->options.index;
+    options.self.beats = lane == LANE_BEATS;
+    loop->lanes[lane] = (struct lane_links){.loop = loop, .lane = lane};
+    loop->lanes[lane].links = links_start(&options);
+}
+
 struct loop *loop_start(const struct loop_options *options)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
@@ -530,17 +623,7 @@ struct loop *loop_start(const struct loop_options *options)
     loop->neighbours = neighbours_alloc(options->mailboxes, loop->shards, options->index);
     init_handles(loop);
     if (options->acceptor != NULL) {
-        struct links_options links = {
-            .uv = &loop->uv,
-            .self = hello_of(options->node.cluster.id, options->node.cluster.vnodes, options->node.self.id,
-                             options->node.self.incarnation),
-            .seed = options->seed ^ 1,
-            .context = loop,
-            .changed = links_changed,
-            .take = links_take,
-        };
-        links.self.from_shard = options->index;
-        loop->links = links_start(&links);
+        for (int lane = 0; lane < LANES; lane++) start_links(loop, (enum link_lane)lane);
         loop->inbound = inbound_start(&(struct inbound_options){
             .uv = &loop->uv,
             .acceptor = options->acceptor,

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "ring/digest.h"
 #include "steps.h"
 #include "wire/cluster_wire.h"
 #include "wire/frame.h"
@@ -393,6 +394,35 @@ static void coordinator_seeds(void)
     save("peer", &answers);
 }
 
+/* Every step of an exchange, one after the other. */
+static void spread_steps(struct script *script, const struct cluster *cluster)
+{
+    struct record records[16];
+    uint64_t *names = ARENA_ARRAY(&arena, uint64_t, 16), *digests = ARENA_ARRAY(&arena, uint64_t, 16);
+    struct digest *digest = ARENA_NEW(&arena, struct digest);
+    *digest = digest_of(cluster);
+    uint32_t count = digest_records(cluster, UINT64_MAX, records);
+    CHECK(count <= 16);
+    for (uint32_t i = 0; i < count; i++) names[i] = records[i].name, digests[i] = records[i].digest;
+    for (uint32_t step = 0; step < 5; step++) {
+        Dynode__Peer__Gossip *gossip = ARENA_NEW(&arena, Dynode__Peer__Gossip);
+        dynode__peer__gossip__init(gossip);
+        gossip->cluster = cluster->id;
+        gossip->vnodes = cluster->vnodes;
+        gossip->whole = step < 2 ? digest->whole : 0;
+        if (step == 1) gossip->n_buckets = DIGEST_BUCKETS, gossip->buckets = digest->buckets;
+        if (step == 2) {
+            gossip->listed = UINT64_MAX;
+            gossip->n_names = gossip->n_digests = count;
+            gossip->names = names;
+            gossip->digests = digests;
+        }
+        if (step == 3) gossip->n_wanted = count, gossip->wanted = names;
+        if (step >= 3) gossip->records = cluster_to_message(cluster, &arena);
+        peer(script, step % 2, 0, DYNODE__PEER__MESSAGE__BODY_GOSSIP, gossip);
+    }
+}
+
 static void gossip_seeds(void)
 {
     struct cluster cluster = {.id = WORLD_CLUSTER_ID, .vnodes = WORLD_VNODES};
@@ -413,6 +443,10 @@ static void gossip_seeds(void)
     Dynode__Peer__Ping *ping = ARENA_NEW(&arena, Dynode__Peer__Ping);
     dynode__peer__ping__init(ping);
     peer(&state, 1, 0, DYNODE__PEER__MESSAGE__BODY_PING, ping);
+    Dynode__Peer__Pong *pong = ARENA_NEW(&arena, Dynode__Peer__Pong);
+    dynode__peer__pong__init(pong);
+    peer(&state, 1, 0, DYNODE__PEER__MESSAGE__BODY_PONG, pong);
+    spread_steps(&state, &cluster);
     client(&state, 0, REQUEST(2, 0, put_of("t", "k", "v", "", 0), get_of("t", "k")));
     save("peer", &state);
     cluster_fini(&cluster);

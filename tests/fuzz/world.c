@@ -63,13 +63,13 @@ static void start_node(struct world *world, uint32_t node, const struct cluster 
                                      .filled = true});
 }
 
-/* A shard's link to @node is up, and @node has said something. */
+/* A shard's link to @node is up, and @node has answered a heartbeat. */
 static void peer_comes(struct shard *shard, uint64_t node)
 {
-    Dynode__Peer__Ping ping = DYNODE__PEER__PING__INIT;
+    Dynode__Peer__Pong pong = DYNODE__PEER__PONG__INIT;
     Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
-    message.body_case = DYNODE__PEER__MESSAGE__BODY_PING;
-    message.ping = &ping;
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_PONG;
+    message.pong = &pong;
     struct buffer batch = {0};
     batch_begin(&batch, node, 0);
     batch_add(&batch, &message);

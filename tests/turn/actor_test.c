@@ -91,18 +91,23 @@ static void peers_are_judged(void **state)
     assert_false(peers_reachable(&peers, 3));
     assert_false(peers_reachable(&peers, 77));
     struct peer *peer = peers_find_or_add(&peers, 3);
-    assert_false(peer_judge(peer, 10)); /* no link */
-    peer->link = true;
-    peer->heard_ns = 10;
-    assert_true(peer_judge(peer, 10));
+    assert_false(peers_judge(&peers, peer, 10)); /* no link */
+    phi_beat(&peer->phi, 10);
+    assert_false(peers_judge(&peers, peer, 10));
+    peer_set_link(peer, true, 10);
+    assert_true(peers_judge(&peers, peer, 10));
     assert_true(peers_reachable(&peers, 3));
-    assert_false(peer_judge(peer, 10 + PEER_SILENCE_NS - 1));
-    assert_true(peer_judge(peer, 10 + PEER_SILENCE_NS));
+    assert_false(peers_judge(&peers, peer, PEER_PING_NS));
+    assert_true(peers_judge(&peers, peer, 10 + PEER_SILENCE_NS));
     assert_false(peers_reachable(&peers, 3));
-    peer->heard_ns = 11;
-    assert_true(peer_judge(peer, 10 + PEER_SILENCE_NS));
-    peer->link = false;
-    assert_true(peer_judge(peer, 12));
+    phi_beat(&peer->phi, 10 + PEER_SILENCE_NS);
+    assert_true(peers_judge(&peers, peer, 10 + PEER_SILENCE_NS));
+    peer_set_link(peer, false, 12 + PEER_SILENCE_NS); /* a hint that is believed at once ... */
+    assert_true(peers_judge(&peers, peer, 12 + PEER_SILENCE_NS));
+    peer_set_link(peer, true, 13 + PEER_SILENCE_NS); /* ... and a link alone is no heartbeat, */
+    assert_false(peers_judge(&peers, peer, 13 + PEER_SILENCE_NS));
+    peers.silent = true; /* but where there are none */
+    assert_true(peers_judge(&peers, peer, 13 + PEER_SILENCE_NS));
     peers_fini(&peers);
 }
 

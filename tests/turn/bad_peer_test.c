@@ -184,8 +184,8 @@ static void test_deadline_without_end(void **state)
     send(1, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &coordinate);
     assert_int_equal(shard_counters(world.shards[0])->coordinating, 1);
     for (int i = 0; i < 130; i++) { /* the others live on and say nothing of it */
-        Dynode__Peer__Ping ping = DYNODE__PEER__PING__INIT;
-        send(0, DYNODE__PEER__MESSAGE__BODY_PING, &ping);
+        Dynode__Peer__Pong pong = DYNODE__PEER__PONG__INIT;
+        send(0, DYNODE__PEER__MESSAGE__BODY_PONG, &pong);
         world_run(&world, 500);
     }
     assert_int_equal(shard_counters(world.shards[0])->coordinating, 0);

@@ -191,13 +191,13 @@ static void change_of_tables(void **state)
 
     one_shard_forget(&one); /* who is there and does not confirm is waited for, but not for ever */
     drop.name = "solo";
-    Dynode__Peer__Ping here = DYNODE__PEER__PING__INIT;
+    Dynode__Peer__Pong here = DYNODE__PEER__PONG__INIT;
     one_shard_ask(&one, 1, 2, 3000, operations, 1);
     one_shard_sync(&one);
     for (uint32_t i = 0; i < 29; i++) {
         assert_int_equal(one.answer_count, 0);
         assert_in_range(one.state_count, 1 + i / 2, 2 + i / 2); /* and asked again with each ping */
-        one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_PING, &here);
+        one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_PONG, &here);
         one_shard_pass_ms(&one, 100);
     }
     one_shard_pass_ms(&one, 99);
@@ -287,9 +287,9 @@ static void state_of_a_peer(void **state)
     shard_of_ours_says(&one, 1, first);
     shard_of_ours_says(&one, 1, first);
     one_shard_pass_ms(&one, PEER_PING_NS / 1000000); /* a ping tells those again that have said nothing */
-    assert_int_equal(one.state_count, 2 + 2 + 1);    /* at first its shards and the peers, then shard 2 */
-    shard_of_ours_says(&one, 2, first - 1);          /* of an earlier state */
-    shard_of_ours_says(&one, 7, first);              /* there is none */
+    assert_int_equal(one.state_count, 2 + 1); /* at first its shards, then shard 2; peers by gossip only */
+    shard_of_ours_says(&one, 2, first - 1);   /* of an earlier state */
+    shard_of_ours_says(&one, 7, first);       /* there is none */
     assert_int_equal(confirmed(&one, NODE_B, 0), 0);
     assert_int_equal(confirmed(&one, NODE_C, 0), 0);
     shard_of_ours_says(&one, 2, first);
@@ -298,7 +298,7 @@ static void state_of_a_peer(void **state)
     peer_tells_of_a_table(&one, &cluster, NODE_B, "new", 73); /* known and done: at once */
     assert_int_equal(confirmed(&one, NODE_B, 1), 73);
     one_shard_pass_ms(&one, PEER_PING_NS / 1000000);
-    assert_int_equal(one.state_count, 5); /* and nobody who has */
+    assert_int_equal(one.state_count, 3); /* and nobody who has */
     /* One state more before the shards have the last: the newer confirms the older. */
     const uint64_t second = one.wall_ms;
     peer_tells_of_a_table(&one, &cluster, NODE_B, "newer", 74);

@@ -42,7 +42,8 @@ struct one_shard {
     struct context_secret secret;
     struct sent sent[SENT_MAX];
     uint32_t sent_count;
-    uint32_t state_count; /* cluster states sent: they are not among the others */
+    uint32_t state_count; /* cluster states sent */
+    bool with_gossip;     /* heartbeats, gossip and cluster states are among what is sent */
     struct answered answers[SENT_MAX];
     uint32_t answer_count;
 };
@@ -61,7 +62,7 @@ void one_shard_end(struct one_shard *one);
 /* Forget what was sent and answered so far. */
 void one_shard_forget(struct one_shard *one);
 
-/* Turns until there is no mail; what they leave is added to sent and answers, but for pings. */
+/* Turns until there is no mail; what they leave is added to sent and answers. */
 void one_shard_turn(struct one_shard *one);
 
 /* A sync: what waited for it is released and added too; then turns. */
