@@ -56,6 +56,10 @@ static void add_result(struct call *call, const Dynode__Client__Result *result)
         CHECK(call->replica_count < CALL_REPLICAS_MAX);
         call->replicas[call->replica_count++] = result->replicas[i];
     }
+    for (size_t i = 0; i < result->n_stand_ins; i++) {
+        CHECK(call->stand_in_count < CALL_REPLICAS_MAX);
+        call->stand_ins[call->stand_in_count++] = result->stand_ins[i];
+    }
     if (result->answer_case == DYNODE__CLIENT__RESULT__ANSWER_SCAN) call->scan_count += result->scan->count;
 }
 

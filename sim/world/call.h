@@ -28,6 +28,8 @@ struct call {
     uint32_t parts; /* results that made up the answer */
     uint64_t replicas[CALL_REPLICAS_MAX];
     uint32_t replica_count;
+    uint64_t stand_ins[CALL_REPLICAS_MAX]; /* those of them that are no homes */
+    uint32_t stand_in_count;
     uint64_t scan_count; /* of a ScanPage */
     call_done *on_done;
     void *context;

@@ -8,6 +8,7 @@
  *       5  checker_chain      conditional writes form one chain, in the order of time
  *          checker_condition  ... and where things fail, know what was acknowledged before they began
  *       6  checker_copies     all homes of a key hold the same bytes
+ *          checker_hints      ... and nothing that was kept for one of them is left elsewhere
  *       8  checker_merge      carts and counters that clients merge lose nothing and invent nothing
  *      10  checker_answers    everything is answered in time; nodes that can answer with success do
  *
@@ -79,6 +80,9 @@ struct copy {
 
 /* In the order of their keys. */
 bool checker_copies(const struct copy *copies, uint32_t count, struct verdict *verdict);
+
+/* How many hints each node's stores hold. */
+bool checker_hints(const uint32_t *hints, uint32_t nodes, struct verdict *verdict);
 
 /* What begins on these nodes (a bit for each) and within this time succeeds: all keys that are asked for have
  * their quorums among them, and no fault. */

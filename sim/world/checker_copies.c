@@ -1,4 +1,5 @@
-/* Checker 6, convergence: all homes of a key hold the same bytes, and nobody else holds any. */
+/* Checker 6, convergence: all homes of a key hold the same bytes, nobody else holds any, and all hints have
+ * gone home. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -38,5 +39,14 @@ bool checker_copies(const struct copy *copies, uint32_t count, struct verdict *v
         for (to = i; to < count && copies[to].key == copies[i].key;) to++;
         if (!judge_key(copies + i, to - i, verdict)) return false;
     }
+    return true;
+}
+
+bool checker_hints(const uint32_t *hints, uint32_t nodes, struct verdict *verdict)
+{
+    for (uint32_t node = 0; node < nodes; node++)
+        if (hints[node] > 0)
+            return verdict_fault(verdict, "in the end node %u keeps %u hints that have not gone home",
+                                 node + 1, hints[node]);
     return true;
 }

@@ -114,6 +114,8 @@ static void begin(struct session *session, struct lane *lane, uint64_t deadline_
         lane->quorum = 1;
         op.flags |= OP_WEAK;
     }
+    lane->sloppy = ask->flags == 0 && clients_chance(clients, clients->options.sloppy);
+    if (lane->sloppy && clients->options.sloppy_is_weak) op.flags |= OP_WEAK;
     struct tokens covers = {0};
     if (ask->with_context && ask->kind != OP_GET) covers = tokens_of(&lane->known->tokens);
     lane->token =

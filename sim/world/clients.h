@@ -32,6 +32,8 @@ struct clients_options {
     uint32_t tokens;      /* ... have write tokens, */
     uint32_t impatient;   /* ... hang up on one request of eight */
     uint32_t weak;        /* of a hundred operations so many ask one home only */
+    uint32_t sloppy; /* ... without precondition so many are sloppy: who reads them is judged as if weak */
+    bool sloppy_is_weak; /* false: judged as if it were strict, to see that this is found */
     struct client_habits habits;
     uint64_t skew_ns;  /* how far two clocks may be apart */
     uint64_t grace_ns; /* how long after its deadline an answer may come: the way there and back */

@@ -39,4 +39,5 @@ void clients_judge(struct clients *clients, bool strict)
     }
     cover_fini(&cover);
     checker_copies(clients->copies, clients->copy_count, verdict);
+    checker_hints(clients->hints, world_nodes(clients->world), verdict);
 }

@@ -14,8 +14,9 @@ struct lane {
     uint32_t token;      /* in the history, and the sequence of its write token; 0: it is not recorded */
     uint32_t attempts, quorum;
     uint8_t applied; /* what the answer says */
-    bool maybe;      /* an attempt before may have been applied */
-    bool again;      /* to be tried again */
+    bool sloppy;
+    bool maybe; /* an attempt before may have been applied */
+    bool again; /* to be tried again */
 };
 
 struct session {
@@ -47,6 +48,7 @@ struct clients {
     uint32_t duty_count;
     struct copy *copies;
     uint32_t copy_count;
+    uint32_t hints[WORLD_NODES_MAX]; /* left in the end, by node */
 };
 
 static inline bool clients_chance(struct clients *clients, uint32_t percent)

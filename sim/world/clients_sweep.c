@@ -129,6 +129,25 @@ static uint64_t digest_of(struct clients *clients, const struct store_place *pla
     return hash64(stored, 1) | 1;
 }
 
+static bool count_hint(void *context, struct bytes key, struct bytes value)
+{
+    (void)key;
+    (void)value;
+    ++*(uint32_t *)context;
+    return true;
+}
+
+static void collect_hints(struct clients *clients)
+{
+    struct world *world = clients->world;
+    for (uint32_t node = 0; node < world_nodes(world); node++) {
+        clients->hints[node] = 0;
+        for (uint32_t shard = 0; shard < world_shards(world, node); shard++)
+            store_scan(world_store(world, node, shard), STORE_HINTS, bytes_of(NULL, 0), bytes_of(NULL, 0),
+                       count_hint, &clients->hints[node]);
+    }
+}
+
 static void collect_copies(struct clients *clients)
 {
     struct world *world = clients->world;
@@ -175,4 +194,5 @@ void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r)
     if (!all) return;
     world_run(world, world_now(world) + 500 * ms);
     collect_copies(clients);
+    collect_hints(clients);
 }

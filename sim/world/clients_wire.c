@@ -41,6 +41,8 @@ static void set_operation(const struct session *session, struct lane *lane, stru
     const struct ask *ask = &lane->ask;
     struct bytes context = {0};
     if (ask->with_context) context = buffer_bytes(&lane->known->context);
+    Dynode__Client__Quorum quorum =
+        lane->sloppy ? DYNODE__CLIENT__QUORUM__SLOPPY : DYNODE__CLIENT__QUORUM__STRICT;
     key_text(ask->key, to->key);
     dynode__client__operation__init(&to->operation);
     dynode__client__write_token__init(&to->token);
@@ -54,6 +56,7 @@ static void set_operation(const struct session *session, struct lane *lane, stru
         to->get.table = table;
         to->get.key = to_pb(bytes_str(to->key));
         to->get.r = lane->quorum;
+        to->get.quorum = quorum;
         break;
     case OP_PUT:
         to->operation.kind_case = DYNODE__CLIENT__OPERATION__KIND_PUT;
@@ -64,6 +67,7 @@ static void set_operation(const struct session *session, struct lane *lane, stru
         to->put.value = to_pb(buffer_bytes(&lane->value));
         to->put.context = to_pb(context);
         to->put.w = lane->quorum;
+        to->put.quorum = quorum;
         to->put.ttl_ms = ask->ttl_ms;
         to->put.precondition = precondition_of(ask);
         if (session->tokens) to->put.token = &to->token;
@@ -76,6 +80,7 @@ static void set_operation(const struct session *session, struct lane *lane, stru
         to->delete.key = to_pb(bytes_str(to->key));
         to->delete.context = to_pb(context);
         to->delete.w = lane->quorum;
+        to->delete.quorum = quorum;
         to->delete.precondition = precondition_of(ask);
         if (session->tokens) to->delete.token = &to->token;
         break;

@@ -98,6 +98,7 @@ static void pushed_text(struct world *world, const Dynode__Peer__PushObjects *pu
 static bool message_text(struct world *world, const Dynode__Peer__Message *message, char *out, size_t size)
 {
     char key[64], object[160];
+    int at;
     switch (message->body_case) {
     case DYNODE__PEER__MESSAGE__BODY_PING:
     case DYNODE__PEER__MESSAGE__BODY_PONG:
@@ -117,14 +118,25 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
     case DYNODE__PEER__MESSAGE__BODY_MERGE:
         key_text(message->merge->place, key, sizeof(key));
         object_text(world, message->merge->object, object, sizeof(object));
-        snprintf(out, size, "%s %s: %s", message->request == 0 ? "repair" : "merge", key, object);
+        at = snprintf(out, size, "%s %s: %s", message->request == 0 ? "repair" : "merge", key, object);
+        if (message->merge->hint_for != 0)
+            snprintf(out + at, size - (size_t)at, ", a hint for n%u",
+                     world_node_of(world, message->merge->hint_for) + 1);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_HAND_OFF:
+        key_text(message->hand_off->place, key, sizeof(key));
+        object_text(world, message->hand_off->object, object, sizeof(object));
+        snprintf(out, size, "a hint comes home, %s: %s", key, object);
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_HANDED_OFF:
+        snprintf(out, size, "it is home: %s", status_name(message->handed_off->status));
         return true;
     case DYNODE__PEER__MESSAGE__BODY_MERGED:
         snprintf(out, size, "merged: %s", status_name(message->merged->status));
         return true;
     case DYNODE__PEER__MESSAGE__BODY_READ:
         key_text(message->read->place, key, sizeof(key));
-        snprintf(out, size, "read %s", key);
+        snprintf(out, size, "read %s%s", message->read->stand_in ? "the hints of " : "", key);
         return true;
     case DYNODE__PEER__MESSAGE__BODY_READ_ANSWER:
         object_text(world, message->read_answer->object, object, sizeof(object));

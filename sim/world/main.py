@@ -250,7 +250,7 @@ def attempt(chosen, seed, values):
 
 
 SMALLER = (("core_ms", 0), ("safety_ms", 100), ("sessions", 1), ("keys", 1), ("nodes", 1), ("vnodes", 1), ("shards", 1),
-           ("batching", 0), ("impatient", 0), ("tokens", 0), ("weak", 0), ("conditions", 0), ("carts", 0), ("counters", 0),
+           ("batching", 0), ("impatient", 0), ("tokens", 0), ("weak", 0), ("sloppy", 0), ("conditions", 0), ("carts", 0), ("counters", 0),
            ("recreates", 0), ("registers", 0), ("deletes", 0), ("ttl_ms", 0), ("hot", 0), ("blinds", 0), ("moves", 0),
            ("uneven", 0), ("value_bytes", 1), ("delay_us", 900), ("sync_us", 2000))
 

@@ -149,6 +149,8 @@ struct options options_draw(uint64_t seed)
     if (options.weak > 0 || options.quorum > 0) options.core_ms = options.lost_max = 0;
     draw_faults(&options, &prng);
     draw_calm(&options, &prng);
+    /* A third of the worlds has none: there every operation is judged. */
+    if (!prng_chance(&prng, 1, 3)) options.sloppy = prng_chance(&prng, 1, 2) ? 30 : draw(&prng, 1, 100);
     return options;
 }
 
@@ -250,6 +252,8 @@ struct clients_options options_clients(const struct options *options)
         .tokens = options->tokens,
         .impatient = options->impatient,
         .weak = options->weak,
+        .sloppy = options->sloppy,
+        .sloppy_is_weak = options->strict == 0,
         .habits = {.gets = options->gets,
                    .puts = options->puts,
                    .deletes = options->deletes,

@@ -35,6 +35,7 @@ enum {
     X(tokens, 0, 100, "... so many have write tokens and send a write again, ...")                           \
     X(impatient, 0, 100, "... and so many hang up on one request of eight")                                  \
     X(weak, 0, 100, "of a hundred operations so many ask one home only")                                     \
+    X(sloppy, 0, 100, "of a hundred operations without precondition so many are sloppy")                     \
     X(gets, 0, 1000, "of a register: how often it is read, against ...")                                     \
     X(puts, 0, 1000, "... written ...")                                                                      \
     X(deletes, 0, 1000, "... and deleted")                                                                   \
@@ -53,7 +54,7 @@ enum {
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
     X(lost_max, 0, FAULTS_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                   \
     X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
-    X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not")
+    X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not, sloppy ones too")
 
 #define OPTIONS_FAULTS(X)                                                                                    \
     X(skew_ms, 0, 86400000, "clocks are ahead by up to so much")                                             \

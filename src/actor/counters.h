@@ -16,7 +16,9 @@ struct counters {
     uint64_t turns;
     uint64_t connections;  /* a gauge, set by the host */
     uint64_t in_flight;    /* a gauge: operations taken and not answered */
-    uint64_t coordinating; /* a gauge: coordinator slots in use */
+    uint64_t coordinating; /* a gauge: coordinator slots whose asker waits */
+    uint64_t lingering;    /* a gauge: those that are answered and wait for the rest of their homes */
+    uint64_t dirty;        /* writes that a home lacks and no hint has */
 
     /* anti-entropy (actors/antientropy.h) */
     uint64_t vnodes_built; /* a gauge: vnodes whose trees are there */

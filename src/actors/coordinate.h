@@ -19,12 +19,23 @@ struct coordinator {
 
 extern const char coordinate_too_much[]; /* what OVERLOADED says */
 
-/* The slot that waits for this answer in @phase, and which of its homes has sent it. NULL, and @home
- * untouched: the slot has ended or gone on, or its sender is no home of the key. */
+/* The slot that an answer belongs to, the position of its sender, and whether that one stands in for the home
+ * there. NULL: the slot has ended, or the sender has no position in it. */
 struct slot *coordinate_slot_of(const struct coordinator *coordinator, const struct mail *mail,
-                                enum slot_phase phase, uint32_t *home);
+                                uint32_t *position, bool *stand_in);
 
-/* Answer and end the slot. */
+/* Set the gauges of the slots. */
+void coordinate_count(const struct coordinator *coordinator, struct turn *turn);
+
+/* Answer. */
+void coordinate_answer(struct turn *turn, const struct slot *slot, Dynode__Client__Result *result);
+
+/* End the slot. If its write was minted, and a home goes without it and without a hint, its vnode is marked
+ * dirty.
+ */
+void coordinate_end(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+
+/* Both. */
 void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                        Dynode__Client__Result *result);
 
@@ -33,17 +44,36 @@ void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struc
 void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                            enum status status, const char *why);
 
+/* A mint is on its way to the homes: look after COORDINATOR_STAND_IN_NS which of them are silent. */
+void coordinate_await_homes(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+
 /* Look after COORDINATOR_HEDGE_NS whether homes are silent. */
 void coordinate_arm_hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 
-/* The homes that have answered so far, as bits. */
+/* The positions that have answered so far and count, as bits. */
 uint32_t slot_answered(const struct slot *slot);
+
+/* Add the receipt: who has answered. */
+void slot_add_receipt(const struct slot *slot, Dynode__Client__Result *result, struct arena *arena);
+
 Dynode__Peer__Place *slot_place(const struct slot *slot, struct arena *arena);
 struct address slot_home_address(const struct slot *slot, uint32_t home);
+
+/* The next node of the preference list after the homes that can be reached and has no position yet: it is
+ * given
+ * @position. False: there is none. */
+bool slot_take_stand_in(const struct turn *turn, struct slot *slot, uint32_t position);
+
+/* How many nodes could stand in now. */
+uint32_t slot_stand_ins_left(const struct turn *turn, const struct slot *slot);
 
 /* --- coordinate_read.c --- */
 
 void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool digest);
+
+/* A home, or who stood in for it, can't be reached any more. */
+void coordinate_read_lost(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                          uint32_t position, bool stand_in);
 
 /* Go on as far as the answers allow. */
 void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
@@ -64,6 +94,9 @@ void slot_mint_on_others(struct turn *turn, struct slot *slot);
 void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                            uint32_t needed);
 
+/* The same for a write. */
+void coordinate_write_lost(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                           uint32_t position, bool stand_in);
 void coordinate_step_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const struct mail *mail);
 void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const struct mail *mail);

@@ -11,32 +11,51 @@ void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool di
     read->place = slot_place(slot, turn->arena);
     read->digest = digest;
     read->n = slot->table_n;
-    turn_send(turn, slot_home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_READ, read);
+    read->stand_in = (slot->stood >> home & 1) != 0;
+    struct address to = {.node = read->stand_in ? slot->stand_ins[home] : slot->homes[home],
+                         .shard = slot->vnode};
+    turn_send(turn, to, slot->id, DYNODE__PEER__MESSAGE__BODY_READ, read);
+}
+
+/* Homes are too few: the next node that can be reached may hold a hint for one of them. */
+static bool ask_stand_in(struct turn *turn, struct slot *slot)
+{
+    uint32_t home;
+    if (!slot->sloppy || slot->write || !get_core_lost(&slot->get, &home)) return false;
+    if (!slot_take_stand_in(turn, slot, home)) return false;
+    get_core_stand(&slot->get, home);
+    slot->stood |= 1U << home;
+    slot_ask(turn, slot, home, false);
+    return true;
 }
 
 /* Ask as many homes as can still make the quorum. Only a get asks others than the first for a mere digest. */
 static void ask_wanting(struct turn *turn, struct slot *slot)
 {
     uint32_t home;
-    for (uint32_t wanting = get_core_wanting(&slot->get); wanting > 0 && get_core_ask(&slot->get, &home);
-         wanting--)
-        slot_ask(turn, slot, home, !slot->write && home > 0);
+    for (uint32_t wanting = get_core_wanting(&slot->get); wanting > 0; wanting--) {
+        if (get_core_ask(&slot->get, &home))
+            slot_ask(turn, slot, home, !slot->write && home > 0);
+        else if (!ask_stand_in(turn, slot))
+            return;
+    }
 }
 
-/* Let those who answered something older have the result. Nothing waits for that, so the slot may be used
- * again before our own copy has its Merge: the object is not the slot's. */
+/* Let those homes that answered something older have the result. Nothing waits for that, so the slot may be
+ * used again before our own copy has its Merge: the object is not the slot's. */
 static void repair(struct turn *turn, const struct slot *slot, uint32_t stale, struct bytes encoded)
 {
     encoded = bytes_copy(turn->arena, encoded);
+    uint32_t agreed = (uint32_t)__builtin_popcount(slot_answered(slot) & ~slot->stood);
     for (uint32_t home = 0; home < slot->n; home++) {
-        if ((stale >> home & 1) == 0) continue;
+        if ((stale >> home & 1) == 0 || (slot->stood >> home & 1) != 0) continue;
         Dynode__Peer__Merge *message = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
         dynode__peer__merge__init(message);
         message->place = slot_place(slot, turn->arena);
         message->rule = slot->rule;
         message->object = to_pb(encoded);
         message->n = slot->table_n;
-        message->agreed = get_core_got(&slot->get) > slot->table_n / 2;
+        message->agreed = agreed > slot->table_n / 2;
         turn->counters->repairs++;
         turn_send(turn, slot_home_address(slot, home), 0, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
     }
@@ -54,7 +73,7 @@ static void finish_get(struct coordinator *coordinator, struct turn *turn, struc
     if (status == STATUS_OK)
         result_add_object(result, &object, &coordinator->secret, slot->tag, buffer_bytes(&slot->key),
                           slot->context_only, turn);
-    result_add_replicas(result, slot->homes, slot_answered(slot), turn->arena);
+    slot_add_receipt(slot, result, turn->arena);
     if (stale != 0) repair(turn, slot, stale, encoded);
     coordinate_finish(coordinator, turn, slot, result);
 }
@@ -68,6 +87,10 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
     case GET_PENDING:
         return;
     case GET_FAILED:
+        if (slot->away) { /* by now no home can be reached */
+            slot_mint_on_others(turn, slot);
+            return;
+        }
         coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
         return;
     case GET_NEED_OBJECTS:
@@ -87,18 +110,41 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
         coordinate_step_reading(coordinator, turn, slot);
 }
 
+void coordinate_read_lost(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                          uint32_t position, bool stand_in)
+{
+    bool stood = (slot->stood >> position & 1) != 0;
+    if (stand_in != stood) return; /* another answers for it by now */
+    get_core_fail(&slot->get, position);
+    coordinate_step_reading(coordinator, turn, slot);
+}
+
+/* Of a home and who stands in for it one counts: the home, if it answers yet. */
+static bool takes_answer(struct slot *slot, uint32_t position, bool stand_in, enum status status)
+{
+    uint32_t bit = 1U << position;
+    bool stood = (slot->stood & bit) != 0;
+    if (stand_in == stood) return true;
+    if (stand_in || slot->get.answers[position].answered) return false;
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) return false;
+    slot->stood &= ~bit;
+    return true;
+}
+
 void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__ReadAnswer *answer = mail->body;
-    uint32_t home;
-    struct slot *slot = coordinate_slot_of(coordinator, mail, SLOT_READING, &home);
-    if (slot == NULL) return;
+    uint32_t position;
+    bool stand_in;
+    struct slot *slot = coordinate_slot_of(coordinator, mail, &position, &stand_in);
+    if (slot == NULL || slot->phase != SLOT_READING) return;
+    if (!takes_answer(slot, position, stand_in, answer->status)) return;
     bool own_is_full = answer->status == STATUS_OVERLOADED && address_is(mail->from, turn->self);
     if (own_is_full || coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {
         coordinate_fall_short(coordinator, turn, slot, STATUS_OVERLOADED, coordinate_too_much);
         return;
     }
-    get_core_add(&slot->get, home, answer->status, answer->digest, from_pb(answer->object));
+    get_core_add(&slot->get, position, answer->status, answer->digest, from_pb(answer->object));
     slots_weigh(&coordinator->slots, slot);
     coordinate_step_reading(coordinator, turn, slot);
 }

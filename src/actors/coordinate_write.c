@@ -37,14 +37,21 @@ void slot_mint_on_others(struct turn *turn, struct slot *slot)
     slot_mint(turn, slot, request);
 }
 
-static void send_merges(struct turn *turn, struct slot *slot, struct bytes encoded)
+/* @object is borrowed until the turn ends, or the message is packed: to another node it is at once. */
+static Dynode__Peer__Merge *merge_of(struct turn *turn, const struct slot *slot)
 {
     Dynode__Peer__Merge *message = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
     dynode__peer__merge__init(message);
     message->place = slot_place(slot, turn->arena);
     message->rule = slot->rule;
-    message->object = to_pb(encoded);
+    message->object = to_pb(buffer_bytes(&slot->object));
     message->n = slot->table_n;
+    return message;
+}
+
+static void send_merges(struct turn *turn, struct slot *slot)
+{
+    Dynode__Peer__Merge *message = merge_of(turn, slot);
     for (uint32_t home = 0; home < slot->n; home++) {
         if (slot->homes[home] == turn->self.node) continue;
         if (turn_reaches(turn, slot_home_address(slot, home)))
@@ -55,30 +62,86 @@ static void send_merges(struct turn *turn, struct slot *slot, struct bytes encod
     }
 }
 
+/* Find somebody to stand in for each home that failed or, when it is late, is silent. Before W is reached
+ * only a sloppy write asks for that; then no home shall go without. */
+static void send_hints(struct turn *turn, struct slot *slot)
+{
+    if (!slot->sloppy && slot->phase == SLOT_WRITING) return;
+    uint32_t wanting = put_core_missing(&slot->put) & ~slot->put.standing;
+    if (!slot->late) wanting &= slot->put.failed;
+    if (wanting == 0) return;
+    Dynode__Peer__Merge *message = merge_of(turn, slot);
+    for (uint32_t position = 0; wanting >> position != 0; position++) {
+        if ((wanting >> position & 1) == 0) continue;
+        if (!slot_take_stand_in(turn, slot, position)) return;
+        put_core_stand(&slot->put, position);
+        message->hint_for = slot->homes[position];
+        struct address to = {.node = slot->stand_ins[position], .shard = slot->vnode};
+        turn_send(turn, to, slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
+    }
+}
+
 /* The outcome of a write that reached its quorum. */
-static void finish_put(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+static void answer_put(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
     struct object object;
     CHECK(object_decode(buffer_bytes(&slot->object), turn->arena, &object) == STATUS_OK);
     Dynode__Client__Result *result = result_new(turn->arena, STATUS_OK, NULL);
     result_add_object(result, &object, &coordinator->secret, slot->tag, buffer_bytes(&slot->key), slot->alone,
                       turn);
-    result_add_replicas(result, slot->homes, slot->put.acked, turn->arena);
-    coordinate_finish(coordinator, turn, slot, result);
+    slot_add_receipt(slot, result, turn->arena);
+    coordinate_answer(turn, slot, result);
+}
+
+/* The write is answered. Is there anybody to wait for, and room for it? */
+static void linger(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    const struct slots *slots = &coordinator->slots;
+    if (slot->phase == SLOT_WRITING) {
+        if (put_core_missing(&slot->put) == 0 || slots->lingering >= COORDINATOR_LINGERING_MAX ||
+            slots->lingering_bytes >= COORDINATOR_LINGERING_BYTES_MAX) {
+            coordinate_end(coordinator, turn, slot);
+            return;
+        }
+        slots_linger(&coordinator->slots, slot);
+        coordinate_count(coordinator, turn);
+    }
+    send_hints(turn, slot);
+    if (put_core_missing(&slot->put) == put_core_lost(&slot->put)) coordinate_end(coordinator, turn, slot);
 }
 
 void coordinate_step_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
-    switch (put_core_result(&slot->put)) {
-    case QUORUM_PENDING:
-        break;
-    case QUORUM_ENOUGH:
-        finish_put(coordinator, turn, slot);
-        break;
-    case QUORUM_FAILED:
-        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
-        break;
+    if (slot->phase == SLOT_WRITING) {
+        send_hints(turn, slot);
+        switch (put_core_result(&slot->put)) {
+        case QUORUM_PENDING:
+            return;
+        case QUORUM_ENOUGH:
+            answer_put(coordinator, turn, slot);
+            break;
+        case QUORUM_FAILED:
+            coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
+            return;
+        }
     }
+    linger(coordinator, turn, slot);
+}
+
+static void position_lost(struct slot *slot, uint32_t position, bool stand_in)
+{
+    if (!stand_in) {
+        put_core_fail(&slot->put, position);
+    } else {
+        put_core_stand_failed(&slot->put, position);
+    }
+}
+
+void coordinate_write_lost(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                           uint32_t position, bool stand_in)
+{
+    position_lost(slot, position, stand_in);
+    coordinate_step_writing(coordinator, turn, slot);
 }
 
 /* The precondition does not hold, or there are too many siblings: say so with what is there. */
@@ -121,7 +184,8 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
         buffer_append(&slot->object, encoded.data, encoded.size);
         slot->alone = minted->alone;
         slots_weigh(&coordinator->slots, slot);
-        send_merges(turn, slot, encoded);
+        coordinate_await_homes(coordinator, turn, slot);
+        send_merges(turn, slot);
         coordinate_step_writing(coordinator, turn, slot);
         break;
     case STATUS_CONFLICT:
@@ -154,7 +218,8 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
         break;
     case STATUS_NO_SPACE:
         coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
-                              "the disk of the coordinating node is full");
+                              slot->away ? "the disk of the coordinating node, or its room for hints, is full"
+                                         : "the disk of the coordinating node is full");
         break;
     case STATUS_TOO_LARGE:
         coordinate_fall_short(
@@ -169,12 +234,15 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
 void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Merged *merged = mail->body;
-    uint32_t home;
-    struct slot *slot = coordinate_slot_of(coordinator, mail, SLOT_WRITING, &home);
-    if (slot == NULL) return;
-    if (merged->status == STATUS_OK)
-        put_core_ack(&slot->put, home);
+    uint32_t position;
+    bool stand_in;
+    struct slot *slot = coordinate_slot_of(coordinator, mail, &position, &stand_in);
+    if (slot == NULL || slot->phase == SLOT_READING) return;
+    if (merged->status != STATUS_OK)
+        position_lost(slot, position, stand_in);
+    else if (stand_in)
+        put_core_keep(&slot->put, position);
     else
-        put_core_fail(&slot->put, home);
+        put_core_ack(&slot->put, position);
     coordinate_step_writing(coordinator, turn, slot);
 }

@@ -21,14 +21,12 @@ void coordinate_arm_hedge(struct coordinator *coordinator, struct turn *turn, st
 }
 
 struct slot *coordinate_slot_of(const struct coordinator *coordinator, const struct mail *mail,
-                                enum slot_phase phase, uint32_t *home)
+                                uint32_t *position, bool *stand_in)
 {
     struct slot *slot = slots_find(&coordinator->slots, mail->request);
-    if (slot == NULL || slot->phase != phase) return NULL;
-    uint32_t from = slot_home_of(slot, mail->from.node);
-    if (from == slot->n) return NULL;
-    *home = from;
-    return slot;
+    if (slot == NULL) return NULL;
+    *position = slot_position_of(slot, mail->from.node, stand_in);
+    return *position < slot->n ? slot : NULL;
 }
 
 /* --- answering --- */
@@ -42,22 +40,57 @@ static void send_result(struct turn *turn, struct address asker, uint64_t reques
     turn_send(turn, asker, request, DYNODE__PEER__MESSAGE__BODY_COORDINATED, coordinated);
 }
 
-void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
-                       Dynode__Client__Result *result)
+void coordinate_answer(struct turn *turn, const struct slot *slot, Dynode__Client__Result *result)
 {
     send_result(turn, slot->asker, slot->asker_request, result);
+}
+
+static void mark_dirty(struct turn *turn, const struct slot *slot)
+{
+    Dynode__Peer__MarkDirty *message = ARENA_NEW(turn->arena, Dynode__Peer__MarkDirty);
+    dynode__peer__mark_dirty__init(message);
+    message->vnode = slot->vnode;
+    turn->counters->dirty++;
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY, message);
+}
+
+void coordinate_count(const struct coordinator *coordinator, struct turn *turn)
+{
+    turn->counters->lingering = coordinator->slots.lingering;
+    turn->counters->coordinating = slots_in_use(&coordinator->slots) - coordinator->slots.lingering;
+}
+
+void coordinate_end(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    if (slot->phase >= SLOT_WRITING && put_core_missing(&slot->put) != 0) mark_dirty(turn, slot);
     turn_disarm(turn, slot->deadline_timer);
     turn_disarm(turn, slot->hedge_timer);
     slots_give_back(&coordinator->slots, slot);
-    turn->counters->coordinating = slots_in_use(&coordinator->slots);
+    coordinate_count(coordinator, turn);
+}
+
+void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                       Dynode__Client__Result *result)
+{
+    coordinate_answer(turn, slot, result);
+    coordinate_end(coordinator, turn, slot);
 }
 
 uint32_t slot_answered(const struct slot *slot)
 {
-    if (slot->phase == SLOT_WRITING) return slot->put.acked;
+    if (slot->phase >= SLOT_WRITING) return put_core_taken(&slot->put);
     uint32_t bits = 0;
     for (uint32_t i = 0; i < slot->get.n; i++) bits |= (uint32_t)slot->get.answers[i].answered << i;
     return bits;
+}
+
+void slot_add_receipt(const struct slot *slot, Dynode__Client__Result *result, struct arena *arena)
+{
+    uint32_t bits = slot_answered(slot);
+    uint32_t stood = slot->phase >= SLOT_WRITING ? bits & ~slot->put.acked : bits & slot->stood;
+    uint64_t nodes[TABLE_N_MAX];
+    for (uint32_t i = 0; i < slot->n; i++) nodes[i] = stood >> i & 1 ? slot->stand_ins[i] : slot->homes[i];
+    result_add_replicas(result, nodes, bits, stood, arena);
 }
 
 void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
@@ -73,7 +106,7 @@ void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, s
     if (slot->write)
         result->applied =
             slot->phase == SLOT_WRITING ? DYNODE__CLIENT__APPLIED__MAYBE : DYNODE__CLIENT__APPLIED__NO;
-    result_add_replicas(result, slot->homes, bits, turn->arena);
+    slot_add_receipt(slot, result, turn->arena);
     coordinate_finish(coordinator, turn, slot, result);
 }
 
@@ -93,13 +126,37 @@ struct address slot_home_address(const struct slot *slot, uint32_t home)
     return (struct address){.node = slot->homes[home], .shard = slot->vnode};
 }
 
+bool slot_take_stand_in(const struct turn *turn, struct slot *slot, uint32_t position)
+{
+    const uint64_t *list = ring_preference_list(turn->ring, slot->vnode);
+    while (slot->next_fallback < ring_nodes(turn->ring)) {
+        uint64_t node = list[slot->next_fallback++];
+        bool stand_in;
+        if (slot_position_of(slot, node, &stand_in) < slot->n) continue;
+        if (!turn_reaches(turn, (struct address){.node = node, .shard = slot->vnode})) continue;
+        slot->stand_ins[position] = node;
+        return true;
+    }
+    return false;
+}
+
+uint32_t slot_stand_ins_left(const struct turn *turn, const struct slot *slot)
+{
+    const uint64_t *list = ring_preference_list(turn->ring, slot->vnode);
+    uint32_t count = 0;
+    for (uint32_t i = slot->next_fallback; i < ring_nodes(turn->ring); i++)
+        count += turn_reaches(turn, (struct address){.node = list[i], .shard = slot->vnode});
+    return count;
+}
+
 /* --- a new operation --- */
 
 /* The homes in the order in which they are asked: ourselves first, then as the preference list has them. */
 static void set_homes(struct slot *slot, const struct turn *turn)
 {
     const uint64_t *list = ring_preference_list(turn->ring, slot->vnode);
-    uint32_t count = 0;
+    uint32_t count = 0, nodes = ring_nodes(turn->ring);
+    slot->next_fallback = slot->table_n < nodes ? slot->table_n : nodes;
     if (ring_is_home(turn->ring, slot->vnode, slot->n, turn->self.node))
         slot->homes[count++] = turn->self.node;
     for (uint32_t i = 0; i < slot->n; i++)
@@ -126,6 +183,17 @@ static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot
     return count;
 }
 
+/* This node is no home, and stands in for one that it can't reach, or for the first. */
+static void stand_in_here(struct slot *slot, const struct turn *turn, Dynode__Peer__Mint *request)
+{
+    uint32_t position = 0;
+    while (position < slot->n && turn_reaches(turn, slot_home_address(slot, position))) position++;
+    if (position == slot->n) position = 0;
+    slot->stand_ins[position] = turn->self.node;
+    request->hint_for = slot->homes[position];
+    put_core_stand(&slot->put, position);
+}
+
 static void start_write(struct coordinator *coordinator, struct turn *turn, struct slot *slot, uint32_t w,
                         const Dynode__Client__Operation *operation, const struct table *table)
 {
@@ -149,27 +217,48 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
         return;
     }
     if (conditional && w < majority) w = majority;
-    put_core_init(&slot->put, slot->n, w);
-    if (slot->homes[0] != turn->self.node) {
+    put_core_init(&slot->put, slot->n, w, slot->sloppy);
+    bool home = slot->homes[0] == turn->self.node;
+    if (!home && !slot->sloppy) {
         coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
                               "the node that was asked is no home of the key");
         return;
     }
-    uint32_t reachable = reachable_homes(turn, slot);
-    if (reachable < w) {
+    slot->away = !home;
+    if (!home) stand_in_here(slot, turn, request);
+    uint32_t reachable = reachable_homes(turn, slot), got = reachable;
+    if (slot->sloppy && reachable < w) got += slot_stand_ins_left(turn, slot);
+    if (got < w) {
         Dynode__Client__Result *result = result_new(turn->arena, STATUS_UNAVAILABLE, NULL);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
-        result->got = reachable;
+        result->got = got;
         result->needed = w;
         coordinate_finish(coordinator, turn, slot, result);
         return;
     }
-    if (!conditional) {
+    if (!conditional && (home || reachable == 0)) {
         slot_mint(turn, slot, request);
         return;
     }
     slot_keep_mint(&coordinator->slots, slot, request);
-    coordinate_read_first(coordinator, turn, slot, majority);
+    coordinate_read_first(coordinator, turn, slot, conditional ? majority : 1);
+}
+
+/* At the deadline; or before, for a write, to look for stand-ins. */
+static void arm_deadline(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                         uint64_t at_ns)
+{
+    slot->timer_ns = at_ns < slot->deadline_ns ? at_ns : slot->deadline_ns;
+    slot->deadline_timer = turn_arm(turn, &coordinator->actor, slot->timer_ns, slot->id);
+}
+
+void coordinate_await_homes(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    uint64_t at_ns = turn->now_ns + COORDINATOR_STAND_IN_NS;
+    if (slot->timer_ns <= at_ns && !slot->late) return;
+    slot->late = false;
+    turn_disarm(turn, slot->deadline_timer);
+    arm_deadline(coordinator, turn, slot, at_ns);
 }
 
 static void receive_coordinate(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
@@ -209,7 +298,7 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
         return;
     }
     struct slot *slot = slots_take(&coordinator->slots);
-    turn->counters->coordinating = slots_in_use(&coordinator->slots);
+    coordinate_count(coordinator, turn);
     slot->asker = mail->from;
     slot->asker_request = mail->request;
     slot->tag = table->tag;
@@ -218,13 +307,15 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     slot->n = n;
     slot->hash = hash64(wish.key, table->tag);
     slot->vnode = ring_vnode(turn->ring, slot->hash);
-    slot->write = false;
+    slot->write = slot->away = false;
+    slot->sloppy = wish.sloppy;
     buffer_append(&slot->key, wish.key.data, wish.key.size);
     set_homes(slot, turn);
     uint32_t left_ms = message->deadline_ms < DEADLINE_MS_MAX ? message->deadline_ms : DEADLINE_MS_MAX;
     uint64_t left_ns = (uint64_t)left_ms * 1000000;
     uint64_t margin = left_ns / 10 < COORDINATOR_MARGIN_NS ? left_ns / 10 : COORDINATOR_MARGIN_NS;
-    slot->deadline_timer = turn_arm(turn, &coordinator->actor, turn->now_ns + left_ns - margin, slot->id);
+    slot->deadline_ns = turn->now_ns + left_ns - margin;
+    arm_deadline(coordinator, turn, slot, write ? turn->now_ns + COORDINATOR_STAND_IN_NS : UINT64_MAX);
     if (write) {
         start_write(coordinator, turn, slot, quorum, operation, table);
     } else {
@@ -253,8 +344,16 @@ static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
     if (slot == NULL) return;
     if (argument & HEDGE_BIT) {
         hedge(coordinator, turn, slot);
+        return;
+    }
+    slot->deadline_timer = 0;
+    if (turn->now_ns < slot->deadline_ns) {
+        slot->late = true;
+        arm_deadline(coordinator, turn, slot, slot->deadline_ns);
+        if (slot->phase >= SLOT_WRITING) coordinate_step_writing(coordinator, turn, slot);
+    } else if (slot->phase == SLOT_LINGERING) {
+        coordinate_end(coordinator, turn, slot);
     } else {
-        slot->deadline_timer = 0;
         coordinate_fall_short(coordinator, turn, slot, STATUS_TIMEOUT, NULL);
     }
 }
@@ -266,15 +365,13 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
     for (uint32_t i = 0; i < coordinator->slots.count; i++) {
         struct slot *slot = coordinator->slots.pool[i];
         if (slot->phase == SLOT_FREE) continue;
-        uint32_t home = slot_home_of(slot, node);
-        if (home == slot->n) continue;
-        if (slot->phase == SLOT_READING) {
-            get_core_fail(&slot->get, home);
-            coordinate_step_reading(coordinator, turn, slot);
-        } else {
-            put_core_fail(&slot->put, home);
-            coordinate_step_writing(coordinator, turn, slot);
-        }
+        bool stand_in;
+        uint32_t position = slot_position_of(slot, node, &stand_in);
+        if (position == slot->n) continue;
+        if (slot->phase == SLOT_READING)
+            coordinate_read_lost(coordinator, turn, slot, position, stand_in);
+        else
+            coordinate_write_lost(coordinator, turn, slot, position, stand_in);
     }
 }
 
@@ -300,7 +397,7 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
 static void check(const struct actor *actor)
 {
     const struct coordinator *coordinator = (const struct coordinator *)actor;
-    size_t bytes = 0;
+    size_t bytes = 0, lingering = 0;
     for (uint32_t i = 0; i < coordinator->slots.count; i++) {
         const struct slot *slot = coordinator->slots.pool[i];
         bytes += slot->bytes;
@@ -308,8 +405,10 @@ static void check(const struct actor *actor)
         CHECK(slot->deadline_timer != 0);
         CHECK(slot->n >= 1);
         if (slot->phase == SLOT_WRITING) CHECK(put_core_result(&slot->put) == QUORUM_PENDING);
+        if (slot->phase == SLOT_LINGERING) lingering += slot->bytes;
     }
     CHECK(bytes == coordinator->slots.bytes);
+    CHECK(lingering == coordinator->slots.lingering_bytes);
 }
 
 static void free_coordinator(struct actor *actor)

@@ -6,7 +6,17 @@
  *                 | silent for COORDINATOR_HEDGE_NS, or failed: ask the next
  *
  *      put:    [precondition: read a majority of the homes] --> Mint on the own replica
- *                 --> Merge to all other homes --> W durable votes: answer
+ *                 --> Merge to all other homes --> W durable votes: answer --> the rest: end
+ *                 | can't be reached, failed, or silent for COORDINATOR_STAND_IN_NS: Merge to a stand-in
+ *
+ * STAND-INS. The nodes of the preference list after the homes stand in for homes that are away: each for one
+ * home in one operation, so that W votes are W distinct nodes. They keep a write as a hint (replica.h,
+ * handoff.h), and answer reads from their hints; one that has none does not count. In a strict operation they
+ * do not count; but when a write of either kind has its W, and is answered, its slot lives on, and what is
+ * still missing becomes a hint. If nobody is left to keep it, its vnode is marked dirty for anti-entropy.
+ *
+ * A put comes to a node that is no home only when its router could reach none. It mints as a stand-in, on top
+ * of what homes say that this node reaches all the same.
  *
  * Whether too many have failed is known at once from who can be reached, and at the deadline otherwise: never
  * a hang. A write that was refused before the mint was certainly not applied; after it, it may be. */
@@ -17,6 +27,9 @@
 
 enum {
     COORDINATOR_HEDGE_NS = 50 * 1000 * 1000, /* a silent home is given up on and one more asked, for gets */
+    COORDINATOR_STAND_IN_NS = 100 * 1000 * 1000, /* a home that is silent so long after a mint is replaced */
+    COORDINATOR_LINGERING_MAX = 16384, /* answered slots that wait on, and bytes of them: what would be */
+    COORDINATOR_LINGERING_BYTES_MAX = 64 * 1048576, /* above ends at once, and marks its vnode dirty */
     COORDINATOR_MARGIN_NS =
         20 * 1000 * 1000, /* it answers so long before the asker's deadline, at most a tenth of it */
     COORDINATOR_BYTES_MAX = 256 * 1048576, /* of objects that wait for homes: above it new operations are

@@ -36,6 +36,26 @@ bool get_core_ask(struct get_core *core, uint32_t *home)
     return false;
 }
 
+bool get_core_lost(const struct get_core *core, uint32_t *home)
+{
+    for (uint32_t i = 0; i < core->n; i++) {
+        if (!core->answers[i].failed || core->answers[i].damaged) continue;
+        *home = i;
+        return true;
+    }
+    return false;
+}
+
+void get_core_stand(struct get_core *core, uint32_t home)
+{
+    struct get_answer *answer = &core->answers[home];
+    CHECK(answer->failed);
+    struct buffer kept = answer->object;
+    buffer_clear(&kept);
+    *answer = (struct get_answer){.asked = true, .object = kept};
+    core->fetching &= ~(1U << home);
+}
+
 static uint32_t count(const struct get_core *core, bool (*test)(const struct get_answer *))
 {
     uint32_t total = 0;

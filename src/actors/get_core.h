@@ -1,4 +1,5 @@
-/* A get's quorum as a value: who was asked, who answered what, and what R of them agree on, merged.
+/* A get's quorum as a value: who was asked, who answered what, and what R of them agree on, merged. Of each
+ * home it knows one answer, its own or that of a node which stands in for it.
  *
  * Large objects come from one home, and only their digest from the others; when digests differ the objects
  * that are missing are asked for (GET_NEED_OBJECTS). Answers outlive a turn, so the core keeps copies; its
@@ -31,6 +32,12 @@ void get_core_fini(struct get_core *core);
 
 /* The next home to ask: not asked, not failed, the least number. False if there is none. Marks it asked. */
 bool get_core_ask(struct get_core *core, uint32_t *home);
+
+/* The first home that failed, but for one that is unreadable. False: there is none. */
+bool get_core_lost(const struct get_core *core, uint32_t *home);
+
+/* It is asked again, by way of a node that stands in for it. */
+void get_core_stand(struct get_core *core, uint32_t home);
 
 /* How many more must be asked so that r can answer. */
 uint32_t get_core_wanting(const struct get_core *core);

@@ -6,6 +6,7 @@
 #include "actors/antientropy.h"
 #include "actors/coordinator.h"
 #include "actors/gossip.h"
+#include "actors/handoff.h"
 #include "actors/replica.h"
 #include "actors/router.h"
 #include "base/check.h"
@@ -18,13 +19,19 @@ void node_init(struct shard *shard, const struct node_options *options)
     struct member self = options->self;
     cluster_assert_member(cluster, &self);
     shard_set_cluster(shard, cluster);
-    router_add(shard, options);
+    struct hints *hints = calloc(1, sizeof(*hints));
+    CHECK(hints != NULL);
+    uint64_t bytes_max = options->hint_bytes_max;
+    if (bytes_max == 0) bytes_max = NODE_HINT_BYTES_MAX_DEFAULT / shard->options.shards;
+    if (hints_load(hints, shard->options.store, bytes_max) != STATUS_OK) shard->turn.store_broken = true;
+    router_add(shard, options, hints);
     coordinator_add(shard, &options->secret);
     struct forest *forest = forest_alloc(options->cluster.vnodes);
     struct governor *governor = malloc(sizeof(*governor));
     CHECK(governor != NULL);
     governor_init(governor);
-    replica_add(shard, options->filled, options->cluster.vnodes, forest);
+    replica_add(shard, options->filled, options->cluster.vnodes, forest, hints);
+    handoff_add(shard, hints, governor);
     gossip_add(shard, &(struct gossip_options){
                           .self = self, .unpublished = options->replaced, .silent = options->silent});
     shard->peers.silent = options->silent;

@@ -19,6 +19,7 @@ struct node_options {
     const char *name, *software;        /* for NodeReport; static or outliving the shard */
     uint32_t operations_max;            /* in flight on this shard; above it OVERLOADED */
     uint32_t connection_operations_max; /* in flight on one connection */
+    uint64_t hint_bytes_max;            /* kept for other nodes on this shard; 0: the default, shared out */
     bool filled;                        /* false: the store was lost, and counts for no read */
     bool replaced; /* a shard that was lost stood here: what it knew of the cluster is stored and told anew */
     uint64_t repair_pass_ns; /* antientropy.h: pass_ns and audit_ns; 0: no anti-entropy */
@@ -28,7 +29,11 @@ struct node_options {
     uint64_t (*resident_bytes)(void); /* memory of the process, for NodeReport; NULL: not told */
 };
 
-enum { NODE_OPERATIONS_MAX_DEFAULT = 16384, NODE_CONNECTION_OPERATIONS_MAX_DEFAULT = 4096 };
+enum {
+    NODE_OPERATIONS_MAX_DEFAULT = 16384,
+    NODE_CONNECTION_OPERATIONS_MAX_DEFAULT = 4096,
+    NODE_HINT_BYTES_MAX_DEFAULT = 1 << 30, /* of a node */
+};
 
 void node_init(struct shard *shard, const struct node_options *options);
 

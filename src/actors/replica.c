@@ -10,6 +10,7 @@
 #include "version/object.h"
 #include "wire/client_wire.h"
 #include "wire/object_wire.h"
+#include "wire/unpack.h"
 
 /* The tenure of one vnode: id 0 until the first mint. */
 struct tenure {
@@ -25,9 +26,10 @@ struct replica {
     struct tenure *tenures; /* by vnode */
     struct forest *forest;  /* of the shard */
     struct table_homes homes;
+    struct hints *hints;
 };
 
-/* What the store holds of a key, as far as it can be read. */
+/* What the store holds of a key, as an object or as a hint, as far as it can be read. */
 struct held_object {
     struct bytes store_key;
     struct bytes encoded; /* size 0: nothing */
@@ -35,6 +37,8 @@ struct held_object {
     struct store_place place;
     uint64_t checksum; /* of what is stored, 0 if nothing is */
     bool damaged;      /* something is, but its checksum is not to be known */
+    bool is_hint;
+    struct hint hint;
 };
 
 static struct store_place place_of(const Dynode__Peer__Place *place)
@@ -45,16 +49,32 @@ static struct store_place place_of(const Dynode__Peer__Place *place)
                                 .key = bytes_of(place->key.data, place->key.len)};
 }
 
-/* Is this key's home shard here? A message that says otherwise is a peer's mistake, or its ring is another.
- */
-static enum status check_place(const struct turn *turn, const Dynode__Peer__Place *place, uint32_t n)
+/* Is this the key's shard? A message that says otherwise is a peer's mistake, or its ring is another. */
+static enum status check_shard(const struct turn *turn, const Dynode__Peer__Place *place, uint32_t n)
 {
     if (place == NULL || place->key.len < 1 || place->key.len > KEY_BYTES_MAX) return STATUS_INVALID;
     if (place->vnode % turn->shards != turn->self.shard) return STATUS_INVALID;
     if (hash64(bytes_of(place->key.data, place->key.len), place->tag) != place->hash) return STATUS_INVALID;
     if (ring_vnode(turn->ring, place->hash) != place->vnode) return STATUS_INVALID;
-    if (n < 1 || n > TABLE_N_MAX) return STATUS_INVALID;
+    return n < 1 || n > TABLE_N_MAX ? STATUS_INVALID : STATUS_OK;
+}
+
+/* And is it a home? */
+static enum status check_place(const struct turn *turn, const Dynode__Peer__Place *place, uint32_t n)
+{
+    enum status status = check_shard(turn, place, n);
+    if (status != STATUS_OK) return status;
     return ring_is_home(turn->ring, place->vnode, n, turn->self.node) ? STATUS_OK : STATUS_NOT_HOME;
+}
+
+/* Or may it stand in for that one? */
+static enum status check_stand_in(const struct turn *turn, const Dynode__Peer__Place *place, uint32_t n,
+                                  uint64_t target)
+{
+    enum status status = check_shard(turn, place, n);
+    if (status != STATUS_OK) return status;
+    bool known = ring_node_index(turn->ring, target) < ring_nodes(turn->ring);
+    return known && target != turn->self.node ? STATUS_OK : STATUS_INVALID;
 }
 
 static void forget_clock(struct replica *replica, uint32_t vnode)
@@ -127,11 +147,45 @@ static void grow_tree(struct replica *replica, const struct turn *turn, const st
     if (held->damaged || entry.n == 0) forest_distrust(replica->forest, entry.vnode);
 }
 
+/* The same for the hint of one target. */
+static enum status load_hint(struct replica *replica, struct turn *turn, uint64_t target,
+                             const Dynode__Peer__Place *at, struct held_object *out)
+{
+    struct store_place place = place_of(at);
+    *out = (struct held_object){.is_hint = true};
+    enum status status = hints_get(turn->store, target, &place, turn->arena, &out->hint);
+    out->store_key = out->hint.store_key;
+    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+    if (status == STATUS_OK) status = object_decode(out->hint.encoded, turn->arena, &out->object);
+    if (status == STATUS_OK) out->encoded = out->hint.encoded;
+    if (status == STATUS_CORRUPT) {
+        turn->counters->corrupt++;
+        forget_clock(replica, at->vnode);
+    }
+    return status;
+}
+
+/* Merge all hints of a key into *into. What can't be read is passed over. */
+static enum status gather_hints(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at,
+                                enum table_rule rule, struct object *into)
+{
+    for (uint32_t i = 0; i < replica->hints->count; i++) {
+        struct held_object held;
+        if (replica->hints->list[i].count == 0) continue;
+        enum status status = load_hint(replica, turn, replica->hints->list[i].node, at, &held);
+        if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
+        if (status == STATUS_OK) *into = object_merge(into, &held.object, rule, turn->arena);
+    }
+    return object_fits(into) ? STATUS_OK : STATUS_TOO_LARGE;
+}
+
 static enum status save(struct replica *replica, struct turn *turn, const struct held_object *held,
                         struct bytes encoded)
 {
     if (encoded.size > OBJECT_BYTES_MAX) return STATUS_TOO_LARGE;
     turn->counters->replica_writes++;
+    if (held->is_hint)
+        return hints_put(replica->hints, turn->store, &held->hint, encoded, turn->wall_ms, turn->arena);
     struct bytes sealed = object_seal(held->store_key, encoded, turn->arena);
     enum status status = store_put(turn->store, STORE_OBJECTS, held->store_key, sealed);
     if (status == STATUS_OK) grow_tree(replica, turn, held, object_checksum(sealed));
@@ -145,22 +199,46 @@ static bool is_full(const struct turn *turn)
 
 /* --- Read --- */
 
+static enum status read_own(struct replica *replica, struct turn *turn, const Dynode__Peer__Read *read,
+                            struct bytes *encoded)
+{
+    struct held_object held;
+    enum status status = check_place(turn, read->place, read->n);
+    if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
+    if (status == STATUS_OK && is_full(turn)) status = STATUS_OVERLOADED;
+    if (status == STATUS_OK) status = load_encoded(replica, turn, read->place, &held);
+    if (status == STATUS_OK) *encoded = held.encoded;
+    return status;
+}
+
+/* That no hint is here says nothing of what the homes hold: it is UNKNOWN, which counts for nobody. */
+static enum status read_hints(struct replica *replica, struct turn *turn, const Dynode__Peer__Read *read,
+                              struct bytes *encoded)
+{
+    struct object all = {0};
+    enum status status = check_shard(turn, read->place, read->n);
+    if (status == STATUS_OK && is_full(turn)) status = STATUS_OVERLOADED;
+    const struct table *table =
+        status == STATUS_OK ? cluster_find_tag(turn->cluster, read->place->tag) : NULL;
+    if (status == STATUS_OK && table == NULL) status = STATUS_UNKNOWN;
+    if (status == STATUS_OK) status = gather_hints(replica, turn, read->place, table->rule, &all);
+    if (status == STATUS_OK && all.context.count == 0) status = STATUS_UNKNOWN;
+    if (status == STATUS_OK) *encoded = object_encode(&all, turn->arena);
+    return status;
+}
+
 static void receive_read(struct replica *replica, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Read *read = mail->body;
     Dynode__Peer__ReadAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__ReadAnswer);
     dynode__peer__read_answer__init(answer);
-    struct held_object held;
+    struct bytes encoded;
     turn->counters->replica_reads++;
-    enum status status = check_place(turn, read->place, read->n);
-    if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
-    if (status == STATUS_OK && is_full(turn)) status = STATUS_OVERLOADED;
-    if (status == STATUS_OK) status = load_encoded(replica, turn, read->place, &held);
+    enum status status =
+        read->stand_in ? read_hints(replica, turn, read, &encoded) : read_own(replica, turn, read, &encoded);
     if (status == STATUS_OK) {
-        answer->digest = object_digest(held.encoded);
-        if (!read->digest || held.encoded.size <= REPLICA_DIGEST_BYTES)
-            answer->object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)held.encoded.data,
-                                                   .len = held.encoded.size};
+        answer->digest = object_digest(encoded);
+        if (!read->digest || encoded.size <= REPLICA_DIGEST_BYTES) answer->object = to_pb(encoded);
     }
     answer->status = status;
     turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, answer);
@@ -170,7 +248,9 @@ static void receive_read(struct replica *replica, struct turn *turn, const struc
 
 static enum status merge(struct replica *replica, struct turn *turn, const Dynode__Peer__Merge *message)
 {
-    enum status status = check_place(turn, message->place, message->n);
+    uint64_t target = message->hint_for;
+    enum status status = target != 0 ? check_stand_in(turn, message->place, message->n, target)
+                                     : check_place(turn, message->place, message->n);
     if (status != STATUS_OK) return status;
     struct bytes encoded = bytes_of(message->object.data, message->object.len);
     struct object incoming;
@@ -179,10 +259,12 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     if (incoming.context.count == 0) return STATUS_INVALID; /* nothing: no home has such an object */
     judge_context(replica, message->place->vnode, &incoming.context);
     struct held_object held;
-    status = load(replica, turn, message->place, &held);
+    status = target != 0 ? load_hint(replica, turn, target, message->place, &held)
+                         : load(replica, turn, message->place, &held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
-    /* One write more would make a copy count again that has lost what it held before. */
-    if (status == STATUS_CORRUPT && !message->agreed) return status;
+    /* One write more would make a copy count again that has lost what it held before. A hint counts for what
+     * is in it, whatever that is. */
+    if (status == STATUS_CORRUPT && target == 0 && !message->agreed) return status;
     if (status == STATUS_OK) {
         if (bytes_equal(held.encoded, encoded)) return STATUS_OK;
         enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
@@ -194,13 +276,31 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     return save(replica, turn, &held, encoded);
 }
 
-static void receive_merge(struct replica *replica, struct turn *turn, const struct mail *mail)
+static void receive_merge(struct replica *replica, struct turn *turn, const struct mail *mail,
+                          Dynode__Peer__Message__BodyCase answer_kind)
 {
     Dynode__Peer__Merged *answer = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
     dynode__peer__merged__init(answer);
     answer->status = merge(replica, turn, mail->body);
-    if (mail->request != 0)
-        turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_MERGED, answer);
+    if (mail->request != 0) turn_send_durable(turn, mail->from, mail->request, answer_kind, answer);
+}
+
+/* --- DropHint --- */
+
+/* What was merged into the hint meanwhile has not gone home with it. A dot that was minted here may be in no
+ * other place of this store: its clock has forgotten it. */
+static void receive_drop_hint(struct replica *replica, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__DropHint *message = mail->body;
+    struct store_place place = place_of(message->place);
+    struct hint hint;
+    enum status status = hints_get(turn->store, message->target, &place, turn->arena, &hint);
+    uint64_t digest = status == STATUS_OK ? object_digest(hint.encoded) : 0;
+    if ((status == STATUS_OK || status == STATUS_CORRUPT) && digest == message->digest) {
+        status = hints_remove(replica->hints, turn->store, hint.store_key, turn->arena);
+        forget_clock(replica, message->place->vnode);
+    }
+    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
 }
 
 /* --- Mint --- */
@@ -238,8 +338,8 @@ static bool precondition_holds(const Dynode__Peer__Mint *mint, const struct obje
 /* The state before the write: what is stored here, joined with what other homes answered. A copy that is
  * unreadable is minted upon only with their help, and so is one that is not filled where it says what a
  * delete covers. */
-static enum status gather(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
-                          struct held_object *held, struct object *current)
+static enum status gather_own(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
+                              struct held_object *held, struct object *current)
 {
     enum status status = load(replica, turn, mint->place, held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
@@ -248,6 +348,28 @@ static enum status gather(struct replica *replica, struct turn *turn, const Dyno
     bool by_what_is_here = mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0);
     if (by_what_is_here && !replica->filled && mint->n_others == 0) return STATUS_NOT_FILLED;
     *current = held->object;
+    return STATUS_OK;
+}
+
+/* A stand-in that mints: all that lies here of the key, wherever. */
+static enum status gather_any(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
+                              struct held_object *held, struct object *current)
+{
+    struct held_object own;
+    enum status status = load(replica, turn, mint->place, &own);
+    if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
+    *current = own.object;
+    status = load_hint(replica, turn, mint->hint_for, mint->place, held);
+    if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
+    return gather_hints(replica, turn, mint->place, mint->rule, current);
+}
+
+static enum status gather(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
+                          struct held_object *held, struct object *current)
+{
+    enum status status = mint->hint_for != 0 ? gather_any(replica, turn, mint, held, current)
+                                             : gather_own(replica, turn, mint, held, current);
+    if (status != STATUS_OK) return status;
     for (size_t i = 0; i < mint->n_others; i++) {
         struct object other;
         ProtobufCBinaryData encoded = mint->others[i];
@@ -323,8 +445,10 @@ static void receive_mint(struct replica *replica, struct turn *turn, const struc
 static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
 {
     struct replica *replica = (struct replica *)actor;
-    if (mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT && !address_is(mail->from, turn->self)) {
-        turn->counters->invalid++; /* nobody mints for another shard */
+    bool inside =
+        mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT || mail->kind == DYNODE__PEER__MESSAGE__BODY_DROP_HINT;
+    if (inside && !address_is(mail->from, turn->self)) {
+        turn->counters->invalid++; /* nobody mints or drops for another shard */
         return;
     }
     switch (mail->kind) {
@@ -332,7 +456,13 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         receive_read(replica, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_MERGE:
-        receive_merge(replica, turn, mail);
+        receive_merge(replica, turn, mail, DYNODE__PEER__MESSAGE__BODY_MERGED);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_HAND_OFF:
+        receive_merge(replica, turn, mail, DYNODE__PEER__MESSAGE__BODY_HANDED_OFF);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_DROP_HINT:
+        receive_drop_hint(replica, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_MINT:
         receive_mint(replica, turn, mail);
@@ -352,17 +482,20 @@ static void check(const struct actor *actor)
 
 static void free_replica(struct actor *actor)
 {
-    free(((struct replica *)actor)->tenures);
-    free(actor);
+    struct replica *replica = (struct replica *)actor;
+    hints_fini(replica->hints);
+    free(replica->hints);
+    free(replica->tenures);
+    free(replica);
 }
 
-void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest)
+void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest,
+                 struct hints *hints)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
-        DYNODE__PEER__MESSAGE__BODY_READ,
-        DYNODE__PEER__MESSAGE__BODY_MERGE,
-        DYNODE__PEER__MESSAGE__BODY_MINT,
-        DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
+        DYNODE__PEER__MESSAGE__BODY_READ,      DYNODE__PEER__MESSAGE__BODY_MERGE,
+        DYNODE__PEER__MESSAGE__BODY_HAND_OFF,  DYNODE__PEER__MESSAGE__BODY_MINT,
+        DYNODE__PEER__MESSAGE__BODY_DROP_HINT, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
     };
     struct replica *replica = calloc(1, sizeof(*replica));
     CHECK(replica != NULL);
@@ -371,6 +504,7 @@ void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct fores
     replica->filled = filled;
     replica->vnodes = vnodes;
     replica->forest = forest;
+    replica->hints = hints;
     replica->tenures = calloc(vnodes, sizeof(*replica->tenures));
     CHECK(replica->tenures != NULL);
     shard_add_actor(shard, &replica->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));

@@ -1,22 +1,30 @@
-/* Replica: the actor that keeps objects: reads, mints and merges them in the shard's store.
+/* Replica: the actor that keeps objects, its own and, as hints, those of homes that are away (hints.h):
+ * reads, mints and merges them in the shard's store.
  *
  *      coordinator (same shard)  -- Mint -->   read, merge, test the precondition, mint the dot, write
  *                                <-- Minted    at once: the object, to be sent to the other homes
  *                                <-- Merged    its own vote, when the write is durable
  *      coordinator (any shard)   -- Merge -->  read, merge, write      <-- Merged, when it is durable
+ *                                   hint_for: the same, on the hint for that home
+ *      handoff (any shard)       -- HandOff --> as Merge               <-- HandedOff, when it is durable
+ *      handoff (same shard)      -- DropHint --> remove the hint, if it still is the one that went home
  *      coordinator (any shard)   -- Read -->                           <-- ReadAnswer
+ *                                   stand_in: of the hints of the key, merged
  *      router (this node)        -- ScanShard -->                      <-- ScanAnswer
  *
  * CLOCKS. A dot's clock id stands for one tenure of one vnode on this store, drawn at random and kept in
  * memory only (DESIGN.md section 5): a fresh one before the next mint whenever memory may have gone: after a
- * start, after an object of the vnode was unreadable, and when any context names the clock above its own
- * counter. */
+ * start, after an object of the vnode was unreadable, after a hint of it has gone (it may have been minted
+ * here), and when any context names the clock above its own counter.
+ *
+ * A node that is no home mints only where no home can be reached, over all that it holds of the key. */
 #pragma once
 
 #include <assert.h>
 
 #include "actor/actor.h"
 #include "actor/shard.h"
+#include "actors/hints.h"
 #include "merkle/forest.h"
 
 enum {
@@ -28,5 +36,6 @@ enum {
 static_assert((int)REPLICA_TURN_BYTES_MAX > SHARD_TURN_ARENA_BYTES, "other mail begins with room");
 
 /* Make it and add it to the shard. @filled false: it counts for no read (DESIGN.md section 6). @forest: the
- * shard's (borrowed), told of each write. */
-void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest);
+ * shard's (borrowed), told of each write. @hints: moved; it alone changes them. */
+void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest,
+                 struct hints *hints);

@@ -46,10 +46,14 @@ void result_add_object(Dynode__Client__Result *result, const struct object *obje
     }
 }
 
-void result_add_replicas(Dynode__Client__Result *result, const uint64_t *homes, uint32_t bits,
+void result_add_replicas(Dynode__Client__Result *result, const uint64_t *nodes, uint32_t bits, uint32_t stood,
                          struct arena *arena)
 {
     result->replicas = ARENA_ARRAY(arena, uint64_t, (size_t)__builtin_popcount(bits));
     for (uint32_t i = 0; bits >> i != 0; i++)
-        if (bits >> i & 1) result->replicas[result->n_replicas++] = homes[i];
+        if (bits >> i & 1) result->replicas[result->n_replicas++] = nodes[i];
+    if (stood == 0) return;
+    result->stand_ins = ARENA_ARRAY(arena, uint64_t, (size_t)__builtin_popcount(stood));
+    for (uint32_t i = 0; stood >> i != 0; i++)
+        if (stood >> i & 1) result->stand_ins[result->n_stand_ins++] = nodes[i];
 }

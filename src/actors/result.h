@@ -13,6 +13,6 @@ void result_add_object(Dynode__Client__Result *result, const struct object *obje
                        const struct context_secret *secret, uint64_t tag, struct bytes key, bool context_only,
                        const struct turn *turn);
 
-/* Add the receipt: those of @homes whose bit is set. */
-void result_add_replicas(Dynode__Client__Result *result, const uint64_t *homes, uint32_t bits,
+/* Add the receipt: those of @nodes whose bit is set in @bits; they stand in for a home if it is in @stood. */
+void result_add_replicas(Dynode__Client__Result *result, const uint64_t *nodes, uint32_t bits, uint32_t stood,
                          struct arena *arena);

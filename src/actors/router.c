@@ -148,20 +148,24 @@ void router_done(struct router *router, struct turn *turn, struct task *task, Dy
 
 /* --- sending operations to their coordinators --- */
 
-/* Where a write goes. False: no home can be reached, or those that can have too much waiting for them. */
-static bool write_target(const struct turn *turn, uint32_t vnode, uint32_t n, bool conditional,
+/* Where a write goes. False: nobody who may coordinate it can be reached, or those that can have too much
+ * waiting for them. Only where no home can be reached somebody else will do. */
+static bool write_target(const struct turn *turn, uint32_t vnode, uint32_t n, bool conditional, bool sloppy,
                          uint64_t *node)
 {
-    if (n > ring_nodes(turn->ring)) n = ring_nodes(turn->ring);
-    const uint64_t *homes = ring_preference_list(turn->ring, vnode);
+    uint32_t nodes = ring_nodes(turn->ring);
+    if (n > nodes) n = nodes;
+    const uint64_t *list = ring_preference_list(turn->ring, vnode);
     if (!conditional && ring_is_home(turn->ring, vnode, n, turn->self.node)) {
         *node = turn->self.node;
         return true;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        if (!peers_reachable(turn->peers, homes[i])) continue;
-        *node = homes[i];
-        if (turn_reaches(turn, (struct address){.node = homes[i], .shard = vnode})) return true;
+    bool home_reached = false;
+    for (uint32_t i = 0; i < (sloppy && !home_reached ? nodes : n); i++) {
+        if (!peers_reachable(turn->peers, list[i])) continue;
+        home_reached |= i < n;
+        *node = list[i];
+        if (turn_reaches(turn, (struct address){.node = list[i], .shard = vnode})) return true;
         if (conditional) return false; /* only who can't be reached is passed over: two would race */
     }
     return false;
@@ -200,10 +204,10 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
     if (n == 0 || n > table->n) n = table->n;
     uint32_t vnode = ring_vnode(turn->ring, hash64(key, table->tag));
     struct address to = {.node = turn->self.node, .shard = vnode};
-    if (write && !write_target(turn, vnode, n, conditional, &to.node)) {
+    struct wish wish = wish_of(operation);
+    if (write && !write_target(turn, vnode, n, conditional, wish.sloppy, &to.node)) {
         Dynode__Client__Result *result = result_new(
             turn->arena, STATUS_UNAVAILABLE, "no home of the key can be reached, or too much waits for it");
-        struct wish wish = wish_of(operation);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
         result->needed = wish_quorum(&wish, table->w, n);
         add_result(turn, request, index, result);
@@ -447,7 +451,7 @@ static void free_router(struct actor *actor)
     free(router);
 }
 
-struct actor *router_add(struct shard *shard, const struct node_options *options)
+struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_COORDINATED,  DYNODE__PEER__MESSAGE__BODY_ADMINISTERED,
@@ -465,6 +469,7 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
                                    .check = check,
                                    .free = free_router};
     router->options = *options;
+    router->hints = hints;
     router->tasks.generation = request_id_draw(shard_turn_context(shard)->prng);
     router->options.cluster = (struct cluster){0};
     shard_add_actor(shard, &router->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));

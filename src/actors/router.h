@@ -5,7 +5,8 @@
  *
  *      get                  the key's shard of this node, home or not
  *      put, delete          the key's shard of this node if it is a home;
- *                           else, once, that of the first reachable home
+ *                           else, once, that of the first reachable home;
+ *                           of none, and it is sloppy: the next reachable node of the preference list
  *      with a precondition  that of the first reachable home in preference order
  *      create, alter, drop  the owner of the cluster state
  *      scan, status         this node's shards
@@ -18,6 +19,7 @@
 
 #include "actor/shard.h"
 
+struct hints;
 struct node_options;
 
 enum {
@@ -25,8 +27,9 @@ enum {
         3 * 1048576, /* results are sent on once so many bytes of them wait; below a client's frame */
 };
 
-/* Make it and add it to the shard, as the actor for clients too. The options are copied. */
-struct actor *router_add(struct shard *shard, const struct node_options *options);
+/* Make it and add it to the shard, as the actor for clients too. The options are copied, @hints (for reports)
+ * are borrowed. */
+struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints);
 
 /* From now on new requests are answered STOPPING. */
 void router_drain(struct actor *router);

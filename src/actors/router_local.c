@@ -2,6 +2,7 @@
  */
 #include <stdlib.h>
 
+#include "actors/hints.h"
 #include "actors/result.h"
 #include "actors/router_state.h"
 #include "base/check.h"
@@ -166,6 +167,26 @@ static Dynode__Client__PeerReport **report_peers(const struct turn *turn, size_t
     return list;
 }
 
+static Dynode__Client__HintReport **report_hints(const struct router *router, const struct turn *turn,
+                                                 size_t *count)
+{
+    const struct hints *hints = router->hints;
+    Dynode__Client__HintReport **list = ARENA_ARRAY(turn->arena, Dynode__Client__HintReport *, hints->count);
+    *count = 0;
+    for (uint32_t i = 0; i < hints->count; i++) {
+        const struct hint_target *target = &hints->list[i];
+        if (target->count == 0) continue;
+        Dynode__Client__HintReport *report = ARENA_NEW(turn->arena, Dynode__Client__HintReport);
+        dynode__client__hint_report__init(report);
+        report->node = target->node;
+        report->count = target->count;
+        report->bytes = target->bytes;
+        report->oldest_ms = target->oldest_ms;
+        list[(*count)++] = report;
+    }
+    return list;
+}
+
 static uint32_t vnodes_held(const struct turn *turn)
 {
     uint32_t held = 0, n = ring_nodes(turn->ring) < 3 ? ring_nodes(turn->ring) : 3;
@@ -203,6 +224,11 @@ void router_report_shard(struct router *router, struct turn *turn, const struct 
     report->dropped = counters->dropped;
     report->corrupt = counters->corrupt;
     report->filled = router->options.filled;
+    report->hints = report_hints(router, turn, &report->n_hints);
+    report->hint_bytes_max = router->hints->bytes_max;
+    report->hints_refused = router->hints->refused;
+    report->dirty = counters->dirty;
+    report->lingering = (uint32_t)counters->lingering;
     report->peers = report_peers(turn, &report->n_peers);
     Dynode__Peer__ShardReported *message = ARENA_NEW(turn->arena, Dynode__Peer__ShardReported);
     dynode__peer__shard_reported__init(message);

@@ -35,15 +35,29 @@ void slots_give_back(struct slots *slots, struct slot *slot)
 {
     CHECK(slot->phase != SLOT_FREE);
     slots->bytes -= slot->bytes;
+    if (slot->phase == SLOT_LINGERING) {
+        slots->lingering--;
+        slots->lingering_bytes -= slot->bytes;
+    }
     slot->bytes = 0;
     slot->phase = SLOT_FREE;
     slot->id = request_id_next(slot->id);
     slot->deadline_timer = slot->hedge_timer = 0;
-    slot->context_only = slot->alone = false;
+    slot->context_only = slot->alone = slot->late = false;
+    slot->stood = slot->next_fallback = 0;
+    memset(slot->stand_ins, 0, sizeof(slot->stand_ins));
     keep_small(&slot->key);
     keep_small(&slot->mint);
     keep_small(&slot->object);
     slots->unused[slots->unused_count++] = (uint32_t)slot->id;
+}
+
+void slots_linger(struct slots *slots, struct slot *slot)
+{
+    CHECK(slot->phase == SLOT_WRITING);
+    slot->phase = SLOT_LINGERING;
+    slots->lingering++;
+    slots->lingering_bytes += slot->bytes;
 }
 
 void slots_weigh(struct slots *slots, struct slot *slot)
@@ -77,9 +91,11 @@ void slots_fini(struct slots *slots)
     *slots = (struct slots){0};
 }
 
-uint32_t slot_home_of(const struct slot *slot, uint64_t node)
+uint32_t slot_position_of(const struct slot *slot, uint64_t node, bool *stand_in)
 {
-    for (uint32_t i = 0; i < slot->n; i++)
-        if (slot->homes[i] == node) return i;
+    for (uint32_t i = 0; i < slot->n; i++) {
+        *stand_in = slot->homes[i] != node;
+        if (!*stand_in || slot->stand_ins[i] == node) return i;
+    }
     return slot->n;
 }

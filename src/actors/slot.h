@@ -10,17 +10,22 @@
 
 enum slot_phase {
     SLOT_FREE,
-    SLOT_READING, /* a get, or a write's precondition: waits for ReadAnswers */
-    SLOT_WRITING, /* minted: waits for Merged */
+    SLOT_READING,   /* a get, or a write's precondition: waits for ReadAnswers */
+    SLOT_WRITING,   /* minted: waits for Merged */
+    SLOT_LINGERING, /* answered: waits for what is left of its homes, so that none goes without the write */
 };
 
 struct slot {
     uint64_t id; /* request_id.h */
     enum slot_phase phase;
     bool write;
+    bool sloppy; /* others may stand in for its homes, and count */
+    bool away;   /* a write: this node is no home of the key */
     struct address asker;
     uint64_t asker_request;
     uint64_t deadline_timer, hedge_timer;
+    uint64_t timer_ns, deadline_ns; /* the deadline timer may fire before, for stand-ins */
+    bool late;                      /* a home that is silent now is replaced */
 
     uint64_t tag, hash;
     uint32_t vnode;
@@ -28,7 +33,12 @@ struct slot {
     uint32_t table_n; /* homes of the table */
     uint32_t n;       /* of them that this operation uses */
     struct buffer key;
-    uint64_t homes[TABLE_N_MAX]; /* the first n in the order in which they are asked, own first */
+    /* Its positions: the first n homes in the order in which they are asked, own first; and who stands in for
+     * one, 0 for nobody. No node has two. */
+    uint64_t homes[TABLE_N_MAX];
+    uint64_t stand_ins[TABLE_N_MAX];
+    uint32_t next_fallback; /* of the preference list: who may stand in next */
+    uint32_t stood;         /* of a get: positions where the stand-in's answer counts, as bits */
 
     struct get_core get;
     bool context_only;
@@ -48,11 +58,16 @@ struct slots {
     uint32_t unused_count;
     uint32_t generation; /* that new ids begin with: request_id_draw */
     size_t bytes;        /* of all slots in use */
+    uint32_t lingering;
+    size_t lingering_bytes;
 };
 
 /* A slot in no phase yet; its buffers are empty. */
 struct slot *slots_take(struct slots *slots);
 void slots_give_back(struct slots *slots, struct slot *slot);
+
+/* Its asker is answered, and it waits on. */
+void slots_linger(struct slots *slots, struct slot *slot);
 
 /* Count what the slot's buffers hold now. */
 void slots_weigh(struct slots *slots, struct slot *slot);
@@ -67,5 +82,5 @@ static inline uint32_t slots_in_use(const struct slots *slots)
 
 void slots_fini(struct slots *slots);
 
-/* Which home a node is to this slot; n if it is none. */
-uint32_t slot_home_of(const struct slot *slot, uint64_t node);
+/* Which position a node has in this slot, as its home or (*stand_in) for it; n if it has none. */
+uint32_t slot_position_of(const struct slot *slot, uint64_t node, bool *stand_in);

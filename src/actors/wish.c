@@ -6,14 +6,28 @@ struct wish wish_of(const Dynode__Client__Operation *operation)
 {
     if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_GET) {
         const Dynode__Client__Get *get = operation->get;
-        return (struct wish){get->table, from_pb(get->key), get->r, get->level, get->n};
+        return (struct wish){get->table, from_pb(get->key),
+                             get->r,     get->level,
+                             get->n,     get->quorum != DYNODE__CLIENT__QUORUM__STRICT};
     }
     if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_PUT) {
         const Dynode__Client__Put *put = operation->put;
-        return (struct wish){put->table, from_pb(put->key), put->w, put->level, put->n};
+        return (struct wish){put->table,
+                             from_pb(put->key),
+                             put->w,
+                             put->level,
+                             put->n,
+                             put->quorum != DYNODE__CLIENT__QUORUM__STRICT &&
+                                 put->precondition == DYNODE__CLIENT__PRECONDITION__NONE};
     }
     const Dynode__Client__Delete *delete = operation->delete_;
-    return (struct wish){delete->table, from_pb(delete->key), delete->w, delete->level, delete->n};
+    return (struct wish){delete->table,
+                         from_pb(delete->key),
+                         delete->w,
+                         delete->level,
+                         delete->n,
+                         delete->quorum != DYNODE__CLIENT__QUORUM__STRICT &&
+                             delete->precondition == DYNODE__CLIENT__PRECONDITION__NONE};
 }
 
 uint32_t wish_quorum(const struct wish *wish, uint32_t table_number, uint32_t n)

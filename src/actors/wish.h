@@ -12,6 +12,7 @@ struct wish {
     uint32_t number; /* r or w */
     Dynode__Client__Level level;
     uint32_t n;
+    bool sloppy; /* others may stand in for homes */
 };
 
 /* Of an operation that passed operation_check; borrowed from it. */

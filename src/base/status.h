@@ -25,7 +25,8 @@
     X(STORE_BROKEN, 68, "the store is broken")                                                               \
     X(NO_SPACE, 69, "no space is left")                                                                      \
     X(NO_MEMORY, 70, "no memory is left within the bound")                                                   \
-    X(IN_USE, 71, "in use by another process")
+    X(IN_USE, 71, "in use by another process")                                                               \
+    X(UNKNOWN, 72, "this node keeps no hint of the key")
 
 enum status {
 #define X(name, number, text) STATUS_##name = (number),

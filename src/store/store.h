@@ -21,6 +21,8 @@
 enum store_table {
     STORE_OBJECTS, /* vnode, key hash, table tag, key (wire/object_wire.h) -> stored object */
     STORE_META,    /* who this store belongs to, the cluster state, what is filled */
+    STORE_HINTS, /* target, vnode, key hash, table tag, key (actors/hints.h) -> what is kept for another node
+                  */
     STORE_TABLES
 };
 

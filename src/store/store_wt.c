@@ -1,9 +1,9 @@
 /* The WiredTiger engine: one home directory per store, so that a store that breaks takes no other with it.
  *
- * Two tables, `objects` and `meta`. A commit is one transaction, written to WiredTiger's log but not synced;
- * store_sync then makes all of it durable with one log_flush, on a session of its own, so that a flusher
- * thread can wait for the disk while the shard is in its next turn. Checkpoints come from WiredTiger's own
- * server, by log bytes and by time; they bound the log.
+ * Three tables, `objects`, `meta` and `hints`. A commit is one transaction, written to WiredTiger's log but
+ * not synced; store_sync then makes all of it durable with one log_flush, on a session of its own, so that a
+ * flusher thread can wait for the disk while the shard is in its next turn. Checkpoints come from
+ * WiredTiger's own server, by log bytes and by time; they bound the log.
  *
  * Any error that is not "not found" or "try again" means that the store is broken: WiredTiger answers
  * WT_PANIC to everything after a damaged page or a failed fsync, and even after a reopen the same page panics
@@ -51,7 +51,7 @@ enum {
 };
 
 static const char *const table_uris[STORE_TABLES] = {
-    [STORE_OBJECTS] = "table:objects", [STORE_META] = "table:meta"};
+    [STORE_OBJECTS] = "table:objects", [STORE_META] = "table:meta", [STORE_HINTS] = "table:hints"};
 
 struct store_wt {
     struct store store;
@@ -435,6 +435,7 @@ static int open_engine(struct store_wt *wt, const struct store_wt_options *optio
     error = connection->open_session(connection, NULL, "isolation=snapshot", &wt->session);
     if (error == 0) error = connection->open_session(connection, NULL, NULL, &wt->sync_session);
     for (int table = 0; table < STORE_TABLES && error == 0; table++) {
+        /* One that an earlier version did not have is made now. */
         bool lsm = options->lsm && table == STORE_OBJECTS;
         snprintf(config, sizeof config,
                  "key_format=u,value_format=u,checksum=on,access_pattern_hint=random%s",

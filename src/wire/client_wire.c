@@ -84,6 +84,13 @@ static enum status check_quorum(uint32_t number, Dynode__Client__Level level, ui
     return STATUS_OK;
 }
 
+static enum status check_sloppy(Dynode__Client__Quorum quorum, const char **why)
+{
+    REQUIRE((unsigned)quorum <= DYNODE__CLIENT__QUORUM__STRICT, STATUS_INVALID,
+            "the quorum must be DEFAULT, SLOPPY or STRICT");
+    return STATUS_OK;
+}
+
 static enum status check_write(ProtobufCBinaryData context, Dynode__Client__Precondition precondition,
                                const Dynode__Client__WriteToken *token, const char **why)
 {
@@ -101,6 +108,7 @@ static enum status check_put(const Dynode__Client__Put *put, const char **why)
 {
     enum status status = check_key(put->table, put->key, why);
     if (status == STATUS_OK) status = check_quorum(put->w, put->level, put->n, why);
+    if (status == STATUS_OK) status = check_sloppy(put->quorum, why);
     if (status == STATUS_OK) status = check_write(put->context, put->precondition, put->token, why);
     if (status != STATUS_OK) return status;
     REQUIRE(put->value.len <= VALUE_BYTES_MAX, STATUS_TOO_LARGE, "the value is larger than 1048576 bytes");
@@ -117,7 +125,8 @@ enum status operation_check(const Dynode__Client__Operation *operation, const ch
     case DYNODE__CLIENT__OPERATION__KIND_GET: {
         const Dynode__Client__Get *get = operation->get;
         status = check_key(get->table, get->key, why);
-        return status != STATUS_OK ? status : check_quorum(get->r, get->level, get->n, why);
+        if (status == STATUS_OK) status = check_quorum(get->r, get->level, get->n, why);
+        return status != STATUS_OK ? status : check_sloppy(get->quorum, why);
     }
     case DYNODE__CLIENT__OPERATION__KIND_PUT:
         return check_put(operation->put, why);
@@ -125,6 +134,7 @@ enum status operation_check(const Dynode__Client__Operation *operation, const ch
         const Dynode__Client__Delete *delete = operation->delete_;
         status = check_key(delete->table, delete->key, why);
         if (status == STATUS_OK) status = check_quorum(delete->w, delete->level, delete->n, why);
+        if (status == STATUS_OK) status = check_sloppy(delete->quorum, why);
         return status != STATUS_OK ? status
                                    : check_write(delete->context, delete->precondition, delete->token, why);
     }

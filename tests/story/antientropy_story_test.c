@@ -61,6 +61,7 @@ static void after_a_crash(void **state)
     struct story story;
     story_begin_with_repair(&story, "after_a_crash");
     story_key(&story, "apple");
+    story_without_stand_ins(&story);
     struct call *put = story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
     story_pass_ms(&story, 10);
     world_crash(story.world, story.homes[2]);

@@ -149,9 +149,12 @@ static void tell_answer(void *context, struct call *call)
     if (call->needed > 0)
         at += snprintf(text + at, sizeof(text) - (size_t)at, ", %u of %u", call->got, call->needed);
     if (call->replica_count > 0) at += snprintf(text + at, sizeof(text) - (size_t)at, ", from");
-    for (uint32_t i = 0; i < call->replica_count; i++)
-        at += snprintf(text + at, sizeof(text) - (size_t)at, " n%u",
+    for (uint32_t i = 0; i < call->replica_count; i++) {
+        bool stood = false;
+        for (uint32_t k = 0; k < call->stand_in_count; k++) stood |= call->stand_ins[k] == call->replicas[i];
+        at += snprintf(text + at, sizeof(text) - (size_t)at, " %sn%u", stood ? "stand-in " : "",
                        world_node_of(story->world, call->replicas[i]) + 1);
+    }
     world_note(story->world, "%s", text);
 }
 
@@ -175,6 +178,11 @@ static ProtobufCBinaryData context_of(const struct extras *extras)
     return extras->after != NULL ? pb(buffer_bytes(&extras->after->sealed)) : (ProtobufCBinaryData){0};
 }
 
+static Dynode__Client__Quorum quorum_of(const struct extras *extras)
+{
+    return extras->sloppy ? DYNODE__CLIENT__QUORUM__SLOPPY : DYNODE__CLIENT__QUORUM__STRICT;
+}
+
 struct call *story_put(struct story *story, uint32_t node, const char *value, struct extras extras)
 {
     Dynode__Client__Operation operation = DYNODE__CLIENT__OPERATION__INIT;
@@ -186,6 +194,7 @@ struct call *story_put(struct story *story, uint32_t node, const char *value, st
     put.key = pb(bytes_str(story->key));
     put.value = pb(bytes_str(value));
     put.w = extras.quorum;
+    put.quorum = quorum_of(&extras);
     put.ttl_ms = extras.ttl_ms;
     put.precondition = extras.precondition;
     put.context = context_of(&extras);
@@ -194,12 +203,12 @@ struct call *story_put(struct story *story, uint32_t node, const char *value, st
         token.sequence = extras.token;
         put.token = &token;
     }
-    world_note(story->world, "client -> n%u  put %s = \"%s\"%s%s%s", node + 1, story->key, value,
+    world_note(story->world, "client -> n%u  put %s = \"%s\"%s%s%s%s", node + 1, story->key, value,
                extras.after != NULL ? " with the context" : "",
                extras.precondition == DYNODE__CLIENT__PRECONDITION__IF_ABSENT    ? " if absent"
                : extras.precondition == DYNODE__CLIENT__PRECONDITION__IF_CONTEXT ? " if unchanged"
                                                                                  : "",
-               extras.token != 0 ? " with a token" : "");
+               extras.token != 0 ? " with a token" : "", extras.sloppy ? ", sloppy" : "");
     return start(story, node, &operation, extras.deadline_ms);
 }
 
@@ -212,7 +221,9 @@ struct call *story_get(struct story *story, uint32_t node, struct extras extras)
     get.table = (char *)(uintptr_t)story->table;
     get.key = pb(bytes_str(story->key));
     get.r = extras.quorum;
-    world_note(story->world, "client -> n%u  get %s", node + 1, story->key);
+    get.quorum = quorum_of(&extras);
+    world_note(story->world, "client -> n%u  get %s%s", node + 1, story->key,
+               extras.sloppy ? ", sloppy" : "");
     return start(story, node, &operation, extras.deadline_ms);
 }
 
@@ -225,10 +236,11 @@ struct call *story_delete(struct story *story, uint32_t node, struct extras extr
     delete.table = (char *)(uintptr_t)story->table;
     delete.key = pb(bytes_str(story->key));
     delete.w = extras.quorum;
+    delete.quorum = quorum_of(&extras);
     delete.precondition = extras.precondition;
     delete.context = context_of(&extras);
-    world_note(story->world, "client -> n%u  delete %s%s", node + 1, story->key,
-               extras.after != NULL ? " with the context" : "");
+    world_note(story->world, "client -> n%u  delete %s%s%s", node + 1, story->key,
+               extras.after != NULL ? " with the context" : "", extras.sloppy ? ", sloppy" : "");
     return start(story, node, &operation, extras.deadline_ms);
 }
 
@@ -298,6 +310,13 @@ void story_isolate(struct story *story, uint32_t node, bool cut)
         else
             world_mend(story->world, node, other);
     }
+}
+
+void story_without_stand_ins(struct story *story)
+{
+    story_say(story, "the nodes that could keep a hint are dead");
+    for (uint32_t i = 3; i < world_nodes(story->world); i++) world_crash(story->world, story->homes[i]);
+    story_pass_ms(story, 10);
 }
 
 void story_expect(const struct call *call, enum status status, const char *const *values)

@@ -1,8 +1,8 @@
 /* Story: a script that drives a world of five nodes and whose trace is compared with a golden text.
  *
  *      n2.1 -> n4.1  merge apple: "red"         a message that arrives at n4's shard 1
- *      client -> n2  put apple = "red"          what a client asks
- *      client <- n2  OK from n2 n4              and what it hears
+ *      client -> n2  put apple = "red"          what a client asks, of a strict quorum if nothing else is
+ * said client <- n2  OK from n2 n4              and what it hears
  *
  * All delays are fixed, so that a trace changes only when behaviour does: 0.5 ms over the network, 0.02 ms
  * between shards, 1 ms to sync, 0.01 ms a turn. A golden text is written anew, on purpose, by running the
@@ -56,6 +56,7 @@ struct extras {
     uint64_t ttl_ms;
     uint64_t token;       /* not 0: a write token */
     uint32_t deadline_ms; /* 0: 1000 */
+    bool sloppy;          /* else it is strict */
 };
 
 /* Ask @node and go on at once. */
@@ -79,6 +80,9 @@ uint32_t story_count(const struct story *story, const char *text);
 
 /* Cut a node off from all others, or mend that. */
 void story_isolate(struct story *story, uint32_t node, bool cut);
+
+/* The nodes that are no homes die: nobody keeps hints. */
+void story_without_stand_ins(struct story *story);
 
 /* The values that an answer holds are exactly these (any order). */
 void story_expect(const struct call *call, enum status status, const char *const *values);

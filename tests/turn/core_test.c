@@ -24,7 +24,7 @@ static void put_core_table(void **state)
     };
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
         struct put_core core;
-        put_core_init(&core, rows[row].n, rows[row].w);
+        put_core_init(&core, rows[row].n, rows[row].w, false);
         for (const char *at = rows[row].events; *at != 0; at++) {
             if (*at >= 'a')
                 put_core_ack(&core, (uint32_t)(*at - 'a'));
@@ -33,6 +33,54 @@ static void put_core_table(void **state)
         }
         if (put_core_result(&core) != rows[row].result || put_core_got(&core) != rows[row].got)
             fail_msg("row %zu: n %u w %u '%s'", row, rows[row].n, rows[row].w, rows[row].events);
+    }
+}
+
+/* The same with stand-ins, for n=3, w=2: 1, 2, 3: one is asked for home a, b, c; 4, 5, 6: it keeps it; 7, 8,
+ * 9: it fails. */
+static void put_core_stand_ins(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *events;
+        enum quorum sloppy, strict;
+        uint32_t got, missing, lost; /* got: of the sloppy one */
+    } rows[] = {
+        {"AB12", QUORUM_PENDING, QUORUM_FAILED, 0, 7, 0},
+        {"AB1245", QUORUM_ENOUGH, QUORUM_FAILED, 2, 4, 0},
+        {"AB1245c", QUORUM_ENOUGH, QUORUM_FAILED, 3, 0, 0},
+        {"a14", QUORUM_PENDING, QUORUM_PENDING, 1, 6, 0}, /* a position counts once, whoever answers */
+        {"14a", QUORUM_PENDING, QUORUM_PENDING, 1, 6, 0},
+        {"1444", QUORUM_PENDING, QUORUM_PENDING, 1, 6, 0},
+        {"a25", QUORUM_ENOUGH, QUORUM_PENDING, 2, 4, 0}, /* the silent are replaced too */
+        {"A17B", QUORUM_FAILED, QUORUM_FAILED, 0, 7, 3},
+        {"A17Bab", QUORUM_ENOUGH, QUORUM_ENOUGH, 2, 4, 0}, /* they answer after all */
+        {"A171B", QUORUM_PENDING, QUORUM_FAILED, 0, 7, 2}, /* another stands in where the first failed */
+        {"A147B", QUORUM_PENDING, QUORUM_FAILED, 1, 6, 2}, /* what is kept stays kept */
+        {"aAbC", QUORUM_ENOUGH, QUORUM_ENOUGH, 2, 4, 4},
+    };
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        for (int sloppy = 0; sloppy < 2; sloppy++) {
+            struct put_core core;
+            put_core_init(&core, 3, 2, sloppy != 0);
+            for (const char *at = rows[row].events; *at != 0; at++) {
+                if (*at >= 'a')
+                    put_core_ack(&core, (uint32_t)(*at - 'a'));
+                else if (*at >= 'A')
+                    put_core_fail(&core, (uint32_t)(*at - 'A'));
+                else if (*at >= '7')
+                    put_core_stand_failed(&core, (uint32_t)(*at - '7'));
+                else if (*at >= '4')
+                    put_core_keep(&core, (uint32_t)(*at - '4'));
+                else
+                    put_core_stand(&core, (uint32_t)(*at - '1'));
+            }
+            enum quorum expected = sloppy != 0 ? rows[row].sloppy : rows[row].strict;
+            uint32_t got = sloppy != 0 ? rows[row].got : (uint32_t)__builtin_popcount(core.acked);
+            if (put_core_result(&core) != expected || put_core_got(&core) != got ||
+                put_core_missing(&core) != rows[row].missing || put_core_lost(&core) != rows[row].lost)
+                fail_msg("row %zu: '%s'%s", row, rows[row].events, sloppy != 0 ? ", sloppy" : "");
+        }
     }
 }
 
@@ -159,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(put_core_table),
+        cmocka_unit_test(put_core_stand_ins),
         cmocka_unit_test(get_core_table),
         cmocka_unit_test(get_core_merges),
     };

@@ -350,9 +350,22 @@ static void forwarded_put(void **state)
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
     assert_int_equal(one.sent_count, 1);
     one_shard_forget(&one);
+    operation->put->quorum = DYNODE__CLIENT__QUORUM__STRICT;
     one_shard_ask(&one, 1, 3, 1000, &operation, 1); /* nobody is there: certainly not */
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
+    one_shard_forget(&one);
+    operation->put->quorum = DYNODE__CLIENT__QUORUM__DEFAULT;
+    one_shard_ask(&one, 1, 4, 1000, &operation, 1); /* the next of the preference list does it, maybe we */
+    one_shard_sync(&one);
+    uint32_t vnode = one_shard_place(&one, "solo", key)->vnode;
+    uint64_t next = ring_preference_list(shard_turn_context(one.shard)->ring, vnode)[1];
+    if (next != NODE_A) {
+        assert_non_null(one_shard_find(&one, next, DYNODE__PEER__MESSAGE__BODY_COORDINATE, 0));
+    } else {
+        assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+        assert_int_equal(one_shard_result(&one)->n_stand_ins, 1);
+    }
     one_shard_end(&one);
 }
 
