@@ -65,10 +65,13 @@ void clients_stop(struct clients *clients, bool stop);
 /* Is nothing under way? */
 bool clients_are_idle(const struct clients *clients);
 
-/* After clients_stop, when all is idle: read every key, at @repair_r homes, so that what differs is repaired;
- * then through each of @nodes, for the history's finals. Where @repair_r is all homes they and the stores
- * must be equal. */
-void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r);
+/* After clients_stop, when all is idle: read every key, at @repair_r homes, so that what differs is repaired
+ * (not if all are @equal already); then through each of @nodes, for the history's finals. Where @repair_r is
+ * all homes they and the stores must be equal. */
+void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r, bool equal);
+
+/* Look at what all stores hold, which must be equal. */
+void clients_look_at_copies(struct clients *clients);
 
 /* Judge the whole history. @strict: as if the quorums overlapped, whether they do or not; else as they do. */
 void clients_judge(struct clients *clients, bool strict);

@@ -1,7 +1,7 @@
 /* The beginning and the end of clients: their table, and the sweep of reads that heals, and tells what is
  * there.
  *
- * While only reads repair, copies become equal when every key has been read at all its homes. */
+ * Where only reads repair, copies become equal when every key has been read at all its homes. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -148,7 +148,7 @@ static void collect_hints(struct clients *clients)
     }
 }
 
-static void collect_copies(struct clients *clients)
+void clients_look_at_copies(struct clients *clients)
 {
     struct world *world = clients->world;
     const struct turn *turn = shard_turn_context(world_shard(world, 0, 0));
@@ -179,7 +179,7 @@ static void collect_copies(struct clients *clients)
     arena_fini(&arena);
 }
 
-void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r)
+void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r, bool equal)
 {
     struct world *world = clients->world;
     bool all = repair_r == clients->options.n;
@@ -187,12 +187,16 @@ void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r)
     if (!clients_are_idle(clients)) verdict_fault(&clients->verdict, "an operation was never answered");
     uint32_t first = 0;
     while ((nodes >> first & 1) == 0) first++;
-    read_all(clients, first, repair_r, false, false);
-    world_run(world, world_now(world) + 500 * ms);
+    if (!equal) {
+        read_all(clients, first, repair_r, false, false);
+        world_run(world, world_now(world) + 500 * ms);
+    }
     for (uint32_t node = 0; node < world_nodes(world); node++)
         if (nodes >> node & 1) read_all(clients, node, all ? 1 : clients->options.r, true, all);
     if (!all) return;
-    world_run(world, world_now(world) + 500 * ms);
-    collect_copies(clients);
+    if (!equal) {
+        world_run(world, world_now(world) + 500 * ms);
+        clients_look_at_copies(clients);
+    }
     collect_hints(clients);
 }

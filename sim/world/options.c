@@ -71,6 +71,7 @@ static void draw_shape(struct options *options, struct prng *prng)
     options->settle_ms = 4000;
     options->fault_ms = prng_chance(prng, 1, 8) ? 15000 : 1500;
     options->lost_max = bearable_losses(options);
+    options->antientropy = 1;
     options->checks = 1;
 }
 
@@ -291,6 +292,10 @@ struct world_options options_world(const struct options *options)
     if (world.sync.min_ns > world.sync.max_ns) world.sync.min_ns = world.sync.max_ns;
     world.uneven = options->uneven != 0;
     world.unchecked = options->checks == 0;
+    if (options->antientropy) {
+        world.repair_pass_ns = UINT64_C(500) * 1000000;
+        world.audit_pass_ns = UINT64_C(2000) * 1000000;
+    }
     world.resets = options->resets;
     world.losses = options->losses;
     world.repeats = options->repeats;

@@ -53,6 +53,7 @@ enum {
     X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
     X(lost_max, 0, FAULTS_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                   \
+    X(antientropy, 0, 1, "1: homes become equal by themselves, and are judged before anybody reads")         \
     X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
     X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not, sloppy ones too")
 

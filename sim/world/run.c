@@ -65,7 +65,7 @@ static void live_on_core(struct run *run)
     clients_expect(run->clients, true);
     pass(run, options->core_ms);
     calm(run);
-    clients_sweep(run->clients, core, options->r);
+    clients_sweep(run->clients, core, options->r, false);
     clients_expect(run->clients, false);
     clients_keep_to(run->clients, all_nodes(run));
 }
@@ -82,9 +82,14 @@ static void live_on_all(struct run *run)
     clients_stop(run->clients, false);
     pass(run, reunion_ms);
     calm(run);
+    bool equal = options->antientropy != 0;
+    if (equal) {
+        pass(run, options->settle_ms);
+        clients_look_at_copies(run->clients);
+    }
     uint32_t lost = (uint32_t)__builtin_popcount(run->faults.lost);
     uint32_t filled = lost < options->n ? options->n - lost : 0;
-    clients_sweep(run->clients, all_nodes(run), filled > options->r ? filled : options->r);
+    clients_sweep(run->clients, all_nodes(run), filled > options->r ? filled : options->r, equal);
     clients_expect(run->clients, false);
 }
 

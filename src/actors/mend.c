@@ -3,8 +3,6 @@
  * that was acknowledged with the help of this very copy. */
 #include "actors/antientropy_state.h"
 
-static const uint64_t retry_ns = UINT64_C(5) * 1000000000;
-
 static struct buffer *first_key(struct mend *mend)
 {
     return &mend->keys[mend->first];
@@ -45,7 +43,7 @@ static void go_on(struct antientropy *self, struct turn *turn, bool done)
         struct buffer *last = &mend->keys[(mend->first + mend->count++) % ANTIENTROPY_DAMAGED];
         buffer_fini(last);
         *last = key;
-        mend->next_ns = turn->now_ns + retry_ns;
+        mend->next_ns = turn->now_ns + self->options.pass_ns;
     }
     tell(self, turn);
 }

@@ -229,6 +229,15 @@ void router_report_shard(struct router *router, struct turn *turn, const struct 
     report->hints_refused = router->hints->refused;
     report->dirty = counters->dirty;
     report->lingering = (uint32_t)counters->lingering;
+    report->vnodes_built = (uint32_t)counters->vnodes_built;
+    report->exchanges = counters->exchanges;
+    report->differing = counters->differing;
+    report->objects_in = counters->objects_in;
+    report->objects_out = counters->objects_out;
+    report->audits = counters->audits;
+    report->audited = counters->audited;
+    report->damaged = counters->damaged;
+    report->mended = counters->mended;
     report->peers = report_peers(turn, &report->n_peers);
     Dynode__Peer__ShardReported *message = ARENA_NEW(turn->arena, Dynode__Peer__ShardReported);
     dynode__peer__shard_reported__init(message);

@@ -66,6 +66,18 @@ static void print_shards(const struct dynode_node_report *node, const struct dyn
     }
 }
 
+static void print_repair(const struct dynode_node_report *node)
+{
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        const struct dynode_shard_report *s = &node->shards[i];
+        printf("%-14s %5u %6u %9llu %9llu %9llu %9llu %7llu %10llu %8llu %7llu\n", node->name, s->shard,
+               s->vnodes_built, (unsigned long long)s->exchanges, (unsigned long long)s->differing,
+               (unsigned long long)s->objects_in, (unsigned long long)s->objects_out,
+               (unsigned long long)s->audits, (unsigned long long)s->audited, (unsigned long long)s->damaged,
+               (unsigned long long)s->mended);
+    }
+}
+
 static void print_status(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
                          const struct dynode_reply *before, double seconds)
 {
@@ -91,7 +103,14 @@ static void print_status(const struct dynode_cluster *cluster, const struct dyno
         if (reply->results[i].node == NULL) continue;
         print_shards(reply->results[i].node, before != NULL ? before->results[i].node : NULL, seconds);
     }
-    puts("\nGET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.");
+    printf("\n%-14s %5s %6s %9s %9s %9s %9s %7s %10s %8s %7s\n", "NODE", "SHARD", "BUILT", "EXCHANGES",
+           "DIFFERING", "TAKEN", "GIVEN", "AUDITS", "AUDITED", "DAMAGED", "MENDED");
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        if (reply->results[i].node != NULL) print_repair(reply->results[i].node);
+    puts("\nGET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.\n"
+         "BUILT vnodes are compared with other homes, whose objects are TAKEN and GIVEN where keys are "
+         "DIFFERING; "
+         "AUDITS\nread everything through, and what they find DAMAGED is fetched anew.");
 }
 
 static json_t *json_shard(const struct dynode_shard_report *s, const struct dynode_shard_report *b,
@@ -104,6 +123,8 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
     NUMBER(coordinating), NUMBER(inbox_bytes), NUMBER(outbox_bytes), NUMBER(turns), NUMBER(syncs),
         NUMBER(store_bytes);
     NUMBER(store_log_bytes), NUMBER(cache_bytes), NUMBER(cache_bytes_max), NUMBER(dropped), NUMBER(corrupt);
+    NUMBER(vnodes_built), NUMBER(exchanges), NUMBER(differing), NUMBER(objects_in), NUMBER(objects_out);
+    NUMBER(audits), NUMBER(audited), NUMBER(damaged), NUMBER(mended);
 #undef NUMBER
     json_object_set_new(object, "filled", json_boolean(s->filled));
 #define RATE(field)                                                                                          \

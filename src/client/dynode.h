@@ -253,6 +253,9 @@ struct dynode_shard_report {
     uint64_t store_bytes, store_log_bytes, cache_bytes, cache_bytes_max;
     uint64_t dropped, corrupt;
     bool filled;
+    uint32_t vnodes_built;
+    uint64_t exchanges, differing, objects_in, objects_out;
+    uint64_t audits, audited, damaged, mended;
     const struct dynode_peer_report *peers;
     uint32_t peer_count;
 };

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "actors/antientropy.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/prng.h"
@@ -224,6 +225,8 @@ static void threads_start(struct node_runtime *node)
                      .connection_operations_max = options->connection_operations_max,
                      .resident_bytes = resident_bytes,
                      .filled = slot->filled,
+                     .repair_pass_ns = ANTIENTROPY_PASS_NS,
+                     .audit_pass_ns = ANTIENTROPY_AUDIT_NS,
                      .started_wall_ms = options->self.incarnation},
             .store = slot->store,
             .store_options = slot->store_options,
