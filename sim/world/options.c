@@ -66,6 +66,8 @@ static void draw_shape(struct options *options, struct prng *prng)
     options->delay_us = prng_chance(prng, 1, 3) ? 30000 : 900;
     options->uneven = prng_chance(prng, 1, 2) ? 1 : 0;
     options->sync_us = prng_chance(prng, 1, 3) ? 100000 : 2000;
+    /* Ten seconds in the product; most worlds do not live much longer. */
+    options->stall_ms = prng_chance(prng, 1, 2) ? draw(prng, 200, 1500) : 10000;
     options->safety_ms = prng_chance(prng, 1, 8) ? 20000 : 3000;
     options->core_ms = 1000;
     options->settle_ms = 4000;
@@ -285,6 +287,7 @@ struct world_options options_world(const struct options *options)
     if (world.network.min_ns > world.network.max_ns) world.network.min_ns = world.network.max_ns;
     world.sync.max_ns = options->sync_us * UINT64_C(1000);
     if (world.sync.min_ns > world.sync.max_ns) world.sync.min_ns = world.sync.max_ns;
+    world.stall_ns = options->stall_ms * UINT64_C(1000000);
     world.uneven = options->uneven != 0;
     world.unchecked = options->checks == 0;
     world.resets = options->resets;

@@ -47,6 +47,7 @@ enum {
     X(delay_us, 1, 10000000, "the longest way between two nodes")                                            \
     X(uneven, 0, 1, "1: each way has a longest time of its own")                                             \
     X(sync_us, 1, 10000000, "the longest sync of a disk")                                                    \
+    X(stall_ms, 10, 3600000, "a way that carries nothing for so long loses its links")                       \
     X(safety_ms, 0, 86400000, "how long everything fails together")                                          \
     X(core_ms, 0, 86400000, "how long a core of nodes must then do its work; 0: no such phase")              \
     X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \

@@ -154,9 +154,13 @@ void world_crash(struct world *world, uint32_t node)
 
 void world_cut_power(struct world *world)
 {
-    world_count(world, WORLD_POWER, 0);
-    for (uint32_t node = 0; node < world->options.nodes; node++)
-        if (world->nodes[node].up) world_crash(world, node);
+    bool any = false;
+    for (uint32_t node = 0; node < world->options.nodes; node++) {
+        if (!world->nodes[node].up) continue;
+        world_crash(world, node);
+        any = true;
+    }
+    if (any) world_count(world, WORLD_POWER, 0);
 }
 
 void world_restart(struct world *world, uint32_t node)
@@ -179,6 +183,7 @@ void world_pause(struct world *world, uint32_t node)
 
 void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms)
 {
+    if (by_ms == 0) return;
     world_count(world, WORLD_CLOCK_JUMP, node);
     if (world_traced(world))
         world_note(world, "the clock of n%u is set by %+lld ms", node + 1, (long long)by_ms);
@@ -317,6 +322,7 @@ static void run_turn(struct world *world, const struct event *event)
     world->counts.turns++;
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
+    disk_refused(world, event->node, event->shard);
     if (status != STATUS_OK) {
         disk_replace(world, event->node, event->shard);
         return;

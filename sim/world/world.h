@@ -56,7 +56,9 @@ enum world_fault {
     WORLD_WIPE,
     WORLD_CUT,     /* two nodes, both ways ... */
     WORLD_CUT_WAY, /* and one way */
+    WORLD_SPLIT,   /* some nodes from all others */
     WORLD_CLOG,
+    WORLD_STALL, /* a way carried nothing for so long that its links were given up */
     WORLD_RESET,
     WORLD_LOSS, /* a batch ... */
     WORLD_REPEAT,
@@ -90,7 +92,7 @@ struct world_watch {
 
 struct world_counts {
     uint64_t turns, batches, bytes, syncs, restarts;
-    uint64_t faults[WORLD_FAULTS]; /* that really took place */
+    uint64_t faults[WORLD_FAULTS]; /* that took effect: a cut that nothing met, say, is none */
 };
 
 /* A node that was paused, or of which a shard was making a new store: it could not look at its clock. */
@@ -152,6 +154,9 @@ void world_reset(struct world *world, uint32_t a, uint32_t b);
 /* Keep two nodes apart until they are mended. Their links are lost at once. */
 void world_cut(struct world *world, uint32_t a, uint32_t b);
 void world_mend(struct world *world, uint32_t a, uint32_t b);
+
+/* The same between the nodes of @side (bits) and all others. */
+void world_split(struct world *world, uint32_t side);
 
 /* Let nothing through from one node to the other, as a stream sees it: what is sent waits, nobody can dial
  * either way, and after stall_ns the links both ways are lost. Mending lets through what still waits. */

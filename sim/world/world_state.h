@@ -9,17 +9,21 @@
 /* The link that a shard has dialled to one peer. */
 struct sim_link {
     bool up;
-    uint64_t life;       /* raised when it is lost: what was under way arrives in no other life */
+    uint32_t life;       /* raised when it is lost: what was under way arrives in no other life */
+    uint32_t sent;       /* batches, in all its lives, ... */
+    uint32_t delivered;  /* ... and the number of the last that arrived in its place in the stream */
     uint64_t arrival_ns; /* of the last batch: what follows comes later */
     struct buffer *held; /* arrived while the way was clogged or cut */
-    uint32_t held_count;
+    uint32_t held_count, held_last; /* last: its number */
 };
 
 /* The way from one node to another, for all links on it. */
 struct sim_way {
     uint64_t delay_max_ns; /* 0: as the options say */
     bool cut, clogged;
-    uint64_t stall; /* counts when it stopped carrying: an EVENT_STALLED of another time is void */
+    enum world_fault cut_by; /* WORLD_CUT: both ways; WORLD_CUT_WAY: this one; or WORLD_SPLIT */
+    bool cut_met, clog_met;  /* something met it, and it was counted */
+    uint64_t stall;          /* counts when it stopped carrying: an EVENT_STALLED of another time is void */
 };
 
 struct sim_shard {
@@ -38,11 +42,12 @@ struct sim_shard {
 struct sim_node {
     uint64_t id;
     bool up, paused, hold_syncs, full;
-    struct span slow;      /* how much longer a sync takes */
-    int64_t clock_jump_ms; /* all its jumps, added up */
-    uint64_t paused_ns;    /* since then, if it is */
-    uint64_t life;         /* raised by every start and crash */
-    uint64_t incarnation;  /* its wall clock when it started */
+    struct span slow;                  /* how much longer a sync takes */
+    bool hold_met, slow_met, full_met; /* something met that, and it was counted */
+    int64_t clock_jump_ms;             /* all its jumps, added up */
+    uint64_t paused_ns;                /* since then, if it is */
+    uint64_t life;                     /* raised by every start and crash */
+    uint64_t incarnation;              /* its wall clock when it started */
     uint32_t shard_count;
     struct sim_shard shards[WORLD_SHARDS_MAX];
 };
@@ -145,6 +150,9 @@ void disk_synced(struct world *world, const struct event *event);
 
 /* End a sync that was held up, if one was. */
 void disk_catch_up(struct world *world, uint32_t node, uint32_t shard);
+
+/* After a turn: a full disk is a fault from when it refuses something. */
+void disk_refused(struct world *world, uint32_t node, uint32_t shard);
 
 /* The shard's store is broken: it gets an empty one, and starts anew. */
 void disk_replace(struct world *world, uint32_t node, uint32_t shard);

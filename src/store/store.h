@@ -102,8 +102,10 @@ size_t store_mem_unsynced(const struct store *store);
  * there. */
 void store_mem_crash_after(struct store *store, size_t kept);
 
-/* A full disk: every store_put is refused until it is not full any more. */
+/* A full disk: every store_put is refused until it is not full any more. Has one been, since it became full?
+ */
 void store_mem_set_full(struct store *store, bool full);
+bool store_mem_has_refused(const struct store *store);
 
 /* From now on every call answers STATUS_STORE_BROKEN, as WiredTiger does after a panic. */
 void store_mem_break(struct store *store);

@@ -46,7 +46,7 @@ struct store_mem {
     size_t unsynced; /* commits in it */
     uint64_t bytes;
     struct prng prng;
-    bool full;
+    bool full, refused;
     bool failing[STORE_MEM_SYNC + 1], failed[STORE_MEM_SYNC + 1];
 };
 
@@ -234,8 +234,10 @@ static void mem_stats(struct store *store, struct store_stats *stats)
 
 static enum status mem_room(struct store *store, size_t bytes)
 {
+    struct store_mem *mem = mem_of(store);
     (void)bytes;
-    return mem_of(store)->full ? STATUS_NO_SPACE : STATUS_OK;
+    mem->refused |= mem->full;
+    return mem->full ? STATUS_NO_SPACE : STATUS_OK;
 }
 
 static void mem_close(struct store *store)
@@ -332,7 +334,15 @@ bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice)
 void store_mem_set_full(struct store *store, bool full)
 {
     CHECK(store->engine == &mem_engine);
-    mem_of(store)->full = full;
+    struct store_mem *mem = mem_of(store);
+    if (full && !mem->full) mem->refused = false;
+    mem->full = full;
+}
+
+bool store_mem_has_refused(const struct store *store)
+{
+    CHECK(store->engine == &mem_engine);
+    return ((const struct store_mem *)store)->refused;
 }
 
 void store_mem_break(struct store *store)
