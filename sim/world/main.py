@@ -329,15 +329,19 @@ def story_lines(lines, why):
     if len(names) <= 1:
         return lines  # answers between nodes do not name their key
     name = re.compile(rf"\bkey{key[1]}\b")
-    asked = {line.split()[2] for line in lines if "  client " in line and name.search(line)}
-    return [line for line in lines if " -> " not in line or name.search(line) or any(word in asked for word in line.split()[3:5])]
+    return [line for line in lines if befalls(line) or name.search(line)]
+
+
+def befalls(line):
+    """Is it about a fault or the run, and not about a key?"""
+    return " -> " not in line and line.split()[2:3] != ["stores"]
 
 
 def early(lines, why):
     """Of what comes before the last lines: faults, and the first lines about a write that the failure speaks of."""
     writes = re.findall(r"\bwrite (\d+)", why)
     about = re.compile(rf"#({'|'.join(writes)})\b") if writes else None
-    faults = [at for at, line in enumerate(lines) if " -> " not in line][-10:]
+    faults = [at for at, line in enumerate(lines) if befalls(line)][-10:]
     told = sorted({*faults, *[at for at, line in enumerate(lines) if about and about.search(line)][:20]})
     return [lines[at] for at in told] + ["      ...  (before this: faults, and what is about the write in question)"] if told else []
 

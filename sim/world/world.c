@@ -262,6 +262,7 @@ void world_free(struct world *world)
     for (uint32_t i = 0; i < world->connection_count; i++) free(world->connections[i]);
     free(world->connections);
     free(world->standstills);
+    describe_fini(world);
     events_fini(&world->events);
     cluster_fini(&world->cluster);
     arena_fini(&world->arena);
@@ -320,8 +321,10 @@ static void run_turn(struct world *world, const struct event *event)
     disk_catch_up(world, event->node, event->shard);
     if (sim->life != event->life) return;
     world->counts.turns++;
+    size_t commits = store_mem_unsynced(sim->store);
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
+    if (world->trace != NULL) describe_stored(world, event->node, event->shard, commits);
     disk_refused(world, event->node, event->shard);
     if (status != STATUS_OK) {
         disk_replace(world, event->node, event->shard);

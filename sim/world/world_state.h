@@ -76,7 +76,9 @@ struct world {
     uint32_t connection_count;
     struct standstill *standstills;
     uint32_t standstill_count;
-    struct arena arena; /* for what is decoded here */
+    struct arena arena;           /* for what is decoded here */
+    struct traced_request *asked; /* what was described and is not answered yet */
+    uint32_t asked_count;
 };
 
 uint64_t world_draw(struct world *world, struct span span);
@@ -172,7 +174,12 @@ void connection_answer(struct world *world, const struct event *event);
 void describe_batch(struct world *world, uint32_t from, uint32_t from_shard, uint32_t to, uint32_t to_shard,
                     struct bytes batch);
 
-/* What a client asks, and what it is told: for world_trace only, as stories say it in their own words. */
+/* What a shard has stored since there were so many @commits: the only line about what it asks of itself. Like
+ * the two that follow it is for world_trace only. */
+void describe_stored(struct world *world, uint32_t node, uint32_t shard, size_t commits);
+
+/* What a client asks, and what it is told, with the key it asked for: stories say it in their own words. */
 void describe_request(struct world *world, const struct sim_connection *connection, struct bytes payload);
 void describe_response(struct world *world, const struct sim_connection *connection,
                        const Dynode__Client__Response *response);
+void describe_fini(struct world *world);

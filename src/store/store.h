@@ -102,6 +102,11 @@ size_t store_mem_unsynced(const struct store *store);
  * there. */
 void store_mem_crash_after(struct store *store, size_t kept);
 
+/* The keys of @table that commits wrote since there were @from of those, in order, with what they hold now;
+ * what was removed is left out. */
+void store_mem_visit_unsynced(const struct store *store, size_t from, enum store_table table,
+                              store_visit *visit, void *context);
+
 /* A full disk: every store_put is refused until it is not full any more. Has one been, since it became full?
  */
 void store_mem_set_full(struct store *store, bool full);

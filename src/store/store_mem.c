@@ -281,6 +281,22 @@ size_t store_mem_unsynced(const struct store *store)
     return ((const struct store_mem *)store)->unsynced;
 }
 
+void store_mem_visit_unsynced(const struct store *store, size_t from, enum store_table table,
+                              store_visit *visit, void *context)
+{
+    CHECK(store->engine == &mem_engine);
+    const struct store_mem *mem = (const struct store_mem *)store;
+    size_t commits = 0;
+    for (size_t i = 0; i < mem->undo_count; i++) {
+        const struct undo *undo = &mem->undo[i];
+        commits += undo->first;
+        if (commits <= from || undo->table != table) continue;
+        const struct node *node = list_seek(&mem->lists[table], blob_bytes(undo->key), NULL);
+        if (!node_is(node, blob_bytes(undo->key))) continue;
+        if (!visit(context, blob_bytes(node->key), blob_bytes(node->value))) return;
+    }
+}
+
 void store_mem_crash_after(struct store *store, size_t kept)
 {
     CHECK(store->engine == &mem_engine);
