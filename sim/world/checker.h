@@ -19,19 +19,8 @@
 #pragma once
 
 #include "world/cover.h"
+#include "world/verdict.h"
 #include "world/world.h"
-
-struct verdict {
-    char why[256]; /* empty: no fault was found */
-};
-
-/* Note a fault, if it is the first. False, so that a checker can return it. */
-__attribute__((format(printf, 2, 3))) bool verdict_fault(struct verdict *verdict, const char *format, ...);
-
-static inline bool verdict_good(const struct verdict *verdict)
-{
-    return verdict->why[0] == 0;
-}
 
 bool checker_siblings(struct cover *cover, struct verdict *verdict);
 

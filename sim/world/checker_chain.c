@@ -21,11 +21,6 @@ struct chain {
     uint64_t *taken_ns; /* by token: when the first write that may have consumed it began */
 };
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static const struct op *op_of(const struct chain *chain, uint32_t token)
 {
     return history_op(chain->cover->history, token);

@@ -15,11 +15,6 @@
 #include "world/checker.h"
 #include "world/frontier.h"
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static bool is_conditional(const struct op *op)
 {
     return (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;

@@ -14,11 +14,6 @@
 /* Stamps are in milliseconds: writes this close may go either way. */
 static const uint64_t stamp_ns = 2000000;
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 /* A write that leaves nothing behind: from when it may have, and how late its stamp may be. */
 struct removal {
     uint64_t from_ns, until_ns;

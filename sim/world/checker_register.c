@@ -8,11 +8,6 @@
 #include "world/checker.h"
 #include "world/frontier.h"
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static bool judge_read(struct cover *cover, const struct frontier *frontier, uint32_t number,
                        struct verdict *verdict)
 {
