@@ -127,9 +127,3 @@ struct clients_options options_clients(const struct options *options);
 
 /* What the world is made from. */
 struct world_options options_world(const struct options *options);
-
-/* Do R and W overlap? */
-static inline bool options_strict(const struct options *options)
-{
-    return options->r + options->w > options->n;
-}
