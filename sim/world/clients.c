@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "world/call.h"
 #include "world/clients_state.h"
 
 static const uint64_t ms = 1000000;
@@ -168,7 +169,7 @@ static void act(void *context, uint64_t argument)
 static enum outcome outcome_of(const struct lane *lane)
 {
     if (!lane->heard.lost && lane->heard.good) return OUTCOME_OK;
-    bool not_applied = !lane->heard.lost && lane_not_applied(lane);
+    bool not_applied = !lane->heard.lost && answer_not_applied(lane->heard.status, lane->applied);
     return not_applied && !lane->maybe ? OUTCOME_FAIL : OUTCOME_INFO;
 }
 

@@ -68,7 +68,4 @@ void lane_hear(struct clients *clients, struct lane *lane, const Dynode__Client_
 /* Ready for another answer. */
 void lane_clear(struct lane *lane);
 
-/* Was its operation certainly not applied, by this answer? */
-bool lane_not_applied(const struct lane *lane);
-
 void key_text(uint32_t key, char text[16]);
