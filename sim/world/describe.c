@@ -1,4 +1,5 @@
-/* Describe: what travels in a world, as lines that read like a story. */
+/* Describe: the trace of a world, and what travels in it, as lines that read like a story. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -6,6 +7,25 @@
 #include "wire/batch.h"
 #include "wire/object_wire.h"
 #include "world/world_state.h"
+
+void world_note(struct world *world, const char *format, ...)
+{
+    if (!world_traced(world)) return;
+    char line[512];
+    int size = snprintf(line, sizeof(line), "%9.2f  ", (double)world->now_ns / 1e6);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line + size, sizeof(line) - (size_t)size, format, arguments);
+    va_end(arguments);
+    if (world->watch.line != NULL) world->watch.line(world->watch.context, line);
+    if (world->trace != NULL) world->trace(world->trace_context, line);
+}
+
+void world_trace(struct world *world, void (*line)(void *context, const char *line), void *context)
+{
+    world->trace = line;
+    world->trace_context = context;
+}
 
 static const char *operation_name(const Dynode__Client__Operation *operation)
 {

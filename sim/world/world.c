@@ -1,7 +1,6 @@
 /* The nodes of a world: their starts and ends, their turns, and the heap of events that drives all. */
 #include "world/world.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,25 +38,6 @@ void world_mix(struct world *world, uint64_t a, struct bytes bytes)
 {
     uint64_t words[] = {world->hash, world->now_ns, a, hash64(bytes, 0)};
     world->hash = hash64(bytes_of(words, sizeof(words)), 0);
-}
-
-void world_note(struct world *world, const char *format, ...)
-{
-    if (!world_traced(world)) return;
-    char line[512];
-    int size = snprintf(line, sizeof(line), "%9.2f  ", (double)world->now_ns / (double)ms);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line + size, sizeof(line) - (size_t)size, format, arguments);
-    va_end(arguments);
-    if (world->watch.line != NULL) world->watch.line(world->watch.context, line);
-    if (world->trace != NULL) world->trace(world->trace_context, line);
-}
-
-void world_trace(struct world *world, void (*line)(void *context, const char *line), void *context)
-{
-    world->trace = line;
-    world->trace_context = context;
 }
 
 void world_count(struct world *world, enum world_fault fault, uint32_t node)
