@@ -59,7 +59,8 @@ enum { COUNTER_BITS = 20, COUNTER_SESSIONS_MAX = 4096 };
  * for each session: how often it has counted. With @strict the reads too, else the finals alone. */
 bool checker_merge(struct cover *cover, const enum content *contents, bool strict, struct verdict *verdict);
 
-/* One copy of a key in a store. */
+/* One copy of a key in a store. Of a home that answers no read, as it lost its disk or can't be reached,
+ * there is none here: nothing can say that it is equal. */
 struct copy {
     uint32_t key, node;
     bool home;       /* is the node a home of the key? */

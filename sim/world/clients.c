@@ -344,7 +344,6 @@ void clients_free(struct clients *clients)
     free(clients->contents);
     free(clients->sessions);
     free(clients->session_of);
-    free(clients->copies);
     history_fini(&clients->history);
     free(clients);
 }
@@ -394,4 +393,24 @@ uint64_t clients_operations(const struct clients *clients)
 const struct history *clients_history(const struct clients *clients)
 {
     return &clients->history;
+}
+
+uint64_t clients_judged(const struct clients *clients, enum clients_judged what)
+{
+    return clients->judged[what];
+}
+
+const char *clients_judged_name(enum clients_judged what)
+{
+    static const char *const names[CLIENTS_JUDGED] = {
+        [CLIENTS_COPIES] = "copies",
+        [CLIENTS_COPIES_SOME] = "copies-beside-lost",
+        [CLIENTS_COPIES_CORE] = "copies-core",
+        [CLIENTS_REGISTER] = "register",
+        [CLIENTS_SESSION] = "session",
+        [CLIENTS_MERGE] = "merge",
+        [CLIENTS_CHAIN] = "chain",
+        [CLIENTS_CONDITION] = "condition",
+    };
+    return names[what];
 }

@@ -63,13 +63,30 @@ void clients_stop(struct clients *clients, bool stop);
 /* Is nothing under way? */
 bool clients_are_idle(const struct clients *clients);
 
-/* After clients_stop, when all is idle: read every key, at @repair_r homes, so that what differs is repaired;
- * then through each of @nodes, for the history's finals. Where @repair_r is all homes they and the stores
- * must be equal. */
-void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r);
+/* After clients_stop, when all is idle, and only @nodes are up and see one another: read every key at all of
+ * its homes that are among them and did not lose their disk, so that what differs is repaired; after that
+ * their copies must be equal. Then through each of @nodes, for the history's finals. */
+void clients_sweep(struct clients *clients, uint32_t nodes);
 
 /* Judge the whole history. @strict: as if the quorums overlapped, whether they do or not; else as they do. */
 void clients_judge(struct clients *clients, bool strict);
+
+/* What was judged, for the count of it: a checker that never gets to judge finds nothing. */
+enum clients_judged {
+    CLIENTS_COPIES,      /* of all homes, in the end */
+    CLIENTS_COPIES_SOME, /* ... of those that did not lose their disk, where others did */
+    CLIENTS_COPIES_CORE, /* of the core's homes, while the others were away */
+    CLIENTS_REGISTER,
+    CLIENTS_SESSION,
+    CLIENTS_MERGE,
+    CLIENTS_CHAIN,
+    CLIENTS_CONDITION,
+    CLIENTS_JUDGED
+};
+
+/* How often: for the copies how many keys. */
+uint64_t clients_judged(const struct clients *clients, enum clients_judged what);
+const char *clients_judged_name(enum clients_judged what);
 
 /* What was found to be wrong first; "" if nothing was. */
 const char *clients_fault(const struct clients *clients);

@@ -27,10 +27,16 @@ void clients_judge(struct clients *clients, bool strict)
         if (options->lww) {
             checker_final_lww(&cover, verdict);
             if (strict) checker_register_lww(&cover, verdict);
+            clients->judged[CLIENTS_REGISTER] += strict;
         } else {
             checker_final(&cover, verdict);
             if (strict) checker_register(&cover, verdict);
             if (strict) checker_session(&cover, verdict);
+            clients->judged[CLIENTS_REGISTER] += strict;
+            clients->judged[CLIENTS_SESSION] += strict;
+            clients->judged[CLIENTS_MERGE]++;
+            clients->judged[CLIENTS_CONDITION]++;
+            clients->judged[CLIENTS_CHAIN] += options->faultless;
             checker_merge(&cover, clients->contents, strict, verdict);
             if (options->faultless) checker_chain(&cover, verdict);
             uint32_t w = options->quorum == 0 ? options->w : options->quorum;
@@ -38,5 +44,4 @@ void clients_judge(struct clients *clients, bool strict)
         }
     }
     cover_fini(&cover);
-    checker_copies(clients->copies, clients->copy_count, verdict);
 }

@@ -45,8 +45,7 @@ struct clients {
     uint64_t operations;
     struct duty duties[CLIENTS_DUTIES_MAX];
     uint32_t duty_count;
-    struct copy *copies;
-    uint32_t copy_count;
+    uint64_t judged[CLIENTS_JUDGED];
 };
 
 static inline bool clients_chance(struct clients *clients, uint32_t percent)

@@ -215,9 +215,14 @@ void world_wipe(struct world *world, uint32_t node)
     for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++) renew(world, node, shard);
 }
 
+bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard)
+{
+    return world->nodes[node].shards[shard].filled;
+}
+
 bool world_is_filled(const struct world *world, uint32_t node)
 {
     for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
-        if (!world->nodes[node].shards[shard].filled) return false;
+        if (!world_is_shard_filled(world, node, shard)) return false;
     return true;
 }

@@ -33,6 +33,7 @@ CHUNK = 8  # seeds that one process runs
 SILENCE_S = 300  # a seed that takes longer hangs
 TRIES = 6  # seeds that a smaller world is tried with
 SEEDS = 1 << 64
+JUDGED = "judged-"
 
 
 def options():
@@ -100,6 +101,7 @@ class Hunt:
         self.chosen, self.began, self.shown = chosen, time.monotonic(), 0
         self.seeds = 0
         self.totals = Counter()
+        self.judged = Counter()  # in how many seeds
         self.failed = {}  # seed: why
         self.wrong = ""
 
@@ -127,7 +129,9 @@ class Hunt:
             job.bad |= line.startswith("bad ")
             for word in line.split()[2:]:
                 name, _, value = word.partition("=")
-                if name != "hash":
+                if name.startswith(JUDGED):
+                    self.judged[name[len(JUDGED):]] += 1
+                elif name != "hash":
                     self.totals[name] += int(value)
         elif line.startswith("dynode-world: "):
             self.wrong = line
@@ -207,6 +211,7 @@ class Hunt:
         print(self.summary())
         other = ("virtual_ms", "operations", "turns")
         print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.totals.items()) if name not in other))
+        print("judged, in so many seeds: " + ", ".join(f"{name} {count}" for name, count in sorted(self.judged.items())))
         for seed, why in sorted(self.failed.items()):
             print(f"FAILED {command(seed, self.chosen.set)}    # {why}")
 

@@ -197,6 +197,7 @@ void world_wipe(struct world *world, uint32_t node);
 /* Was any store of the node lost (a failure, a wipe)? Until the exchange between replicas exists it stays
  * unfilled: that node counts for no read of that shard's vnodes. */
 bool world_is_filled(const struct world *world, uint32_t node);
+bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard);
 
 /* --- clients --- */
 

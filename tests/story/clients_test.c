@@ -115,7 +115,7 @@ static void run(uint64_t seed, struct tally *tally)
     world_calm_network(world);
     world_run(world, world_now(world) + 2000 * ms);
     assert_true(clients_are_idle(clients));
-    clients_sweep(clients, 0x1f, habits.n);
+    clients_sweep(clients, 0x1f);
     clients_judge(clients, false);
     assert_string_equal(clients_fault(clients), "");
     count(tally, clients_history(clients));
