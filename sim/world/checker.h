@@ -4,12 +4,12 @@
  *       2  checker_siblings   what is read was written there, may have been applied, is pairwise concurrent
  *          checker_stamps     a write is later than what it covers, by its stamp
  *       3  checker_session    a session reads its own writes, and nothing older than what it told it read
- *       4  checker_register   a read returns what was acknowledged before it began, nothing superseded
- *       5  checker_chain      conditional writes form one chain, in the order of time
- *          checker_condition  ... and where things fail, know what was acknowledged before they began
- *       6  checker_copies     all homes of a key hold the same bytes
- *       8  checker_merge      carts and counters that clients merge lose nothing and invent nothing
- *      10  checker_answers    everything is answered in time; nodes that can answer with success do
+ * (where the latest stamp wins checker_register_lww says as much) 4  checker_register   a read returns what
+ * was acknowledged before it began, nothing superseded 5  checker_chain      conditional writes form one
+ * chain, in the order of time checker_condition  ... and where things fail, know what was acknowledged before
+ * they began 6  checker_copies     all homes of a key hold the same bytes 8  checker_merge      carts and
+ * counters that clients merge lose nothing and invent nothing 10  checker_answers    everything is answered
+ * in time; nodes that can answer with success do
  *
  * 7 (no resurrection, while tombstones are reaped), 9 (the ring while members come and go) and what follows
  * have the same form, and come with what they judge.
@@ -41,13 +41,18 @@ bool checker_session(struct cover *cover, struct verdict *verdict);
 bool checker_final(struct cover *cover, struct verdict *verdict);
 bool checker_final_lww(struct cover *cover, struct verdict *verdict);
 
-/* The keys of which all writes that may have happened are conditional. Only where one home coordinated all of
- * them: no node failed and no link was lost. */
-bool checker_chain(struct cover *cover, struct verdict *verdict);
+/* The keys of which all writes that may have happened are conditional, in a table of either rule. Only of
+ * what ended by
+ * @until_ns, when one home still coordinated all of them: no node had failed and no link was lost. *links:
+ * how many writes were judged. */
+bool checker_chain(struct cover *cover, uint64_t until_ns, uint64_t *links, struct verdict *verdict);
 
 /* Conditional writes in any world, of a table that keeps siblings. @overlap: W homes meet every majority of
  * all homes, so that what is acknowledged without a condition is known to it too, unless it is OP_WEAK. */
 bool checker_condition(struct cover *cover, bool overlap, struct verdict *verdict);
+
+/* The same where the latest stamp wins. */
+bool checker_condition_lww(struct cover *cover, bool overlap, struct verdict *verdict);
 
 /* What the keys hold for their clients. */
 enum content { CONTENT_PLAIN, CONTENT_CART, CONTENT_COUNTER };

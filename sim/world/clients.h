@@ -35,7 +35,6 @@ struct clients_options {
     struct client_habits habits;
     uint64_t skew_ns;  /* how far two clocks may be apart */
     uint64_t grace_ns; /* how long after its deadline an answer may come: the way there and back */
-    bool faultless;    /* nothing fails: conditional writes are linearizable */
 };
 
 /* What suits a small world; the mix is drawn from the seed. */
@@ -84,7 +83,7 @@ enum clients_judged {
     CLIENTS_JUDGED
 };
 
-/* How often: for the copies how many keys. */
+/* How often: of the copies how many keys, of the chain how many writes. */
 uint64_t clients_judged(const struct clients *clients, enum clients_judged what);
 const char *clients_judged_name(enum clients_judged what);
 

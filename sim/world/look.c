@@ -75,6 +75,11 @@ struct world_counts world_counts(const struct world *world)
     return world->counts;
 }
 
+uint64_t world_first_fault_ns(const struct world *world)
+{
+    return world->first_fault_ns;
+}
+
 struct prng *world_prng(struct world *world)
 {
     return &world->prng;

@@ -214,14 +214,6 @@ void options_print(const struct options *options, bool all, struct buffer *out)
     }
 }
 
-static bool is_faultless(const struct options *options)
-{
-    struct options own = *options;
-    for (uint32_t i = 0; i < options_count; i++)
-        if (options_list[i].fault && *option_value(&own, &options_list[i]) != 0) return false;
-    return options->core_ms == 0;
-}
-
 /* No run takes longer (run.c): clocks drift apart all the time. A minute is for the last reads. */
 static uint64_t longest_ms(const struct options *options)
 {
@@ -266,7 +258,6 @@ struct clients_options options_clients(const struct options *options)
                    2 * options->drift_ppm * longest_ms(options), /* a millionth of a millisecond */
         .grace_ns = 2 * options->delay_us * UINT64_C(1000) +
                     options->deadline_ms * UINT64_C(2) * options->drift_ppm + 10000000,
-        .faultless = is_faultless(options),
     };
 }
 

@@ -43,6 +43,7 @@ void world_mix(struct world *world, uint64_t a, struct bytes bytes)
 void world_count(struct world *world, enum world_fault fault, uint32_t node)
 {
     world->counts.faults[fault]++;
+    if (world->first_fault_ns == UINT64_MAX) world->first_fault_ns = world->now_ns;
     world_mix(world, node, bytes_str(world_fault_name(fault)));
 }
 
@@ -201,6 +202,7 @@ struct world *world_alloc(const struct world_options *options, const struct worl
     struct world *world = calloc(1, sizeof(*world));
     CHECK(world != NULL);
     world->options = *options;
+    world->first_fault_ns = UINT64_MAX;
     if (watch != NULL) world->watch = *watch;
     prng_init(&world->prng, options->seed);
     arena_init(&world->arena, 0);

@@ -125,6 +125,8 @@ uint64_t world_monotonic_ns(const struct world *world, uint32_t node); /* and wh
 uint64_t
 world_hash(const struct world *world); /* of all that happened: the same for the same seed and script */
 struct world_counts world_counts(const struct world *world);
+uint64_t
+world_first_fault_ns(const struct world *world); /* when the first took effect; UINT64_MAX: none did */
 struct prng *world_prng(struct world *world);
 
 /* Call @call at @at_ns. */

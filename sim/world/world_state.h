@@ -67,7 +67,7 @@ struct world {
     struct world_counts counts;
     struct prng prng;
     struct events events;
-    uint64_t now_ns, hash;
+    uint64_t now_ns, hash, first_fault_ns;
     struct cluster cluster; /* the configuration's */
     struct sim_node *nodes;
     struct sim_way *ways; /* from, to: way_of; an idle one is never written, and takes no memory */
