@@ -7,7 +7,6 @@
 #include "world/clients.h"
 
 enum {
-    FAULTS_JUMP_MS = 10000, /* a clock is set to at most so much before or after where it was at first */
     FAULTS_NODES_MAX =
         16, /* faults and clients know nodes as bits; a world without them holds WORLD_NODES_MAX */
 };
@@ -15,7 +14,7 @@ enum {
 /*    name, least, most, what it is */
 #define OPTIONS_SHAPE(X)                                                                                     \
     X(nodes, 1, FAULTS_NODES_MAX, "nodes")                                                                   \
-    X(shards, 0, WORLD_SHARDS_MAX, "shards of each node; 0: each its own number, 1 to 3")                    \
+    X(shards, 0, WORLD_SHARDS_MAX, "shards of each node; 0: each its own number, 1 to 4")                    \
     X(vnodes, 1, 65536, "arcs of the ring, a power of two")                                                  \
     X(n, 1, FAULTS_NODES_MAX, "the table's homes of a key")                                                  \
     X(r, 1, FAULTS_NODES_MAX, "... of which a read waits for so many")                                       \
@@ -52,6 +51,7 @@ enum {
     X(core_ms, 0, 86400000, "how long a core of nodes must then do its work; 0: no such phase")              \
     X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
+    X(jump_ms, 1, 3600000, "a clock is set to at most so much before or after where it was at first")        \
     X(lost_max, 0, FAULTS_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                   \
     X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
     X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not")
