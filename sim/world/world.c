@@ -83,6 +83,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
     node_init(sim->shard, &node_options);
     sim->life = ++world->lives;
     sim->turn_ns = UINT64_MAX;
+    sim->alarm_ns = 0;
     sim->busy_ns = 0;
     sim->syncing = false;
     sim->synced_turn = 0;
@@ -260,6 +261,9 @@ void world_schedule(struct world *world, uint32_t node, uint32_t shard, uint64_t
     if (at_ns < world->now_ns) at_ns = world->now_ns;
     if (at_ns >= sim->turn_ns) return;
     sim->turn_ns = at_ns;
+    /* A timer that is not due yet is asked for after every turn before it. */
+    if (at_ns == sim->alarm_ns && at_ns > world->now_ns) return;
+    if (at_ns > sim->alarm_ns) sim->alarm_ns = at_ns;
     events_post(
         &world->events,
         &(struct event){.at_ns = at_ns, .kind = EVENT_TURN, .node = node, .shard = shard, .life = sim->life});

@@ -33,6 +33,7 @@ struct sim_shard {
     uint64_t life;          /* of @shard: no two have the same */
     struct shard *shard;    /* NULL while the node is down */
     uint64_t turn_ns;       /* when its next turn is due; UINT64_MAX: none */
+    uint64_t alarm_ns;      /* the latest of its turns in the heap, if that is still to come */
     uint64_t busy_ns;       /* the last turn takes until then */
     bool syncing, early;    /* early: what the sync under way covers is on the disk already */
     uint64_t synced_turn;   /* covered by a sync that ended while it was held up */
