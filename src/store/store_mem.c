@@ -28,6 +28,7 @@ struct node {
 
 struct list {
     struct node *head; /* of all LEVELS, without a key */
+    uint32_t levels;   /* of the highest node that was ever in it */
 };
 
 /* How to take one write back: @value NULL means that there was nothing under the key. */
@@ -93,12 +94,12 @@ static bool is_before(const struct node *node, struct bytes key, uint64_t head)
     return node->head != head ? node->head < head : bytes_compare(blob_bytes(node->key), key) < 0;
 }
 
-/* The first node not before @key; @before (if not NULL) gets its predecessor on each level. */
+/* The first node not before @key; @before (if not NULL) gets its predecessor on each of the list's levels. */
 static struct node *list_seek(const struct list *list, struct bytes key, struct node *before[LEVELS])
 {
     struct node *at = list->head;
     uint64_t head = head_of(key);
-    for (uint32_t level = LEVELS; level-- > 0;) {
+    for (uint32_t level = list->levels; level-- > 0;) {
         while (at->next[level] != NULL && is_before(at->next[level], key, head)) at = at->next[level];
         if (before != NULL) before[level] = at;
     }
@@ -130,6 +131,8 @@ static struct blob *mem_exchange(struct store_mem *mem, enum store_table table, 
     } else if (value != NULL) {
         uint32_t levels = 1;
         while (levels < LEVELS && prng_chance(&mem->prng, 1, 4)) levels++;
+        for (struct list *list = &mem->lists[table]; list->levels < levels;)
+            before[list->levels++] = list->head;
         node = node_alloc(levels);
         node->head = head_of(key);
         node->key = blob_alloc(key);
