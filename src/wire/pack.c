@@ -10,13 +10,13 @@ enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_RUN = 2, WIRE_FIXED32 = 5 };
 
 enum { FIXED32_BYTES = 4 };
 
-static const void *at(const ProtobufCMessage *message, unsigned offset)
+static inline const void *at(const ProtobufCMessage *message, unsigned offset)
 {
     return (const char *)message + offset;
 }
 
 /* Of a field that is not repeated: is it sent? */
-static bool is_sent(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+static inline bool is_sent(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
     const void *value = at(message, field->offset);
     switch (field->type) {
@@ -167,7 +167,7 @@ static uint8_t *write_value(uint8_t *to, ProtobufCType type, const void *value)
     }
 }
 
-static uint8_t *write_tag(uint8_t *to, const ProtobufCFieldDescriptor *field, bool packed)
+static inline uint8_t *write_tag(uint8_t *to, const ProtobufCFieldDescriptor *field, bool packed)
 {
     enum wire wire = WIRE_VARINT;
     if (packed || field->type >= PROTOBUF_C_TYPE_STRING)

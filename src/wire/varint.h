@@ -32,11 +32,13 @@ static inline bool varint_read(struct bytes *from, uint64_t *value)
         *from = bytes_of(from->data + 1, from->size - 1);
         return true;
     }
-    *value = 0;
-    for (size_t i = 0; i < from->size && i < VARINT_BYTES_MAX; i++) {
+    const size_t size = from->size < VARINT_BYTES_MAX ? from->size : VARINT_BYTES_MAX;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < size; i++) {
         uint8_t byte = from->data[i];
-        *value |= (uint64_t)(byte & 0x7f) << (7 * i);
+        sum |= (uint64_t)(byte & 0x7f) << (7 * i);
         if (byte >= 0x80) continue;
+        *value = sum;
         *from = bytes_of(from->data + i + 1, from->size - i - 1);
         return true;
     }
