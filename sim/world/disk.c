@@ -190,12 +190,12 @@ bool world_fail_disk(struct world *world, uint32_t node, uint32_t shard, enum st
 void world_mend_disks(struct world *world, uint32_t node)
 {
     const struct sim_node *sim = &world->nodes[node];
-    world_slow_disks(world, node, (struct span){0});
-    world_hold_syncs(world, node, false);
-    if (sim->full) world_fill_disks(world, node, false);
     for (uint32_t shard = 0; shard < sim->shard_count; shard++)
         for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++)
             store_mem_fail(sim->shards[shard].store, (enum store_mem_operation)operation, false);
+    world_slow_disks(world, node, (struct span){0});
+    world_hold_syncs(world, node, false); /* what was held ends here and now, and must not fail */
+    if (sim->full) world_fill_disks(world, node, false);
 }
 
 bool world_rot(struct world *world, uint32_t node, uint32_t shard)

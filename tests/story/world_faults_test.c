@@ -65,6 +65,11 @@ static void errors_of_disks(void **state)
         assert_true(world_fail_disk(busy.world, operation, 0, (enum store_mem_operation)operation));
     for (uint32_t node = 0; node < 3; node++) world_mend_disks(busy.world, node);
     pass(&busy, 1000);
+    world_hold_syncs(busy.world, 0, true);
+    pass(&busy, 1000);
+    assert_true(world_fail_disk(busy.world, 0, 0, STORE_MEM_SYNC)); /* of the one that is held */
+    world_mend_disks(busy.world, 0);
+    assert_true(world_is_filled(busy.world, 0));
     for (uint32_t fault = WORLD_READ_ERROR; fault <= WORLD_SYNC_ERROR; fault++)
         assert_int_equal(counted(&busy, fault), 0);
     for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++) {
