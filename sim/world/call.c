@@ -132,11 +132,22 @@ struct call *call_start(struct calls *calls, uint64_t connection, Dynode__Client
     return call;
 }
 
+bool answer_not_applied(enum status status, Dynode__Client__Applied applied)
+{
+    switch (status) {
+    case STATUS_OK:
+    case STATUS_NOT_FOUND:
+    case STATUS_INTERNAL:
+        return false;
+    case STATUS_UNAVAILABLE:
+    case STATUS_TIMEOUT:
+        return applied == DYNODE__CLIENT__APPLIED__NO;
+    default:
+        return true;
+    }
+}
+
 bool call_not_applied(const struct call *call)
 {
-    if (!call->done || call->lost || call->status == STATUS_OK || call->status == STATUS_INTERNAL)
-        return false;
-    if (call->status == STATUS_UNAVAILABLE || call->status == STATUS_TIMEOUT)
-        return call->applied == DYNODE__CLIENT__APPLIED__NO;
-    return true;
+    return call->done && !call->lost && answer_not_applied(call->status, call->applied);
 }

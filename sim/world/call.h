@@ -53,5 +53,8 @@ void calls_fini(struct calls *calls);
 struct call *call_start(struct calls *calls, uint64_t connection, Dynode__Client__Operation *operation,
                         uint32_t deadline_ms, call_done *on_done, void *context);
 
-/* Was it certainly not applied? */
+/* Does an answer say that its operation was certainly not applied? */
+bool answer_not_applied(enum status status, Dynode__Client__Applied applied);
+
+/* ... and has the call such an answer? */
 bool call_not_applied(const struct call *call);

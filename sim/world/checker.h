@@ -4,6 +4,7 @@
  *       2  checker_siblings   what is read was written there, may have been applied, is pairwise concurrent
  *          checker_stamps     a write is later than what it covers, by its stamp
  *       3  checker_session    a session reads its own writes, and nothing older than what it told it read
+ *          (where the latest stamp wins checker_register_lww says as much)
  *       4  checker_register   a read returns what was acknowledged before it began, nothing superseded
  *       5  checker_chain      conditional writes form one chain, in the order of time
  *          checker_condition  ... and where things fail, know what was acknowledged before they began
@@ -20,19 +21,8 @@
 #pragma once
 
 #include "world/cover.h"
+#include "world/verdict.h"
 #include "world/world.h"
-
-struct verdict {
-    char why[256]; /* empty: no fault was found */
-};
-
-/* Note a fault, if it is the first. False, so that a checker can return it. */
-__attribute__((format(printf, 2, 3))) bool verdict_fault(struct verdict *verdict, const char *format, ...);
-
-static inline bool verdict_good(const struct verdict *verdict)
-{
-    return verdict->why[0] == 0;
-}
 
 bool checker_siblings(struct cover *cover, struct verdict *verdict);
 
@@ -53,13 +43,18 @@ bool checker_session(struct cover *cover, struct verdict *verdict);
 bool checker_final(struct cover *cover, struct verdict *verdict);
 bool checker_final_lww(struct cover *cover, struct verdict *verdict);
 
-/* The keys of which all writes that may have happened are conditional. Only where one home coordinated all of
- * them: no node failed and no link was lost. */
-bool checker_chain(struct cover *cover, struct verdict *verdict);
+/* The keys of which all writes that may have happened are conditional, in a table of either rule. Only of
+ * what ended by
+ * @until_ns, when one home still coordinated all of them: no node had failed and no link was lost. *links:
+ * how many writes were judged. */
+bool checker_chain(struct cover *cover, uint64_t until_ns, uint64_t *links, struct verdict *verdict);
 
 /* Conditional writes in any world, of a table that keeps siblings. @overlap: W homes meet every majority of
  * all homes, so that what is acknowledged without a condition is known to it too, unless it is OP_WEAK. */
 bool checker_condition(struct cover *cover, bool overlap, struct verdict *verdict);
+
+/* The same where the latest stamp wins. */
+bool checker_condition_lww(struct cover *cover, bool overlap, struct verdict *verdict);
 
 /* What the keys hold for their clients. */
 enum content { CONTENT_PLAIN, CONTENT_CART, CONTENT_COUNTER };
@@ -71,7 +66,8 @@ enum { COUNTER_BITS = 20, COUNTER_SESSIONS_MAX = 4096 };
  * for each session: how often it has counted. With @strict the reads too, else the finals alone. */
 bool checker_merge(struct cover *cover, const enum content *contents, bool strict, struct verdict *verdict);
 
-/* One copy of a key in a store. */
+/* One copy of a key in a store. Of a home that answers no read, as it lost its disk or can't be reached,
+ * there is none here: nothing can say that it is equal. */
 struct copy {
     uint32_t key, node;
     bool home;       /* is the node a home of the key? */

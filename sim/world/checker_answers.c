@@ -5,11 +5,6 @@
 #include "base/status.h"
 #include "world/checker.h"
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 /* A node that stood still could not look at its clock. The list is in the order of the ends, so that those
  * that matter are found from the first that ends after the operation began. */
 static uint64_t excused_ns(const struct answer_rules *rules, const struct op *op)

@@ -6,7 +6,10 @@
  *
  * Effective is what was acknowledged, and every unknown write beneath it. Along the chain no write stands
  * before one that had been acknowledged before it began; and a rejection is wrong if the version that the
- * write expected was the current one all the time. */
+ * write expected was the current one all the time.
+ *
+ * That is promised as long as one home coordinates the key. So a run is judged up to its first fault: of what
+ * came later only checker_condition knows what must hold. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -19,12 +22,8 @@ struct chain {
     uint8_t *state;     /* by place */
     uint32_t *consumer; /* by token, 0: of absence: who has consumed it */
     uint64_t *taken_ns; /* by token: when the first write that may have consumed it began */
+    uint64_t until_ns;  /* what ends later is not judged */
 };
-
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
 
 static const struct op *op_of(const struct chain *chain, uint32_t token)
 {
@@ -44,6 +43,7 @@ static bool is_conditional(const struct chain *chain, uint32_t key)
     bool any = false;
     for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1]; i++) {
         const struct op *op = op_of(chain, cover->ops[i]);
+        if (op->invoked_ns > chain->until_ns) break;
         if (op->kind == OP_GET || op->outcome == OUTCOME_FAIL) continue;
         if (op->kind == OP_DELETE || op->ttl_ns != 0 || (op->flags & OP_REPEATED)) return false;
         if ((op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) == 0) return false;
@@ -97,6 +97,7 @@ static bool judge_rejections(struct chain *chain, uint32_t key, struct verdict *
         uint32_t number = cover->ops[i];
         const struct op *op = op_of(chain, number);
         if ((op->flags & OP_REJECTED) == 0 || op->outcome != OUTCOME_FAIL || op->covers.count > 1) continue;
+        if (op->ended_ns > chain->until_ns) continue;
         uint32_t version = version_of(chain, number);
         uint64_t from_ns = version == 0 ? 0 : op_of(chain, version)->returned_ns;
         if (from_ns >= op->invoked_ns || chain->taken_ns[version] <= op->ended_ns) continue;
@@ -120,24 +121,29 @@ static void note_takers(struct chain *chain, uint32_t key)
     }
 }
 
-static bool judge_key(struct chain *chain, uint32_t key, struct verdict *verdict)
+static bool judge_key(struct chain *chain, uint32_t key, uint64_t *links, struct verdict *verdict)
 {
     const struct cover *cover = chain->cover;
-    uint32_t last = 0;
+    uint32_t last = 0, first = cover->acked_first[key], end = first;
     chain->consumer[0] = 0;
     chain->taken_ns[0] = UINT64_MAX;
-    for (uint32_t i = cover->acked_first[key]; i < cover->acked_first[key + 1]; i++)
+    while (end < cover->acked_first[key + 1] &&
+           op_of(chain, cover->acked[end])->returned_ns <= chain->until_ns)
+        end++;
+    *links += end - first;
+    for (uint32_t i = first; i < end; i++)
         if (!link_down(chain, key, cover->acked[i], verdict)) return false;
-    for (uint32_t i = cover->acked_first[key]; i < cover->acked_first[key + 1]; i++)
+    for (uint32_t i = first; i < end; i++)
         if (chain->consumer[cover->acked[i]] == 0) last = cover->acked[i];
     note_takers(chain, key);
     return judge_order(chain, key, last, verdict) && judge_rejections(chain, key, verdict);
 }
 
-bool checker_chain(struct cover *cover, struct verdict *verdict)
+bool checker_chain(struct cover *cover, uint64_t until_ns, uint64_t *links, struct verdict *verdict)
 {
     uint32_t count = cover->history->count;
     struct chain chain = {.cover = cover,
+                          .until_ns = until_ns,
                           .state = calloc(count + 1, sizeof(*chain.state)),
                           .consumer = calloc(count + 1, sizeof(*chain.consumer)),
                           .taken_ns = malloc((count + 1) * sizeof(*chain.taken_ns))};
@@ -147,7 +153,7 @@ bool checker_chain(struct cover *cover, struct verdict *verdict)
     for (uint32_t i = 0; i <= count; i++) chain.taken_ns[i] = UINT64_MAX;
     bool good = true;
     for (uint32_t key = 0; key < cover->history->keys && good; key++)
-        if (is_conditional(&chain, key)) good = judge_key(&chain, key, verdict);
+        if (is_conditional(&chain, key)) good = judge_key(&chain, key, links, verdict);
     free(chain.state);
     free(chain.consumer);
     free(chain.taken_ns);

@@ -15,14 +15,14 @@
 #include "world/checker.h"
 #include "world/frontier.h"
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static bool is_conditional(const struct op *op)
 {
     return (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;
+}
+
+static bool met_its_condition(const struct op *op)
+{
+    return op->kind != OP_GET && op->outcome == OUTCOME_OK && is_conditional(op);
 }
 
 /* Does the acknowledgement say that every majority holds the write? */
@@ -32,7 +32,7 @@ static bool meets_majorities(const struct op *op)
 }
 
 static bool judge_write(struct cover *cover, const struct frontier *frontier, uint32_t number,
-                        bool (*counts)(const struct op *op), struct verdict *verdict)
+                        struct verdict *verdict)
 {
     const struct op *write = history_op(cover->history, number);
     struct tokens expected = {0};
@@ -53,7 +53,7 @@ static bool judge_write(struct cover *cover, const struct frontier *frontier, ui
         if (cover->superseded_ns[token - 1] >= write->invoked_ns) continue;
         if (history_op(cover->history, token)->flags & OP_REPEATED)
             continue; /* minted twice, and here again */
-        if (!counts(history_op(cover->history, by))) continue;
+        if (!frontier->counts(history_op(cover->history, by))) continue;
         return verdict_fault(
             verdict,
             "write %u of key %u at %.3f ms succeeded on version %u, though %u, acknowledged at "
@@ -65,20 +65,11 @@ static bool judge_write(struct cover *cover, const struct frontier *frontier, ui
 
 bool checker_condition(struct cover *cover, bool overlap, struct verdict *verdict)
 {
-    const struct history *history = cover->history;
-    bool (*counts)(const struct op *op) = overlap ? meets_majorities : is_conditional;
     struct frontier frontier;
-    frontier_init(&frontier, cover);
+    frontier_init(&frontier, cover, met_its_condition, overlap ? meets_majorities : is_conditional);
     bool good = true;
-    for (uint32_t key = 0; key < history->keys && good; key++) {
-        frontier_begin(&frontier, key);
-        for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
-            const struct op *op = history_op(history, cover->ops[i]);
-            if (op->kind == OP_GET || op->outcome != OUTCOME_OK || !is_conditional(op)) continue;
-            frontier_advance(&frontier, op->invoked_ns, counts);
-            good = judge_write(cover, &frontier, cover->ops[i], counts, verdict);
-        }
-    }
+    for (uint32_t write; good && (write = frontier_next(&frontier)) != 0;)
+        good = judge_write(cover, &frontier, write, verdict);
     frontier_fini(&frontier);
     return good;
 }

@@ -5,7 +5,14 @@
  *      write b           |-----|           give or take what the clocks differ: so b beats a,
  *      write c        |-----|              and between those two and c it may go either way
  *
- * An absent key was deleted, or what won has expired; that write must not be older either. */
+ * An absent key was deleted, or what won has expired; that write must not be older either.
+ *
+ * That is as vague as the clocks are apart. Two things are exact whatever they show: a write has a later
+ * stamp than all that its context covers, so that nothing covered by an acknowledged write is ever read
+ * again; and where answers told stamps, none is read that is older than that of an acknowledged write. By
+ * these a session reads its own writes.
+ *
+ * A conditional write that succeeded has read a majority of the homes: its condition is judged as a read. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -13,11 +20,6 @@
 
 /* Stamps are in milliseconds: writes this close may go either way. */
 static const uint64_t stamp_ns = 2000000;
-
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
 
 /* A write that leaves nothing behind: from when it may have, and how late its stamp may be. */
 struct removal {
@@ -27,6 +29,8 @@ struct removal {
 struct latest {
     uint64_t put_ns, write_ns; /* when the latest acknowledged one began */
     uint32_t put, write, next;
+    uint64_t stamp_ms; /* the latest that is known, and whose it is */
+    uint32_t stamp;
     struct removal *removals; /* until: of this one or any before it */
     uint32_t removal_count;
 };
@@ -61,14 +65,39 @@ static void latest_init(struct latest *latest, const struct cover *cover, uint32
         if (removals[i].until_ns < removals[i - 1].until_ns) removals[i].until_ns = removals[i - 1].until_ns;
 }
 
+typedef bool op_test(const struct op *op);
+
+static bool is_any(const struct op *op)
+{
+    (void)op;
+    return true;
+}
+
+static bool is_strong(const struct op *op)
+{
+    return (op->flags & OP_WEAK) == 0;
+}
+
+static bool is_conditional(const struct op *op)
+{
+    return (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;
+}
+
+/* Its stamp, as answers told it; 0: unknown, or it may have been minted twice. */
+static uint64_t stamp_of(const struct op *op)
+{
+    return op->flags & OP_REPEATED ? 0 : op->written_ms;
+}
+
 static void advance(struct latest *latest, const struct cover *cover, uint32_t key, uint64_t now_ns,
-                    bool weak_too)
+                    op_test *counts)
 {
     for (; latest->next < cover->acked_first[key + 1]; latest->next++) {
         uint32_t token = cover->acked[latest->next];
         const struct op *op = history_op(cover->history, token);
         if (op->returned_ns >= now_ns) break;
-        if ((op->flags & OP_WEAK) && !weak_too) continue;
+        if (!counts(op)) continue;
+        if (stamp_of(op) > latest->stamp_ms) latest->stamp_ms = stamp_of(op), latest->stamp = token;
         if (op->invoked_ns >= latest->write_ns) latest->write_ns = op->invoked_ns, latest->write = token;
         if (op->kind == OP_PUT && op->invoked_ns >= latest->put_ns)
             latest->put_ns = op->invoked_ns, latest->put = token;
@@ -113,6 +142,29 @@ static bool judge(const struct cover *cover, const struct latest *latest, struct
                          in_ms(begun_ns), in_ms(history_op(cover->history, token)->returned_ns));
 }
 
+/* What is exact, whatever the clocks show. */
+static bool judge_exactly(const struct cover *cover, const struct latest *latest, struct tokens seen,
+                          uint64_t from_ns, op_test *counts, const char *what, uint32_t number, uint32_t key,
+                          struct verdict *verdict)
+{
+    for (uint32_t i = 0; i < seen.count; i++) {
+        uint32_t token = seen.list[i], by = cover->superseded_by[token - 1];
+        const struct op *op = history_op(cover->history, token);
+        if (op->flags & OP_REPEATED) continue;
+        if (cover->superseded_ns[token - 1] < from_ns && counts(history_op(cover->history, by)))
+            return verdict_fault(
+                verdict,
+                "%s %u of key %u finds an older write: %u, though %u, acknowledged at %.3f ms, covers it",
+                what, number, key, token, by, in_ms(cover->superseded_ns[token - 1]));
+        if (stamp_of(op) != 0 && stamp_of(op) < latest->stamp_ms)
+            return verdict_fault(
+                verdict, "%s %u of key %u finds an older write: %u, %llu ms before write %u by their stamps",
+                what, number, key, token, (unsigned long long)(latest->stamp_ms - stamp_of(op)),
+                latest->stamp);
+    }
+    return true;
+}
+
 static struct removal *removals_of(const struct history *history)
 {
     struct removal *removals = calloc(history->count + 1, sizeof(*removals));
@@ -130,9 +182,40 @@ bool checker_register_lww(struct cover *cover, struct verdict *verdict)
         for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
             const struct op *op = history_op(history, cover->ops[i]);
             if (op->kind != OP_GET || op->outcome != OUTCOME_OK || (op->flags & OP_WEAK)) continue;
-            advance(&latest, cover, key, op->invoked_ns, false);
-            good = judge(cover, &latest, history_list(history, op->seen), op->returned_ns, "read",
-                         cover->ops[i], key, verdict);
+            struct tokens seen = history_list(history, op->seen);
+            advance(&latest, cover, key, op->invoked_ns, is_strong);
+            good = judge_exactly(cover, &latest, seen, op->invoked_ns, is_strong, "read", cover->ops[i], key,
+                                 verdict) &&
+                   judge(cover, &latest, seen, op->returned_ns, "read", cover->ops[i], key, verdict);
+        }
+    }
+    free(latest.removals);
+    return good;
+}
+
+static bool meets_majorities(const struct op *op)
+{
+    return is_conditional(op) || is_strong(op);
+}
+
+bool checker_condition_lww(struct cover *cover, bool overlap, struct verdict *verdict)
+{
+    const struct history *history = cover->history;
+    op_test *counts = overlap ? meets_majorities : is_conditional;
+    struct latest latest = {.removals = removals_of(history)};
+    bool good = true;
+    for (uint32_t key = 0; key < history->keys && good; key++) {
+        latest_init(&latest, cover, key);
+        for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
+            const struct op *op = history_op(history, cover->ops[i]);
+            if (op->kind == OP_GET || op->outcome != OUTCOME_OK || !is_conditional(op)) continue;
+            struct tokens expected = {0};
+            if (op->flags & OP_IF_CONTEXT) expected = history_list(history, op->covers);
+            advance(&latest, cover, key, op->invoked_ns, counts);
+            good = judge_exactly(cover, &latest, expected, op->invoked_ns, counts, "the condition of write",
+                                 cover->ops[i], key, verdict) &&
+                   judge(cover, &latest, expected, op->returned_ns, "the condition of write", cover->ops[i],
+                         key, verdict);
         }
     }
     free(latest.removals);
@@ -147,9 +230,12 @@ bool checker_final_lww(struct cover *cover, struct verdict *verdict)
     for (uint32_t i = 0; i < history->final_count && good; i++) {
         const struct final *final = &history->finals[i];
         latest_init(&latest, cover, final->key);
-        advance(&latest, cover, final->key, UINT64_MAX, final->whole);
-        good = judge(cover, &latest, history_list(history, final->seen), UINT64_MAX, "in the end node",
-                     final->node + 1, final->key, verdict);
+        struct tokens seen = history_list(history, final->seen);
+        advance(&latest, cover, final->key, UINT64_MAX, final->whole ? is_any : is_strong);
+        good =
+            judge_exactly(cover, &latest, seen, UINT64_MAX, is_any, "in the end node", final->node + 1,
+                          final->key, verdict) &&
+            judge(cover, &latest, seen, UINT64_MAX, "in the end node", final->node + 1, final->key, verdict);
     }
     free(latest.removals);
     return good;

@@ -10,11 +10,6 @@
 #include "base/check.h"
 #include "world/checker.h"
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 struct merge {
     struct cover *cover;
     uint64_t *removed_ns; /* by place: since when a write that saw the element may have left it out */

@@ -8,11 +8,6 @@
 #include "world/checker.h"
 #include "world/frontier.h"
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static bool judge_read(struct cover *cover, const struct frontier *frontier, uint32_t number,
                        struct verdict *verdict)
 {
@@ -51,19 +46,11 @@ static bool is_read(const struct op *op)
 
 bool checker_register(struct cover *cover, struct verdict *verdict)
 {
-    const struct history *history = cover->history;
     struct frontier frontier;
-    frontier_init(&frontier, cover);
+    frontier_init(&frontier, cover, is_read, is_strong);
     bool good = true;
-    for (uint32_t key = 0; key < history->keys && good; key++) {
-        frontier_begin(&frontier, key);
-        for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
-            const struct op *op = history_op(history, cover->ops[i]);
-            if (!is_read(op)) continue;
-            frontier_advance(&frontier, op->invoked_ns, is_strong);
-            good = judge_read(cover, &frontier, cover->ops[i], verdict);
-        }
-    }
+    for (uint32_t read; good && (read = frontier_next(&frontier)) != 0;)
+        good = judge_read(cover, &frontier, read, verdict);
     frontier_fini(&frontier);
     return good;
 }

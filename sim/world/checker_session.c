@@ -23,11 +23,6 @@ struct floor {
     uint32_t key; /* it was for this one */
 };
 
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
 static void floor_add(struct floor *floor, uint32_t token)
 {
     for (uint32_t i = 0; i < floor->count; i++)

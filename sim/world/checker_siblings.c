@@ -6,26 +6,7 @@
  * That siblings are distinct and pairwise concurrent bounds their number by the writes that were concurrent
  * or without context: an explosion of siblings shows as copies of one write, or as a write beside its cover.
  */
-#include <stdarg.h>
-#include <stdio.h>
-
-#include "base/status.h"
 #include "world/checker.h"
-
-bool verdict_fault(struct verdict *verdict, const char *format, ...)
-{
-    if (!verdict_good(verdict)) return false;
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(verdict->why, sizeof(verdict->why), format, arguments);
-    va_end(arguments);
-    return false;
-}
-
-static double in_ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
 
 /* An answer: whose, when, and what it holds. */
 struct sight {

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "world/call.h"
 #include "world/clients_state.h"
 
 static const uint64_t ms = 1000000;
@@ -170,7 +171,7 @@ static void act(void *context, uint64_t argument)
 static enum outcome outcome_of(const struct lane *lane)
 {
     if (!lane->heard.lost && lane->heard.good) return OUTCOME_OK;
-    bool not_applied = !lane->heard.lost && lane_not_applied(lane);
+    bool not_applied = !lane->heard.lost && answer_not_applied(lane->heard.status, lane->applied);
     return not_applied && !lane->maybe ? OUTCOME_FAIL : OUTCOME_INFO;
 }
 
@@ -345,7 +346,6 @@ void clients_free(struct clients *clients)
     free(clients->contents);
     free(clients->sessions);
     free(clients->session_of);
-    free(clients->copies);
     history_fini(&clients->history);
     free(clients);
 }
@@ -395,4 +395,24 @@ uint64_t clients_operations(const struct clients *clients)
 const struct history *clients_history(const struct clients *clients)
 {
     return &clients->history;
+}
+
+uint64_t clients_judged(const struct clients *clients, enum clients_judged what)
+{
+    return clients->judged[what];
+}
+
+const char *clients_judged_name(enum clients_judged what)
+{
+    static const char *const names[CLIENTS_JUDGED] = {
+        [CLIENTS_COPIES] = "copies",
+        [CLIENTS_COPIES_SOME] = "copies-beside-lost",
+        [CLIENTS_COPIES_CORE] = "copies-core",
+        [CLIENTS_REGISTER] = "register",
+        [CLIENTS_SESSION] = "session",
+        [CLIENTS_MERGE] = "merge",
+        [CLIENTS_CHAIN] = "chain",
+        [CLIENTS_CONDITION] = "condition",
+    };
+    return names[what];
 }

@@ -37,7 +37,6 @@ struct clients_options {
     struct client_habits habits;
     uint64_t skew_ns;  /* how far two clocks may be apart */
     uint64_t grace_ns; /* how long after its deadline an answer may come: the way there and back */
-    bool faultless;    /* nothing fails: conditional writes are linearizable */
 };
 
 /* What suits a small world; the mix is drawn from the seed. */
@@ -65,16 +64,31 @@ void clients_stop(struct clients *clients, bool stop);
 /* Is nothing under way? */
 bool clients_are_idle(const struct clients *clients);
 
-/* After clients_stop, when all is idle: read every key, at @repair_r homes, so that what differs is repaired
- * (not if all are @equal already); then through each of @nodes, for the history's finals. Where @repair_r is
- * all homes they and the stores must be equal. */
-void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r, bool equal);
-
-/* Look at what all stores hold, which must be equal. */
-void clients_look_at_copies(struct clients *clients);
+/* After clients_stop, when all is idle, and only @nodes are up and see one another: the copies of every key
+ * at those of its homes that are among them must be equal; if not yet by themselves (@equal), then after a
+ * read of every key at all of them that did not lose their disk, which repairs. Then every key is read
+ * through each of @nodes, for the history's finals; where those are all nodes, no hints may be left. */
+void clients_sweep(struct clients *clients, uint32_t nodes, bool equal);
 
 /* Judge the whole history. @strict: as if the quorums overlapped, whether they do or not; else as they do. */
 void clients_judge(struct clients *clients, bool strict);
+
+/* What was judged, for the count of it: a checker that never gets to judge finds nothing. */
+enum clients_judged {
+    CLIENTS_COPIES,      /* of all homes, in the end */
+    CLIENTS_COPIES_SOME, /* ... of those that did not lose their disk, where others did */
+    CLIENTS_COPIES_CORE, /* of the core's homes, while the others were away */
+    CLIENTS_REGISTER,
+    CLIENTS_SESSION,
+    CLIENTS_MERGE,
+    CLIENTS_CHAIN,
+    CLIENTS_CONDITION,
+    CLIENTS_JUDGED
+};
+
+/* How often: of the copies how many keys, of the chain how many writes. */
+uint64_t clients_judged(const struct clients *clients, enum clients_judged what);
+const char *clients_judged_name(enum clients_judged what);
 
 /* What was found to be wrong first; "" if nothing was. */
 const char *clients_fault(const struct clients *clients);

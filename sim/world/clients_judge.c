@@ -19,7 +19,9 @@ void clients_judge(struct clients *clients, bool strict)
 {
     const struct clients_options *options = &clients->options;
     struct verdict *verdict = &clients->verdict;
+    uint64_t *judged = clients->judged;
     if (options->quorum == 0) strict |= options->r + options->w > options->n;
+    bool overlap = (options->quorum == 0 ? options->w : options->quorum) + options->n / 2 + 1 > options->n;
     judge_answers(clients);
     struct cover cover;
     cover_build(&cover, &clients->history);
@@ -27,17 +29,19 @@ void clients_judge(struct clients *clients, bool strict)
         if (options->lww) {
             checker_final_lww(&cover, verdict);
             if (strict) checker_register_lww(&cover, verdict);
+            checker_condition_lww(&cover, overlap, verdict);
         } else {
             checker_final(&cover, verdict);
             if (strict) checker_register(&cover, verdict);
             if (strict) checker_session(&cover, verdict);
             checker_merge(&cover, clients->contents, strict, verdict);
-            if (options->faultless) checker_chain(&cover, verdict);
-            uint32_t w = options->quorum == 0 ? options->w : options->quorum;
-            checker_condition(&cover, w + options->n / 2 + 1 > options->n, verdict);
+            checker_condition(&cover, overlap, verdict);
+            judged[CLIENTS_MERGE]++;
         }
+        checker_chain(&cover, world_first_fault_ns(clients->world), &judged[CLIENTS_CHAIN], verdict);
+        judged[CLIENTS_REGISTER] += strict;
+        judged[CLIENTS_SESSION] += strict;
+        judged[CLIENTS_CONDITION]++;
     }
     cover_fini(&cover);
-    checker_copies(clients->copies, clients->copy_count, verdict);
-    checker_hints(clients->hints, world_nodes(clients->world), verdict);
 }

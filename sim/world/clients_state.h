@@ -46,9 +46,7 @@ struct clients {
     uint64_t operations;
     struct duty duties[CLIENTS_DUTIES_MAX];
     uint32_t duty_count;
-    struct copy *copies;
-    uint32_t copy_count;
-    uint32_t hints[WORLD_NODES_MAX]; /* left in the end, by node */
+    uint64_t judged[CLIENTS_JUDGED];
 };
 
 static inline bool clients_chance(struct clients *clients, uint32_t percent)
@@ -69,8 +67,5 @@ void lane_hear(struct clients *clients, struct lane *lane, const Dynode__Client_
 
 /* Ready for another answer. */
 void lane_clear(struct lane *lane);
-
-/* Was its operation certainly not applied, by this answer? */
-bool lane_not_applied(const struct lane *lane);
 
 void key_text(uint32_t key, char text[16]);

@@ -64,21 +64,133 @@ void clients_begin(struct clients *clients, struct world *world)
     clients_stop(clients, false);
 }
 
+/* --- what the stores hold --- */
+
+/* A key's homes, and how many of them answer when it is read: those among the nodes that are there, with the
+ * disk they always had, and a copy that can be read. */
+struct homes {
+    struct store_place place;
+    char text[16];
+    uint32_t nodes[WORLD_NODES_MAX], count;
+    uint32_t filled,
+        sound; /* of those that are there: how many did not lose their disk, and hold no rotten copy */
+};
+
+static struct store *store_of(struct clients *clients, const struct homes *homes, uint32_t node, bool *filled)
+{
+    uint32_t shard = homes->place.vnode % world_shards(clients->world, node);
+    if (filled != NULL) *filled = world_is_shard_filled(clients->world, node, shard);
+    return world_store(clients->world, node, shard);
+}
+
+/* What @node has of the key; 0: nothing. *rotten: that can't be read. */
+static uint64_t digest_of(struct clients *clients, const struct homes *homes, uint32_t node, bool *rotten)
+{
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct bytes stored, encoded, key = store_key_encode(&homes->place, &arena);
+    bool there =
+        store_get(store_of(clients, homes, node, NULL), STORE_OBJECTS, key, &arena, &stored) == STATUS_OK;
+    *rotten = there && object_unseal(key, stored, &encoded) != STATUS_OK;
+    uint64_t digest = there ? hash64(stored, 1) | 1 : 0;
+    arena_fini(&arena);
+    return digest;
+}
+
+static bool is_home(const struct homes *homes, uint32_t node)
+{
+    for (uint32_t i = 0; i < homes->count; i++)
+        if (homes->nodes[i] == node) return true;
+    return false;
+}
+
+/* May @node's copy be compared with others? */
+static bool counts(struct clients *clients, const struct homes *homes, uint32_t node, uint32_t nodes)
+{
+    bool filled;
+    store_of(clients, homes, node, &filled);
+    return (nodes >> node & 1) != 0 && filled;
+}
+
+static void find_homes(struct clients *clients, uint32_t key, uint32_t nodes, struct homes *out)
+{
+    struct world *world = clients->world;
+    uint32_t up = 0;
+    while ((nodes >> up & 1) == 0) up++;
+    const struct turn *turn = shard_turn_context(world_shard(world, up, 0));
+    const struct table *table = cluster_find_table(turn->cluster, bytes_str("t"));
+    CHECK(table != NULL);
+    *out = (struct homes){0};
+    key_text(key, out->text);
+    struct bytes text = bytes_str(out->text);
+    out->count = world_homes(world, "t", text, out->nodes);
+    out->place = (struct store_place){.hash = hash64(text, table->tag), .tag = table->tag, .key = text};
+    out->place.vnode = ring_vnode(turn->ring, out->place.hash);
+    for (uint32_t i = 0; i < out->count; i++) {
+        bool rotten;
+        if (!counts(clients, out, out->nodes[i], nodes)) continue;
+        digest_of(clients, out, out->nodes[i], &rotten);
+        out->filled++;
+        out->sound += !rotten;
+    }
+}
+
+/* Are the copies of all keys equal now? @core: while nodes are away. */
+static void judge_copies(struct clients *clients, uint32_t nodes, bool core)
+{
+    uint32_t all = world_nodes(clients->world), count = 0;
+    struct copy *copies = calloc((size_t)clients->options.keys * all + 1, sizeof(*copies));
+    CHECK(copies != NULL);
+    for (uint32_t key = 0; key < clients->options.keys; key++) {
+        struct homes homes;
+        find_homes(clients, key, nodes, &homes);
+        for (uint32_t node = 0; node < all; node++) {
+            bool home = is_home(&homes, node), rotten;
+            if (home && !counts(clients, &homes, node, nodes)) continue;
+            copies[count++] = (struct copy){
+                .key = key, .node = node, .home = home, .digest = digest_of(clients, &homes, node, &rotten)};
+        }
+        if (homes.filled < 2) continue;
+        bool whole = homes.filled == homes.count;
+        clients->judged[core ? CLIENTS_COPIES_CORE : whole ? CLIENTS_COPIES : CLIENTS_COPIES_SOME]++;
+    }
+    checker_copies(copies, count, &clients->verdict);
+    free(copies);
+}
+
 /* --- reads of every key --- */
 
+/* How a sweep reads. */
+struct sweep {
+    uint32_t nodes; /* that are there */
+    uint32_t r;     /* 0: all sound homes of a key */
+    bool finals;    /* what is read is the history's end */
+};
+
+/* Of how many homes: never below the table's R, so that it shows where a key can't be read. */
+static uint32_t quorum_of(struct clients *clients, const struct sweep *sweep, uint32_t key, bool *whole)
+{
+    struct homes homes;
+    find_homes(clients, key, sweep->nodes, &homes);
+    *whole = homes.filled == homes.count;
+    if (sweep->r != 0) return sweep->r;
+    return homes.sound > clients->options.r ? homes.sound : clients->options.r;
+}
+
 /* Read up to a batch of keys from @first on; how many. */
-static uint32_t read_batch(struct clients *clients, uint32_t first, uint32_t r)
+static uint32_t read_batch(struct clients *clients, uint32_t first, const struct sweep *sweep)
 {
     struct session *sweeper = &clients->sessions[clients->session_count];
     uint64_t now_ns = world_now(clients->world);
     uint32_t count = clients->options.keys - first;
+    bool whole[CLIENTS_BATCH_MAX];
     if (count > CLIENTS_BATCH_MAX) count = CLIENTS_BATCH_MAX;
     for (uint32_t i = 0; i < count; i++) {
         struct lane *lane = &sweeper->lanes[i];
         lane->ask = (struct ask){.kind = OP_GET, .key = first + i};
-        lane->quorum = r;
+        lane->quorum = quorum_of(clients, sweep, first + i, &whole[i]);
         struct op op = {.kind = OP_GET,
-                        .flags = r < clients->options.r ? OP_WEAK : 0,
+                        .flags = lane->quorum < clients->options.r ? OP_WEAK : 0,
                         .session = lane->client.number,
                         .node = (uint16_t)sweeper->node,
                         .key = first + i,
@@ -94,13 +206,14 @@ static uint32_t read_batch(struct clients *clients, uint32_t first, uint32_t r)
         if (heard->lost || !heard->good)
             verdict_fault(&clients->verdict, "the last read of key %u at n%u ended %s", first + i,
                           sweeper->node + 1, heard->lost ? "lost" : status_name((enum status)heard->status));
+        else if (sweep->finals)
+            history_final(&clients->history, first + i, sweeper->node, whole[i], tokens_of(&heard->seen));
     }
     return count;
 }
 
-/* Read every key at @r homes through @node; with @finals it is the history's end, after all homes were
- * read if @whole. */
-static void read_all(struct clients *clients, uint32_t node, uint32_t r, bool finals, bool whole)
+/* Read every key through @node. */
+static void read_all(struct clients *clients, uint32_t node, const struct sweep *sweep)
 {
     struct session *sweeper = &clients->sessions[clients->session_count];
     if (sweeper->connection != 0) world_disconnect(clients->world, sweeper->connection);
@@ -108,25 +221,24 @@ static void read_all(struct clients *clients, uint32_t node, uint32_t r, bool fi
         verdict_fault(&clients->verdict, "n%u is down at the end", node + 1);
         return;
     }
-    for (uint32_t key = 0, count; key < clients->options.keys && !sweeper->busy; key += count) {
-        count = read_batch(clients, key, r);
-        for (uint32_t i = 0; i < count && finals; i++)
-            if (sweeper->lanes[i].heard.good)
-                history_final(&clients->history, key + i, node, whole,
-                              tokens_of(&sweeper->lanes[i].heard.seen));
-    }
+    for (uint32_t key = 0; key < clients->options.keys && !sweeper->busy;)
+        key += read_batch(clients, key, sweep);
 }
 
-/* --- what the stores hold --- */
-
-static uint64_t digest_of(struct clients *clients, const struct store_place *place, uint32_t node,
-                          struct arena *arena)
+static void read_through(struct clients *clients, const struct sweep *sweep)
 {
-    struct world *world = clients->world;
-    struct store *store = world_store(world, node, place->vnode % world_shards(world, node));
-    struct bytes stored, key = store_key_encode(place, arena);
-    if (store_get(store, STORE_OBJECTS, key, arena, &stored) != STATUS_OK) return 0;
-    return hash64(stored, 1) | 1;
+    for (uint32_t node = 0; node < world_nodes(clients->world); node++)
+        if (sweep->nodes >> node & 1) read_all(clients, node, sweep);
+}
+
+static bool any_is_rotten(struct clients *clients, uint32_t nodes)
+{
+    struct homes homes;
+    for (uint32_t key = 0; key < clients->options.keys; key++) {
+        find_homes(clients, key, nodes, &homes);
+        if (homes.sound < homes.filled) return true;
+    }
+    return false;
 }
 
 static bool count_hint(void *context, struct bytes key, struct bytes value)
@@ -137,66 +249,44 @@ static bool count_hint(void *context, struct bytes key, struct bytes value)
     return true;
 }
 
-static void collect_hints(struct clients *clients)
+static void judge_hints(struct clients *clients)
 {
     struct world *world = clients->world;
-    for (uint32_t node = 0; node < world_nodes(world); node++) {
-        clients->hints[node] = 0;
+    uint32_t hints[WORLD_NODES_MAX] = {0};
+    for (uint32_t node = 0; node < world_nodes(world); node++)
         for (uint32_t shard = 0; shard < world_shards(world, node); shard++)
             store_scan(world_store(world, node, shard), STORE_HINTS, bytes_of(NULL, 0), bytes_of(NULL, 0),
-                       count_hint, &clients->hints[node]);
-    }
+                       count_hint, &hints[node]);
+    checker_hints(hints, world_nodes(world), &clients->verdict);
 }
 
-void clients_look_at_copies(struct clients *clients)
+/* Reads that repair. */
+static void repair(struct clients *clients, uint32_t nodes)
 {
     struct world *world = clients->world;
-    const struct turn *turn = shard_turn_context(world_shard(world, 0, 0));
-    const struct table *table = cluster_find_table(turn->cluster, bytes_str("t"));
-    uint32_t nodes = world_nodes(world);
-    struct arena arena;
-    arena_init(&arena, 0);
-    free(clients->copies);
-    clients->copies = calloc((size_t)clients->options.keys * nodes + 1, sizeof(*clients->copies));
-    CHECK(clients->copies != NULL);
-    CHECK(table != NULL);
-    clients->copy_count = 0;
-    for (uint32_t key = 0; key < clients->options.keys; key++) {
-        char text[16];
-        uint32_t homes[WORLD_NODES_MAX];
-        key_text(key, text);
-        uint32_t count = world_homes(world, "t", bytes_str(text), homes);
-        struct store_place place = {
-            .hash = hash64(bytes_str(text), table->tag), .tag = table->tag, .key = bytes_str(text)};
-        place.vnode = ring_vnode(turn->ring, place.hash);
-        for (uint32_t node = 0; node < nodes; node++) {
-            struct copy copy = {.key = key, .node = node, .digest = digest_of(clients, &place, node, &arena)};
-            for (uint32_t i = 0; i < count; i++) copy.home |= homes[i] == node;
-            clients->copies[clients->copy_count++] = copy;
-        }
-        arena_reset(&arena);
-    }
-    arena_fini(&arena);
-}
-
-void clients_sweep(struct clients *clients, uint32_t nodes, uint32_t repair_r, bool equal)
-{
-    struct world *world = clients->world;
-    bool all = repair_r == clients->options.n;
-    clients->history.final_count = 0; /* what a sweep before this one saw was not the end */
-    if (!clients_are_idle(clients)) verdict_fault(&clients->verdict, "an operation was never answered");
+    struct sweep sweep = {.nodes = nodes};
     uint32_t first = 0;
     while ((nodes >> first & 1) == 0) first++;
-    if (!equal) {
-        read_all(clients, first, repair_r, false, false);
-        world_run(world, world_now(world) + 500 * ms);
-    }
-    for (uint32_t node = 0; node < world_nodes(world); node++)
-        if (nodes >> node & 1) read_all(clients, node, all ? 1 : clients->options.r, true, all);
-    if (!all) return;
-    if (!equal) {
-        world_run(world, world_now(world) + 500 * ms);
-        clients_look_at_copies(clients);
-    }
-    collect_hints(clients);
+    read_all(clients, first, &sweep);
+    world_run(world, world_now(world) + 500 * ms);
+    /* Who was not among those that were asked is stale no more, but may be rotten: each home is asked by
+     * itself first. */
+    if (!any_is_rotten(clients, nodes)) return;
+    read_through(clients, &sweep);
+    world_run(world, world_now(world) + 500 * ms);
+}
+
+void clients_sweep(struct clients *clients, uint32_t nodes, bool equal)
+{
+    struct world *world = clients->world;
+    bool core = nodes != (UINT32_C(1) << world_nodes(world)) - 1;
+    clients->history.final_count = 0; /* what a sweep before this one saw was not the end */
+    if (!clients_are_idle(clients)) verdict_fault(&clients->verdict, "an operation was never answered");
+    if (!equal) repair(clients, nodes);
+    judge_copies(clients, nodes, core);
+    /* A core's reads are judged like any client's; in the end each home tells what it has. */
+    struct sweep sweep = {.nodes = nodes, .finals = !core, .r = core ? clients->options.r : 1};
+    read_through(clients, &sweep);
+    world_run(world, world_now(world) + 500 * ms);
+    if (!core) judge_hints(clients);
 }

@@ -144,18 +144,3 @@ void lane_hear(struct clients *clients, struct lane *lane, const Dynode__Client_
         if (damage != NULL) heard->damage = damage;
     }
 }
-
-bool lane_not_applied(const struct lane *lane)
-{
-    switch (lane->heard.status) {
-    case STATUS_OK:
-    case STATUS_NOT_FOUND:
-    case STATUS_INTERNAL:
-        return false;
-    case STATUS_UNAVAILABLE:
-    case STATUS_TIMEOUT:
-        return lane->applied == DYNODE__CLIENT__APPLIED__NO;
-    default:
-        return true;
-    }
-}

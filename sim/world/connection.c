@@ -4,6 +4,8 @@
 
 #include "base/check.h"
 #include "wire/frame.h"
+#include "wire/pack.h"
+#include "wire/unpack.h"
 #include "world/world_state.h"
 
 static void post_closed(struct world *world, struct sim_connection *connection)
@@ -78,8 +80,7 @@ bool world_send(struct world *world, uint64_t id, const Dynode__Client__Request 
     if (at_ns < connection->request_ns) at_ns = connection->request_ns;
     connection->request_ns = at_ns;
     struct event event = {.at_ns = at_ns, .kind = EVENT_REQUEST, .number = id};
-    size_t size = dynode__client__request__get_packed_size(request);
-    event.bytes.size += dynode__client__request__pack(request, buffer_reserve(&event.bytes, size));
+    pack_append(&event.bytes, &request->base);
     events_post(&world->events, &event);
     return true;
 }
@@ -102,9 +103,9 @@ void connection_answer(struct world *world, const struct event *event)
     CHECK(frame_next(buffer_bytes(&event->bytes), FRAME_CLIENT_BYTES_MAX, &payload, &size) == FRAME_WHOLE);
     CHECK(size == event->bytes.size);
     world_mix(world, event->number, payload);
-    Dynode__Client__Response *response =
-        dynode__client__response__unpack(arena_allocator(&world->arena), payload.size, payload.data);
-    CHECK(response != NULL);
+    ProtobufCMessage *message;
+    CHECK(unpack(&dynode__client__response__descriptor, payload, &world->arena, &message) == STATUS_OK);
+    const Dynode__Client__Response *response = (const Dynode__Client__Response *)message;
     if (world->trace != NULL) describe_response(world, world->connections[event->number - 1], response);
     if (world->watch.answer != NULL) world->watch.answer(world->watch.context, event->number, response);
     arena_reset(&world->arena);

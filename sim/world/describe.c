@@ -1,10 +1,31 @@
-/* Describe: what travels in a world, as lines that read like a story. */
+/* Describe: the trace of a world, and what travels in it, as lines that read like a story. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "wire/batch.h"
 #include "wire/object_wire.h"
 #include "world/world_state.h"
+
+void world_note(struct world *world, const char *format, ...)
+{
+    if (!world_traced(world)) return;
+    char line[512];
+    int size = snprintf(line, sizeof(line), "%9.2f  ", (double)world->now_ns / 1e6);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line + size, sizeof(line) - (size_t)size, format, arguments);
+    va_end(arguments);
+    if (world->watch.line != NULL) world->watch.line(world->watch.context, line);
+    if (world->trace != NULL) world->trace(world->trace_context, line);
+}
+
+void world_trace(struct world *world, void (*line)(void *context, const char *line), void *context)
+{
+    world->trace = line;
+    world->trace_context = context;
+}
 
 static const char *operation_name(const Dynode__Client__Operation *operation)
 {
@@ -184,31 +205,105 @@ void describe_batch(struct world *world, uint32_t from, uint32_t from_shard, uin
     arena_reset(&world->arena);
 }
 
+/* --- stores --- */
+
+struct storing {
+    struct world *world;
+    uint32_t node, shard;
+};
+
+static bool line_of_stored(void *context, struct bytes key, struct bytes value)
+{
+    const struct storing *storing = context;
+    struct store_place place;
+    struct bytes encoded;
+    char object[160];
+    if (!store_key_decode(key, &place) || object_unseal(key, value, &encoded) != STATUS_OK) return true;
+    object_text(storing->world,
+                (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)encoded.data, .len = encoded.size},
+                object, sizeof(object));
+    world_note(storing->world, "n%u.%u stores %.*s: %s", storing->node + 1, storing->shard,
+               (int)place.key.size, (const char *)place.key.data, object);
+    return true;
+}
+
+void describe_stored(struct world *world, uint32_t node, uint32_t shard, size_t commits)
+{
+    struct storing storing = {world, node, shard};
+    const struct store *store = world->nodes[node].shards[shard].store;
+    store_mem_visit_unsynced(store, commits, STORE_OBJECTS, line_of_stored, &storing);
+    arena_reset(&world->arena);
+}
+
 /* --- clients --- */
+
+/* A request that was described: its answer tells of which key each result is. */
+struct traced_request {
+    uint64_t connection, id;
+    struct buffer payload;
+};
+
+static void note_asked(struct world *world, uint64_t connection, uint64_t id, struct bytes payload)
+{
+    world->asked = realloc(world->asked, (world->asked_count + 1) * sizeof(*world->asked));
+    CHECK(world->asked != NULL);
+    struct traced_request *asked = &world->asked[world->asked_count++];
+    *asked = (struct traced_request){.connection = connection, .id = id};
+    buffer_append(&asked->payload, payload.data, payload.size);
+}
+
+static struct traced_request *find_asked(const struct world *world, uint64_t connection, uint64_t id)
+{
+    for (uint32_t i = 0; i < world->asked_count; i++)
+        if (world->asked[i].connection == connection && world->asked[i].id == id) return &world->asked[i];
+    return NULL;
+}
+
+static void forget_asked(struct world *world, struct traced_request *asked)
+{
+    buffer_fini(&asked->payload);
+    *asked = world->asked[--world->asked_count];
+}
+
+void describe_fini(struct world *world)
+{
+    while (world->asked_count > 0) forget_asked(world, world->asked);
+    free(world->asked);
+}
 
 static struct bytes pb_bytes(ProtobufCBinaryData data)
 {
     return bytes_of(data.data, data.len);
 }
 
+/* Empty: it is of no key. */
+static struct bytes key_of(const Dynode__Client__Operation *operation)
+{
+    switch (operation->kind_case) {
+    case DYNODE__CLIENT__OPERATION__KIND_GET:
+        return pb_bytes(operation->get->key);
+    case DYNODE__CLIENT__OPERATION__KIND_PUT:
+        return pb_bytes(operation->put->key);
+    case DYNODE__CLIENT__OPERATION__KIND_DELETE:
+        return pb_bytes(operation->delete_->key);
+    default:
+        return (struct bytes){0};
+    }
+}
+
 static void operation_text(const Dynode__Client__Operation *operation, char *out, size_t size)
 {
     const char *name = operation_name(operation), *how = "";
-    struct bytes key = {0};
+    struct bytes key = key_of(operation);
     char value[64] = "";
     switch (operation->kind_case) {
-    case DYNODE__CLIENT__OPERATION__KIND_GET:
-        key = pb_bytes(operation->get->key);
-        break;
     case DYNODE__CLIENT__OPERATION__KIND_PUT:
-        key = pb_bytes(operation->put->key);
         value_text(false, pb_bytes(operation->put->value), value, sizeof(value));
         how = operation->put->precondition != 0  ? "with a condition"
               : operation->put->context.len == 0 ? "without context"
                                                  : "";
         break;
     case DYNODE__CLIENT__OPERATION__KIND_DELETE:
-        key = pb_bytes(operation->delete_->key);
         how = operation->delete_->context.len == 0 ? "without context" : "";
         break;
     default:
@@ -223,6 +318,7 @@ void describe_request(struct world *world, const struct sim_connection *connecti
     char text[256];
     Dynode__Client__Request *request =
         dynode__client__request__unpack(arena_allocator(&world->arena), payload.size, payload.data);
+    if (request != NULL) note_asked(world, connection->id, request->id, payload);
     for (size_t i = 0; request != NULL && i < request->n_operations; i++) {
         operation_text(request->operations[i], text, sizeof(text));
         world_note(world, "client %llu.%llu/%zu -> n%u.%u  %s", (unsigned long long)connection->id,
@@ -234,18 +330,28 @@ void describe_request(struct world *world, const struct sim_connection *connecti
 void describe_response(struct world *world, const struct sim_connection *connection,
                        const Dynode__Client__Response *response)
 {
+    struct traced_request *asked = find_asked(world, connection->id, response->id);
+    const Dynode__Client__Request *request =
+        asked == NULL ? NULL
+                      : dynode__client__request__unpack(arena_allocator(&world->arena), asked->payload.size,
+                                                        asked->payload.data);
+    if (asked != NULL && response->last) forget_asked(world, asked);
     for (size_t i = 0; i < response->n_results; i++) {
         const Dynode__Client__Result *result = response->results[i];
+        struct bytes key = {0};
         char text[256];
         size_t at = 0;
         text[0] = 0;
+        if (request != NULL && result->operation < request->n_operations)
+            key = key_of(request->operations[result->operation]);
         for (size_t s = 0; s < result->n_siblings && at + 32 < sizeof(text); s++) {
             text[at++] = ' ';
             at +=
                 (size_t)value_text(false, pb_bytes(result->siblings[s]->value), text + at, sizeof(text) - at);
         }
-        world_note(world, "n%u.%u -> client %llu.%llu/%u  %s%s", connection->node + 1, connection->shard,
-                   (unsigned long long)connection->id, (unsigned long long)response->id, result->operation,
-                   status_name((enum status)result->status), text);
+        world_note(world, "n%u.%u -> client %llu.%llu/%u  %.*s%s%s%s", connection->node + 1,
+                   connection->shard, (unsigned long long)connection->id, (unsigned long long)response->id,
+                   result->operation, (int)key.size, key.size > 0 ? (const char *)key.data : "",
+                   key.size > 0 ? ": " : "", status_name((enum status)result->status), text);
     }
 }

@@ -73,6 +73,10 @@ void disk_sync(struct world *world, uint32_t node, uint32_t shard)
     /* The bytes may reach the disk early within a sync, or late and with what was committed meanwhile: only
      * that the turns before its beginning are there at its end may be relied on. */
     sim->early = prng_chance(&world->prng, 1, 2) && !owner->hold_syncs && store_sync(sim->store) == STATUS_OK;
+    if (owner->slow.max_ns > 0 && !owner->slow_met) {
+        owner->slow_met = true;
+        world_count(world, WORLD_SLOW_DISK, node);
+    }
     uint64_t takes_ns = world_draw(world, world->options.sync);
     takes_ns += world_draw(world, owner->slow); /* C leaves open which of two draws in one sum comes first */
     events_post(&world->events, &(struct event){.at_ns = world->now_ns + takes_ns,
@@ -100,9 +104,13 @@ static void end_sync(struct world *world, uint32_t node, uint32_t shard, uint64_
 
 void disk_synced(struct world *world, const struct event *event)
 {
-    const struct sim_node *node = &world->nodes[event->node];
+    struct sim_node *node = &world->nodes[event->node];
     struct sim_shard *sim = &world->nodes[event->node].shards[event->shard];
     if (sim->life != event->life) return;
+    if (node->hold_syncs && !node->hold_met) {
+        node->hold_met = true;
+        world_count(world, WORLD_HELD_DISK, event->node);
+    }
     if (node->paused || node->hold_syncs)
         sim->synced_turn = event->number;
     else
@@ -141,7 +149,7 @@ void disk_replace(struct world *world, uint32_t node, uint32_t shard)
 void world_hold_syncs(struct world *world, uint32_t node, bool hold)
 {
     struct sim_node *sim = &world->nodes[node];
-    if (hold && !sim->hold_syncs) world_count(world, WORLD_HELD_DISK, node);
+    if (hold && !sim->hold_syncs) sim->hold_met = false;
     sim->hold_syncs = hold;
     if (hold || sim->paused) return;
     for (uint32_t shard = 0; shard < sim->shard_count; shard++) disk_catch_up(world, node, shard);
@@ -149,14 +157,22 @@ void world_hold_syncs(struct world *world, uint32_t node, bool hold)
 
 void world_slow_disks(struct world *world, uint32_t node, struct span longer)
 {
-    if (longer.max_ns > 0) world_count(world, WORLD_SLOW_DISK, node);
     world->nodes[node].slow = longer;
+    world->nodes[node].slow_met = false;
+}
+
+void disk_refused(struct world *world, uint32_t node, uint32_t shard)
+{
+    struct sim_node *sim = &world->nodes[node];
+    if (!sim->full || sim->full_met || !store_mem_has_refused(sim->shards[shard].store)) return;
+    sim->full_met = true;
+    world_count(world, WORLD_FULL_DISK, node);
 }
 
 void world_fill_disks(struct world *world, uint32_t node, bool full)
 {
     struct sim_node *sim = &world->nodes[node];
-    if (full && !sim->full) world_count(world, WORLD_FULL_DISK, node);
+    if (full && !sim->full) sim->full_met = false;
     if (world_traced(world))
         world_note(world, "the disks of n%u %s", node + 1, full ? "are full" : "have room");
     sim->full = full;
@@ -174,12 +190,12 @@ bool world_fail_disk(struct world *world, uint32_t node, uint32_t shard, enum st
 void world_mend_disks(struct world *world, uint32_t node)
 {
     const struct sim_node *sim = &world->nodes[node];
-    world_slow_disks(world, node, (struct span){0});
-    world_hold_syncs(world, node, false);
-    if (sim->full) world_fill_disks(world, node, false);
     for (uint32_t shard = 0; shard < sim->shard_count; shard++)
         for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++)
             store_mem_fail(sim->shards[shard].store, (enum store_mem_operation)operation, false);
+    world_slow_disks(world, node, (struct span){0});
+    world_hold_syncs(world, node, false); /* what was held ends here and now, and must not fail */
+    if (sim->full) world_fill_disks(world, node, false);
 }
 
 bool world_rot(struct world *world, uint32_t node, uint32_t shard)
@@ -199,9 +215,14 @@ void world_wipe(struct world *world, uint32_t node)
     for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++) renew(world, node, shard);
 }
 
+bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard)
+{
+    return world->nodes[node].shards[shard].filled;
+}
+
 bool world_is_filled(const struct world *world, uint32_t node)
 {
     for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
-        if (!world->nodes[node].shards[shard].filled) return false;
+        if (!world_is_shard_filled(world, node, shard)) return false;
     return true;
 }

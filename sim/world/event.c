@@ -4,9 +4,18 @@
 
 #include "base/check.h"
 
+/* As one number of 128 bits: no branch that is taken or not by chance. */
 static bool before(const struct event_key *a, const struct event_key *b)
 {
-    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
+    return ((unsigned __int128)a->at_ns << 64 | a->order) < ((unsigned __int128)b->at_ns << 64 | b->order);
+}
+
+/* Put @key into the gap at @place, or above. */
+static void rise(struct event_key *heap, uint32_t place, const struct event_key *key)
+{
+    for (; place > 0 && before(key, &heap[(place - 1) / 2]); place = (place - 1) / 2)
+        heap[place] = heap[(place - 1) / 2];
+    heap[place] = *key;
 }
 
 void events_fini(struct events *events)
@@ -39,10 +48,7 @@ void events_post(struct events *events, const struct event *event)
                             .order = ++events->order,
                             .slot = events->vacant[events->capacity - events->count - 1]};
     events->slots[key.slot] = *event;
-    uint32_t place = events->count++;
-    for (; place > 0 && before(&key, &events->heap[(place - 1) / 2]); place = (place - 1) / 2)
-        events->heap[place] = events->heap[(place - 1) / 2];
-    events->heap[place] = key;
+    rise(events->heap, events->count++, &key);
 }
 
 bool events_take(struct events *events, struct event *out)
@@ -52,16 +58,15 @@ bool events_take(struct events *events, struct event *out)
     *out = events->slots[slot];
     struct event_key last = events->heap[--events->count];
     events->vacant[events->capacity - events->count - 1] = slot;
-    uint32_t place = 0;
-    for (;;) {
-        uint32_t child = place * 2 + 1;
-        if (child >= events->count) break;
-        if (child + 1 < events->count && before(&events->heap[child + 1], &events->heap[child])) child++;
-        if (!before(&events->heap[child], &last)) break;
-        events->heap[place] = events->heap[child];
+    /* The gap sinks to the bottom, where the last one came from; it has rarely to rise again. */
+    uint32_t place = 0, count = events->count;
+    struct event_key *heap = events->heap;
+    for (uint32_t child = 1; child < count; child = place * 2 + 1) {
+        child += child + 1 < count && before(&heap[child + 1], &heap[child]);
+        heap[place] = heap[child];
         place = child;
     }
-    if (events->count > 0) events->heap[place] = last;
+    if (count > 0) rise(heap, place, &last);
     return true;
 }
 

@@ -67,7 +67,8 @@ static void resume(struct faults *faults, uint32_t a, uint32_t b)
 static void jump_clock(struct faults *faults, uint32_t a, uint32_t b)
 {
     (void)b;
-    int64_t to_ms = (int64_t)below(faults, 2 * FAULTS_JUMP_MS + 1) - FAULTS_JUMP_MS;
+    int64_t most_ms = faults->options->jump_ms;
+    int64_t to_ms = (int64_t)below(faults, 2 * (uint64_t)most_ms + 1) - most_ms;
     world_jump_clock(faults->world, a, to_ms - faults->jumped_ms[a]);
     faults->jumped_ms[a] = to_ms;
 }
@@ -87,10 +88,9 @@ static void mend(struct faults *faults, uint32_t a, uint32_t b)
 /* Some nodes, drawn as bits, see only one another, and the others likewise. */
 static void split(struct faults *faults, uint32_t a, uint32_t b)
 {
-    uint32_t side = (uint32_t)below(faults, all_nodes(faults) + 1);
-    for (a = 0; a < faults->options->nodes; a++)
-        for (b = 0; b < a; b++)
-            if ((side >> a & 1) != (side >> b & 1)) world_cut(faults->world, a, b);
+    (void)a;
+    (void)b;
+    world_split(faults->world, (uint32_t)below(faults, all_nodes(faults) + 1));
 }
 
 static void mend_all(struct faults *faults, uint32_t a, uint32_t b)
@@ -199,8 +199,9 @@ static void fail_sync(struct faults *faults, uint32_t a, uint32_t b)
 static void rot(struct faults *faults, uint32_t a, uint32_t b)
 {
     (void)b;
-    if (may_lose(faults, a))
-        world_rot(faults->world, a, (uint32_t)below(faults, world_shards(faults->world, a)));
+    if (may_lose(faults, a) &&
+        world_rot(faults->world, a, (uint32_t)below(faults, world_shards(faults->world, a))))
+        faults->rotten |= UINT32_C(1) << a;
 }
 
 static void wipe(struct faults *faults, uint32_t a, uint32_t b)
@@ -302,11 +303,15 @@ uint32_t faults_draw_core(struct faults *faults)
     uint32_t needed = options->n / 2 + 1;
     if (options->r > needed) needed = options->r;
     if (options->w > needed) needed = options->w;
-    uint32_t out = 0;
-    for (uint64_t tries = 1 + below(faults, options->nodes); tries > 0; tries--) {
-        uint32_t more = out | UINT32_C(1) << below(faults, options->nodes);
-        /* A home that has lost its data is missed no more when it is gone. */
-        if ((uint32_t)__builtin_popcount(more | faults->lost) + needed <= options->n) out = more;
+    /* A home that has lost its data is missed no more when it is gone. */
+    uint32_t out = 0, lost = faults->rotten;
+    for (uint32_t node = 0; node < options->nodes; node++)
+        if (!world_is_filled(faults->world, node)) lost |= UINT32_C(1) << node;
+    uint32_t wanted = 1 + (uint32_t)below(faults, options->nodes),
+             first = (uint32_t)below(faults, options->nodes);
+    for (uint32_t i = 0; i < options->nodes && (uint32_t)__builtin_popcount(out) < wanted; i++) {
+        uint32_t more = out | UINT32_C(1) << (first + i) % options->nodes;
+        if ((uint32_t)__builtin_popcount(more | lost) + needed <= options->n) out = more;
     }
     return all_nodes(faults) & ~out;
 }

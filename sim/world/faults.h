@@ -12,7 +12,8 @@ struct faults {
     const struct options *options;
     bool stopped;
     int64_t jumped_ms[FAULTS_NODES_MAX];
-    uint32_t lost; /* nodes, as bits, of which a disk was wiped, failed or rots */
+    uint32_t lost;   /* nodes, as bits, of which a disk was wiped, rots, or fails once it is used */
+    uint32_t rotten; /* of which one does rot */
 };
 
 /* Begin; both are borrowed. */

@@ -4,10 +4,13 @@
 
 #include "base/check.h"
 
-void frontier_init(struct frontier *frontier, const struct cover *cover)
+void frontier_init(struct frontier *frontier, const struct cover *cover, frontier_choice *judged,
+                   frontier_choice *counts)
 {
-    *frontier =
-        (struct frontier){.cover = cover, .tokens = calloc(cover->history->count + 1, sizeof(uint32_t))};
+    *frontier = (struct frontier){.cover = cover,
+                                  .judged = judged,
+                                  .counts = counts,
+                                  .tokens = calloc(cover->history->count + 1, sizeof(uint32_t))};
     CHECK(frontier->tokens != NULL);
 }
 
@@ -17,21 +20,14 @@ void frontier_fini(struct frontier *frontier)
     *frontier = (struct frontier){0};
 }
 
-void frontier_begin(struct frontier *frontier, uint32_t key)
-{
-    frontier->key = key;
-    frontier->count = 0;
-    frontier->next = frontier->cover->acked_first[key];
-}
-
-void frontier_advance(struct frontier *frontier, uint64_t now_ns, bool (*counts)(const struct op *op))
+static void advance(struct frontier *frontier, uint64_t now_ns)
 {
     const struct cover *cover = frontier->cover;
-    for (; frontier->next < cover->acked_first[frontier->key + 1]; frontier->next++) {
-        uint32_t token = cover->acked[frontier->next];
+    for (; frontier->acked < cover->acked_first[frontier->key + 1]; frontier->acked++) {
+        uint32_t token = cover->acked[frontier->acked];
         const struct op *op = history_op(cover->history, token);
         if (op->returned_ns >= now_ns) break;
-        if (op->kind == OP_PUT && counts(op)) frontier->tokens[frontier->count++] = token;
+        if (op->kind == OP_PUT && frontier->counts(op)) frontier->tokens[frontier->count++] = token;
     }
     /* What may be gone by now never has to be there again. */
     for (uint32_t i = 0; i < frontier->count; i++) {
@@ -39,4 +35,22 @@ void frontier_advance(struct frontier *frontier, uint64_t now_ns, bool (*counts)
         if (cover->superseded_ns[place] >= now_ns && cover->gone_ns[place] >= now_ns) continue;
         frontier->tokens[i--] = frontier->tokens[--frontier->count];
     }
+}
+
+uint32_t frontier_next(struct frontier *frontier)
+{
+    const struct cover *cover = frontier->cover;
+    while (frontier->key < cover->history->keys) {
+        while (frontier->op < cover->ops_first[frontier->key + 1]) {
+            uint32_t token = cover->ops[frontier->op++];
+            const struct op *op = history_op(cover->history, token);
+            if (!frontier->judged(op)) continue;
+            advance(frontier, op->invoked_ns);
+            return token;
+        }
+        frontier->key++;
+        frontier->acked = cover->acked_first[frontier->key];
+        frontier->count = 0;
+    }
+    return 0;
 }

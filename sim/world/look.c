@@ -42,7 +42,9 @@ const char *world_fault_name(enum world_fault fault)
         [WORLD_WIPE] = "wipe",
         [WORLD_CUT] = "cut",
         [WORLD_CUT_WAY] = "one-way-cut",
+        [WORLD_SPLIT] = "split",
         [WORLD_CLOG] = "clog",
+        [WORLD_STALL] = "stall",
         [WORLD_RESET] = "reset",
         [WORLD_LOSS] = "loss",
         [WORLD_REPEAT] = "repeat",
@@ -71,6 +73,11 @@ uint64_t world_hash(const struct world *world)
 struct world_counts world_counts(const struct world *world)
 {
     return world->counts;
+}
+
+uint64_t world_first_fault_ns(const struct world *world)
+{
+    return world->first_fault_ns;
 }
 
 struct prng *world_prng(struct world *world)

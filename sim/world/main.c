@@ -22,8 +22,9 @@ static const char usage[] =
     "Runs a whole cluster in one thread and in virtual time, once for each seed, and judges what its clients "
     "heard.\n"
     "For each seed it prints its options, then a line that begins with `ok` or `FAILED`, and then what was "
-    "done and\n"
-    "how often each fault took place. The same seed and options give the same hash everywhere.\n"
+    "done,\n"
+    "how often each fault took place, and what could be judged. The same seed and options give the same hash "
+    "everywhere.\n"
     "\n"
     "  --set NAME=VALUE  an option by hand instead of from the seed; --options lists them\n"
     "  --trace [MS]      the trace, on stderr, from a moment of virtual time on\n"
@@ -143,6 +144,10 @@ static void print_result(const struct options *options, const struct run_result 
     for (uint32_t i = 0; i < WORLD_FAULTS; i++)
         if (result->counts.faults[i] > 0)
             printf(" %s=%" PRIu64, world_fault_name((enum world_fault)i), result->counts.faults[i]);
+    if (result->core) printf(" judged-core=1");
+    for (uint32_t i = 0; i < CLIENTS_JUDGED; i++)
+        if (result->judged[i] > 0)
+            printf(" judged-%s=%" PRIu64, clients_judged_name((enum clients_judged)i), result->judged[i]);
     printf("\n");
     buffer_fini(&changes);
 }

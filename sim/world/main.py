@@ -33,6 +33,7 @@ CHUNK = 8  # seeds that one process runs
 SILENCE_S = 300  # a seed that takes longer hangs
 TRIES = 6  # seeds that a smaller world is tried with
 SEEDS = 1 << 64
+JUDGED = "judged-"
 
 
 def options():
@@ -100,6 +101,7 @@ class Hunt:
         self.chosen, self.began, self.shown = chosen, time.monotonic(), 0
         self.seeds = 0
         self.totals = Counter()
+        self.judged = Counter()  # in how many seeds
         self.failed = {}  # seed: why
         self.wrong = ""
 
@@ -127,7 +129,9 @@ class Hunt:
             job.bad |= line.startswith("bad ")
             for word in line.split()[2:]:
                 name, _, value = word.partition("=")
-                if name != "hash":
+                if name.startswith(JUDGED):
+                    self.judged[name[len(JUDGED):]] += 1
+                elif name != "hash":
                     self.totals[name] += int(value)
         elif line.startswith("dynode-world: "):
             self.wrong = line
@@ -207,6 +211,7 @@ class Hunt:
         print(self.summary())
         other = ("virtual_ms", "operations", "turns")
         print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.totals.items()) if name not in other))
+        print("judged, in so many seeds: " + ", ".join(f"{name} {count}" for name, count in sorted(self.judged.items())))
         for seed, why in sorted(self.failed.items()):
             print(f"FAILED {command(seed, self.chosen.set)}    # {why}")
 
@@ -329,15 +334,19 @@ def story_lines(lines, why):
     if len(names) <= 1:
         return lines  # answers between nodes do not name their key
     name = re.compile(rf"\bkey{key[1]}\b")
-    asked = {line.split()[2] for line in lines if "  client " in line and name.search(line)}
-    return [line for line in lines if " -> " not in line or name.search(line) or any(word in asked for word in line.split()[3:5])]
+    return [line for line in lines if befalls(line) or name.search(line)]
+
+
+def befalls(line):
+    """Is it about a fault or the run, and not about a key?"""
+    return " -> " not in line and line.split()[2:3] != ["stores"]
 
 
 def early(lines, why):
     """Of what comes before the last lines: faults, and the first lines about a write that the failure speaks of."""
     writes = re.findall(r"\bwrite (\d+)", why)
     about = re.compile(rf"#({'|'.join(writes)})\b") if writes else None
-    faults = [at for at, line in enumerate(lines) if " -> " not in line][-10:]
+    faults = [at for at, line in enumerate(lines) if befalls(line)][-10:]
     told = sorted({*faults, *[at for at, line in enumerate(lines) if about and about.search(line)][:20]})
     return [lines[at] for at in told] + ["      ...  (before this: faults, and what is about the write in question)"] if told else []
 

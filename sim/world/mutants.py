@@ -111,7 +111,7 @@ FINDERS = [(re.compile(words), checker) for words, checker in (
      "checker 2 (siblings)"),
     (r"read \d+ at .* session", "checker 3 (session)"),
     (r"read \d+ of key .*(misses|, covers it|older write|finds nothing)", "checker 4 (register)"),
-    (r"succeeded on", "checker 5 (condition)"),
+    (r"succeeded on|the condition of write", "checker 5 (condition)"),
     (r"consumed|stands before|was rejected", "checker 5 (chain)"),
     (r"differs|is no home|has no home", "checker 6 (copies)"),
     (r"cart|counter", "checker 8 (merge)"),

@@ -14,11 +14,14 @@
 #include "wire/frame.h"
 #include "world/world_state.h"
 
-/* Instead of a link's life, which begins at 1 and never comes so far. */
-#define LIFE_FREE UINT64_C(0) /* of a batch that no link's end stops */
-#define LIFE_REPEAT                                                                                          \
-    (~UINT64_C(0)) /* of one that was here before: it reaches no node of which a shard has started anew      \
-                      since, and could not know it any more (batches are passed on within a node) */
+/* Instead of a link's life, which begins at 1 and never comes so far: batches that no link's end stops. */
+enum {
+    LIFE_LATE = 0,                 /* those behind it overtake it */
+    LIFE_STRAY = UINT32_MAX,       /* its link was lost */
+    LIFE_REPEAT = UINT32_MAX - 1U, /* it was here before: it reaches no node of which a shard has started anew
+                                      since, and could not know it any more (batches are passed on within a
+                                      node) */
+};
 
 static struct sim_link *link_of(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
 {
@@ -50,6 +53,22 @@ static uint64_t draw_delay(struct world *world, uint32_t from, uint32_t to)
 static bool holds(const struct sim_way *way)
 {
     return way->cut || way->clogged;
+}
+
+/* Something met what befell the way: a cut is counted once, for both of its directions, and a split for all
+ * of them. */
+static void meet(struct world *world, uint32_t from, uint32_t to)
+{
+    struct sim_way *way = way_of(world, from, to), *back = way_of(world, to, from);
+    if (way->clogged && !way->clog_met) {
+        way->clog_met = true;
+        world_count(world, WORLD_CLOG, from);
+    }
+    if (!way->cut || way->cut_met) return;
+    way->cut_met = true;
+    if (way->cut_by == WORLD_SPLIT) return;
+    if (way->cut_by == WORLD_CUT && back->cut && back->cut_by == WORLD_CUT) back->cut_met = true;
+    world_count(world, way->cut_by, from);
 }
 
 static bool one_in(struct world *world, uint32_t per_million)
@@ -108,13 +127,13 @@ void network_start(struct world *world, uint32_t node)
             if (peer != node) post_dial(world, node, shard, peer, world->options.network);
 }
 
-/* The link breaks. Its dialler learns of it a little later. */
-static void lose(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
+/* The link breaks. Its dialler learns of it a little later. False: it was down. */
+static bool lose(struct world *world, uint32_t node, uint32_t shard, uint32_t peer)
 {
     struct sim_link *link = link_of(world, node, shard, peer);
     link->life++;
     drop_held(link);
-    if (!link->up) return;
+    if (!link->up) return false;
     link->up = false;
     forget_arrivals(link);
     events_post(&world->events, &(struct event){.at_ns = world->now_ns + draw_delay(world, peer, node),
@@ -123,19 +142,29 @@ static void lose(struct world *world, uint32_t node, uint32_t shard, uint32_t pe
                                                 .shard = shard,
                                                 .peer = peer,
                                                 .life = world->nodes[node].life});
+    return true;
 }
 
-static void lose_all(struct world *world, uint32_t node, uint32_t peer)
+/* All links that one node has dialled to another; was any up? */
+static bool lose_all(struct world *world, uint32_t node, uint32_t peer)
 {
-    for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++) lose(world, node, shard, peer);
+    bool any = false;
+    for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
+        any |= lose(world, node, shard, peer);
+    return any;
+}
+
+/* All links between two nodes. */
+static bool lose_both(struct world *world, uint32_t a, uint32_t b)
+{
+    bool there = lose_all(world, a, b);
+    return lose_all(world, b, a) || there;
 }
 
 void network_crash(struct world *world, uint32_t node)
 {
     for (uint32_t peer = 0; peer < world->options.nodes; peer++) {
-        if (peer == node) continue;
-        lose_all(world, node, peer);
-        lose_all(world, peer, node);
+        if (peer != node) lose_both(world, node, peer);
     }
 }
 
@@ -168,6 +197,8 @@ void network_dial(struct world *world, const struct event *event)
     bool refused = world->options.seeded && peer->up &&
                    !(knows(world, event->node, event->peer) && knows(world, event->peer, event->node));
     if (!peer->up || peer->paused || node->paused || apart || refused) {
+        if (apart) meet(world, event->node, event->peer);
+        if (apart) meet(world, event->peer, event->node);
         post_dial(world, event->node, event->shard, event->peer, world->options.redial);
         return;
     }
@@ -187,19 +218,25 @@ void network_tell(struct world *world, uint32_t node, uint32_t shard)
 
 /* --- batches --- */
 
+static uint64_t life_of(uint32_t life, uint32_t number)
+{
+    return (uint64_t)life << 32 | number;
+}
+
 static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, uint32_t lane,
                          uint64_t at_ns, uint64_t life, struct buffer batch)
 {
     const struct sim_node *to = &world->nodes[peer];
-    events_post(&world->events, &(struct event){.at_ns = at_ns,
-                                                .kind = EVENT_ARRIVAL,
-                                                .node = node,
-                                                .shard = shard,
-                                                .peer = peer,
-                                                .lane = lane,
-                                                .life = life,
-                                                .number = life == LIFE_REPEAT ? newest_life(to) : to->life,
-                                                .bytes = batch});
+    events_post(&world->events,
+                &(struct event){.at_ns = at_ns,
+                                .kind = EVENT_ARRIVAL,
+                                .node = node,
+                                .shard = shard,
+                                .peer = peer,
+                                .lane = lane,
+                                .life = life,
+                                .number = life >> 32 == LIFE_REPEAT ? newest_life(to) : to->life,
+                                .bytes = batch});
 }
 
 /* Does the batch get lost? */
@@ -233,22 +270,21 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
     }
     uint64_t at_ns = world->now_ns + draw_delay(world, node, peer);
     if (at_ns < link->arrival_ns[lane]) at_ns = link->arrival_ns[lane];
+    uint32_t number = ++link->sent;
     if (one_in(world, world->options.repeats)) {
-        world_count(world, WORLD_REPEAT, node);
         struct buffer copy = {0};
         buffer_append(&copy, batch->data, batch->size);
         post_arrival(world, node, shard, peer, lane, at_ns + world_draw(world, world->options.late),
-                     LIFE_REPEAT, copy);
+                     life_of(LIFE_REPEAT, number), copy);
     }
-    uint64_t life = link->life;
+    uint32_t life = link->life;
     if (one_in(world, world->options.overtakings)) {
-        world_count(world, WORLD_OVERTAKING, node);
         at_ns += world_draw(world, world->options.late);
-        life = LIFE_FREE;
+        life = LIFE_LATE;
     } else {
         link->arrival_ns[lane] = at_ns;
     }
-    post_arrival(world, node, shard, peer, lane, at_ns, life, *batch);
+    post_arrival(world, node, shard, peer, lane, at_ns, life_of(life, number), *batch);
     *batch = (struct buffer){0};
 }
 
@@ -264,20 +300,31 @@ static void deliver(struct world *world, uint32_t node, uint32_t shard, uint32_t
     world_wake(world, peer, to_shard);
 }
 
+/* A batch that no link's end stops is there: a fault that takes effect, if what it is about has arrived. */
+static void count_free(struct world *world, const struct event *event, const struct sim_link *link)
+{
+    uint32_t life = (uint32_t)(event->life >> 32), number = (uint32_t)event->life;
+    if (life == LIFE_STRAY) world_count(world, WORLD_STRAY, event->node);
+    if (life == LIFE_REPEAT && link->delivered[event->lane] >= number)
+        world_count(world, WORLD_REPEAT, event->node);
+    if (life == LIFE_LATE && link->delivered[event->lane] > number)
+        world_count(world, WORLD_OVERTAKING, event->node);
+}
+
 void network_arrival(struct world *world, struct event *event)
 {
     struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
     const struct sim_node *to = &world->nodes[event->peer];
-    bool repeat = event->life == LIFE_REPEAT, free_of_link = repeat || event->life == LIFE_FREE;
-    bool lost = !free_of_link && event->life != link->life;
-    uint64_t life = repeat ? newest_life(to) : to->life;
-    bool there = to->up && event->number == life;
+    uint32_t life = (uint32_t)(event->life >> 32), number = (uint32_t)event->life;
+    bool free_of_link = life == LIFE_REPEAT || life == LIFE_LATE || life == LIFE_STRAY;
+    bool lost = !free_of_link && life != link->life;
+    bool there = to->up && event->number == (life == LIFE_REPEAT ? newest_life(to) : to->life);
     /* What an end of a link had in its hands when the link was lost may arrive yet, even after what was sent
      * on the next one; but not at another process. */
     if (lost && there && one_in(world, world->options.strays)) {
-        world_count(world, WORLD_STRAY, event->node);
         post_arrival(world, event->node, event->shard, event->peer, event->lane,
-                     world->now_ns + world_draw(world, world->options.late), LIFE_FREE, event->bytes);
+                     world->now_ns + world_draw(world, world->options.late), life_of(LIFE_STRAY, number),
+                     event->bytes);
         return;
     }
     if (lost || !there) {
@@ -285,13 +332,18 @@ void network_arrival(struct world *world, struct event *event)
         return;
     }
     if (free_of_link || !holds(way_of(world, event->node, event->peer))) {
+        if (free_of_link)
+            count_free(world, event, link);
+        else
+            link->delivered[event->lane] = number;
         deliver(world, event->node, event->shard, event->peer, (enum link_lane)event->lane, &event->bytes);
         return;
     }
+    meet(world, event->node, event->peer);
     link->held = realloc(link->held, (link->held_count + 1) * sizeof(*link->held));
     CHECK(link->held != NULL);
     link->held[link->held_count++] =
-        (struct sim_held){.lane = (enum link_lane)event->lane, .batch = event->bytes};
+        (struct sim_held){.lane = (enum link_lane)event->lane, .number = number, .batch = event->bytes};
 }
 
 /* --- ways --- */
@@ -303,8 +355,11 @@ static void let_go(struct world *world, uint32_t from, uint32_t to)
     if (holds(way_of(world, from, to))) return;
     for (uint32_t shard = 0; shard < world->nodes[from].shard_count; shard++) {
         struct sim_link *link = link_of(world, from, shard, to);
-        for (uint32_t i = 0; i < link->held_count; i++)
-            deliver(world, from, shard, to, link->held[i].lane, &link->held[i].batch);
+        for (uint32_t i = 0; i < link->held_count; i++) {
+            const struct sim_held *held = &link->held[i];
+            link->delivered[held->lane] = held->number;
+            deliver(world, from, shard, to, held->lane, &link->held[i].batch);
+        }
         link->held_count = 0;
         drop_held(link);
     }
@@ -324,8 +379,7 @@ void network_stalled(struct world *world, const struct event *event)
     const struct sim_way *way = way_of(world, event->node, event->peer);
     bool still = holds(way) || world->nodes[event->node].paused || world->nodes[event->peer].paused;
     if (way->stall != event->life || !still) return;
-    lose_all(world, event->node, event->peer);
-    lose_all(world, event->peer, event->node);
+    if (lose_both(world, event->node, event->peer)) world_count(world, WORLD_STALL, event->node);
 }
 
 void network_pause(struct world *world, uint32_t node)
@@ -334,11 +388,20 @@ void network_pause(struct world *world, uint32_t node)
         if (peer != node) post_stalled(world, node, peer);
 }
 
+/* A way that is cut already stays as it is: @by would change nothing. */
+static void cut_way(struct world *world, uint32_t from, uint32_t to, enum world_fault by)
+{
+    struct sim_way *way = way_of(world, from, to);
+    if (way->cut) return;
+    way->cut = true;
+    way->cut_by = by;
+    way->cut_met = false;
+}
+
 void world_cut_way(struct world *world, uint32_t from, uint32_t to)
 {
-    world_count(world, WORLD_CUT_WAY, from);
     if (world_traced(world)) world_note(world, "nothing passes from n%u to n%u", from + 1, to + 1);
-    way_of(world, from, to)->cut = true;
+    cut_way(world, from, to, WORLD_CUT_WAY);
     post_stalled(world, from, to);
 }
 
@@ -352,9 +415,10 @@ void world_mend_way(struct world *world, uint32_t from, uint32_t to)
 
 void world_clog(struct world *world, uint32_t from, uint32_t to)
 {
-    world_count(world, WORLD_CLOG, from);
+    struct sim_way *way = way_of(world, from, to);
     if (world_traced(world)) world_note(world, "the way from n%u to n%u is clogged", from + 1, to + 1);
-    way_of(world, from, to)->clogged = true;
+    if (!way->clogged) way->clog_met = false;
+    way->clogged = true;
     post_stalled(world, from, to);
 }
 
@@ -366,24 +430,40 @@ void world_unclog(struct world *world, uint32_t from, uint32_t to)
     let_go(world, from, to);
 }
 
-static void reset(struct world *world, uint32_t a, uint32_t b)
+static bool reset(struct world *world, uint32_t a, uint32_t b)
 {
     if (world_traced(world)) world_note(world, "the links between n%u and n%u are lost", a + 1, b + 1);
-    lose_all(world, a, b);
-    lose_all(world, b, a);
+    return lose_both(world, a, b);
 }
 
 void world_reset(struct world *world, uint32_t a, uint32_t b)
 {
-    world_count(world, WORLD_RESET, a);
-    reset(world, a, b);
+    if (reset(world, a, b)) world_count(world, WORLD_RESET, a);
+}
+
+/* Returns whether a link was lost by it. */
+static bool cut(struct world *world, uint32_t a, uint32_t b, enum world_fault by)
+{
+    cut_way(world, a, b, by);
+    cut_way(world, b, a, by);
+    return reset(world, a, b);
 }
 
 void world_cut(struct world *world, uint32_t a, uint32_t b)
 {
-    world_count(world, WORLD_CUT, a);
-    way_of(world, a, b)->cut = way_of(world, b, a)->cut = true;
-    reset(world, a, b);
+    if (!cut(world, a, b, WORLD_CUT)) return;
+    meet(world, a, b);
+    meet(world, b, a);
+}
+
+void world_split(struct world *world, uint32_t side)
+{
+    bool any = false;
+    CHECK(world->options.nodes <= 32);
+    for (uint32_t a = 0; a < world->options.nodes; a++)
+        for (uint32_t b = 0; b < a; b++)
+            if ((side >> a & 1) != (side >> b & 1)) any |= cut(world, a, b, WORLD_SPLIT);
+    if (any) world_count(world, WORLD_SPLIT, 0);
 }
 
 void world_mend(struct world *world, uint32_t a, uint32_t b)

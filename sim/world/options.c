@@ -41,8 +41,11 @@ static void draw_quorums(struct options *options, struct prng *prng)
     options->n = options->nodes < 3 ? options->nodes : 3;
     options->r = options->w = options->n / 2 + 1;
     if (prng_chance(prng, 1, 2)) return; /* the usual ones; else anything that overlaps */
-    options->n = draw(prng, 1, options->nodes);
+    options->n = options->nodes < 3 || prng_chance(prng, 1, 4) ? draw(prng, 1, options->nodes)
+                                                               : draw(prng, 3, options->nodes);
     options->w = draw(prng, 1, options->n);
+    /* Where all homes have to write, or to be read, no core can do without one: that is rarer. */
+    if (options->n >= 3 && prng_chance(prng, 3, 4)) options->w = draw(prng, 2, options->n - 1);
     options->r = options->n + 1 - options->w;
 }
 
@@ -58,20 +61,24 @@ static uint32_t bearable_losses(const struct options *options)
 
 static void draw_shape(struct options *options, struct prng *prng)
 {
-    options->nodes = draw(prng, 3, 5);
-    options->shards = prng_chance(prng, 1, 2) ? draw(prng, 1, 3) : 0;
+    options->nodes = prng_chance(prng, 2, 3) ? draw(prng, 3, 5) : draw(prng, 1, 7);
+    options->shards = prng_chance(prng, 1, 2) ? draw(prng, 1, 4) : 0;
     options->vnodes = 16U << prng_below(prng, 3);
     options->lww = prng_chance(prng, 1, 4) ? 1 : 0;
     draw_quorums(options, prng);
     options->delay_us = prng_chance(prng, 1, 3) ? 30000 : 900;
     options->uneven = prng_chance(prng, 1, 2) ? 1 : 0;
     options->sync_us = prng_chance(prng, 1, 3) ? 100000 : 2000;
+    /* Ten seconds in the product; most worlds do not live much longer. */
+    options->stall_ms = prng_chance(prng, 1, 2) ? draw(prng, 200, 1500) : 10000;
     options->safety_ms = prng_chance(prng, 1, 8) ? 20000 : 3000;
     options->core_ms = 1000;
     options->settle_ms = 4000;
     options->fault_ms = prng_chance(prng, 1, 8) ? 15000 : 1500;
     options->lost_max = bearable_losses(options);
     options->antientropy = 1;
+    /* Jumps of seconds make an lww table's clocks say little: half of those have smaller ones. */
+    options->jump_ms = options->lww && prng_chance(prng, 1, 2) ? 300 : 10000;
     options->checks = 1;
 }
 
@@ -127,16 +134,15 @@ static void draw_faults(struct options *options, struct prng *prng)
     options->sync_errors = draw_rate(prng, 6000);
     options->repeats = draw_rate(prng, 20000);
     options->overtakings = draw_rate(prng, 20000);
-    options->clock_jumps = options->lww ? 0 : draw_rate(prng, 12000);
+    options->clock_jumps = draw_rate(prng, 12000);
 }
 
-/* One world of eight has no fault: there conditional writes have to be linearizable. */
+/* One world of eight has no fault before its core: so long conditional writes have to be linearizable. */
 static void draw_calm(struct options *options, struct prng *prng)
 {
     if (!prng_chance(prng, 1, 8)) return;
     for (uint32_t i = 0; i < options_count; i++)
         if (options_list[i].fault) *option_value(options, &options_list[i]) = 0;
-    options->core_ms = 0;
 }
 
 struct options options_draw(uint64_t seed)
@@ -146,8 +152,8 @@ struct options options_draw(uint64_t seed)
     prng_init(&prng, seed ^ 0x0b71045);
     draw_shape(&options, &prng);
     draw_clients(&options);
-    /* What one home has acknowledged may lie beyond any core, and is lost with that home's disk. */
-    if (options.weak > 0 || options.quorum > 0) options.core_ms = options.lost_max = 0;
+    /* What one home has acknowledged is lost with that home's disk. */
+    if (options.weak > 0 || options.quorum > 0) options.lost_max = 0;
     draw_faults(&options, &prng);
     draw_calm(&options, &prng);
     /* A third of the worlds has none: there every operation is judged. */
@@ -215,14 +221,6 @@ void options_print(const struct options *options, bool all, struct buffer *out)
     }
 }
 
-static bool is_faultless(const struct options *options)
-{
-    struct options own = *options;
-    for (uint32_t i = 0; i < options_count; i++)
-        if (options_list[i].fault && *option_value(&own, &options_list[i]) != 0) return false;
-    return options->core_ms == 0;
-}
-
 /* No run takes longer (run.c): clocks drift apart all the time. A minute is for the last reads. */
 static uint64_t longest_ms(const struct options *options)
 {
@@ -232,7 +230,7 @@ static uint64_t longest_ms(const struct options *options)
 
 struct clients_options options_clients(const struct options *options)
 {
-    uint64_t jumps_ms = options->clock_jumps > 0 ? 2 * FAULTS_JUMP_MS : 0;
+    uint64_t jumps_ms = options->clock_jumps > 0 ? 2 * (uint64_t)options->jump_ms : 0;
     return (struct clients_options){
         .seed = options->seed,
         .sessions = options->sessions,
@@ -269,7 +267,6 @@ struct clients_options options_clients(const struct options *options)
                    2 * options->drift_ppm * longest_ms(options), /* a millionth of a millisecond */
         .grace_ns = 2 * options->delay_us * UINT64_C(1000) +
                     options->deadline_ms * UINT64_C(2) * options->drift_ppm + 10000000,
-        .faultless = is_faultless(options),
     };
 }
 
@@ -282,7 +279,7 @@ struct world_options options_world(const struct options *options)
     world.shards = options->shards;
     world.vnodes = options->vnodes;
     for (uint32_t i = 0; i < options->nodes; i++) {
-        if (options->shards == 0) world.shards_of[i] = draw(&prng, 1, 3);
+        if (options->shards == 0) world.shards_of[i] = draw(&prng, 1, 4);
         world.skew_ms[i] = draw(&prng, 0, options->skew_ms);
         world.drift_ppm[i] = (int32_t)draw(&prng, 0, 2 * options->drift_ppm) - (int32_t)options->drift_ppm;
     }
@@ -290,6 +287,7 @@ struct world_options options_world(const struct options *options)
     if (world.network.min_ns > world.network.max_ns) world.network.min_ns = world.network.max_ns;
     world.sync.max_ns = options->sync_us * UINT64_C(1000);
     if (world.sync.min_ns > world.sync.max_ns) world.sync.min_ns = world.sync.max_ns;
+    world.stall_ns = options->stall_ms * UINT64_C(1000000);
     world.uneven = options->uneven != 0;
     world.unchecked = options->checks == 0;
     if (options->antientropy) {

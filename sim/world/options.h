@@ -7,7 +7,6 @@
 #include "world/clients.h"
 
 enum {
-    FAULTS_JUMP_MS = 10000, /* a clock is set to at most so much before or after where it was at first */
     FAULTS_NODES_MAX =
         16, /* faults and clients know nodes as bits; a world without them holds WORLD_NODES_MAX */
 };
@@ -15,7 +14,7 @@ enum {
 /*    name, least, most, what it is */
 #define OPTIONS_SHAPE(X)                                                                                     \
     X(nodes, 1, FAULTS_NODES_MAX, "nodes")                                                                   \
-    X(shards, 0, WORLD_SHARDS_MAX, "shards of each node; 0: each its own number, 1 to 3")                    \
+    X(shards, 0, WORLD_SHARDS_MAX, "shards of each node; 0: each its own number, 1 to 4")                    \
     X(vnodes, 1, 65536, "arcs of the ring, a power of two")                                                  \
     X(n, 1, FAULTS_NODES_MAX, "the table's homes of a key")                                                  \
     X(r, 1, FAULTS_NODES_MAX, "... of which a read waits for so many")                                       \
@@ -48,10 +47,12 @@ enum {
     X(delay_us, 1, 10000000, "the longest way between two nodes")                                            \
     X(uneven, 0, 1, "1: each way has a longest time of its own")                                             \
     X(sync_us, 1, 10000000, "the longest sync of a disk")                                                    \
+    X(stall_ms, 10, 3600000, "a way that carries nothing for so long loses its links")                       \
     X(safety_ms, 0, 86400000, "how long everything fails together")                                          \
     X(core_ms, 0, 86400000, "how long a core of nodes must then do its work; 0: no such phase")              \
     X(settle_ms, 100, 600000, "within what time all must be well after a healing")                           \
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
+    X(jump_ms, 1, 3600000, "a clock is set to at most so much before or after where it was at first")        \
     X(lost_max, 0, FAULTS_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                   \
     X(antientropy, 0, 1, "1: homes become equal by themselves, and are judged before anybody reads")         \
     X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
@@ -128,9 +129,3 @@ struct clients_options options_clients(const struct options *options);
 
 /* What the world is made from. */
 struct world_options options_world(const struct options *options);
-
-/* Do R and W overlap? */
-static inline bool options_strict(const struct options *options)
-{
-    return options->r + options->w > options->n;
-}

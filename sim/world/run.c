@@ -12,6 +12,7 @@ struct run {
     struct world *world;
     struct clients *clients;
     struct faults faults;
+    bool core; /* nodes were left out of one */
     void (*line)(void *context, const char *line);
     void *context;
     uint64_t trace_from_ns;
@@ -57,6 +58,7 @@ static void live_on_core(struct run *run)
     const struct options *options = run->options;
     if (options->core_ms == 0) return;
     uint32_t core = faults_draw_core(&run->faults);
+    run->core = core != all_nodes(run);
     faults_heal(&run->faults, core);
     faults_cut_off(&run->faults, core);
     clients_keep_to(run->clients, core);
@@ -65,7 +67,7 @@ static void live_on_core(struct run *run)
     clients_expect(run->clients, true);
     pass(run, options->core_ms);
     calm(run);
-    clients_sweep(run->clients, core, options->r, false);
+    clients_sweep(run->clients, core, options->antientropy != 0);
     clients_expect(run->clients, false);
     clients_keep_to(run->clients, all_nodes(run));
 }
@@ -82,14 +84,8 @@ static void live_on_all(struct run *run)
     clients_stop(run->clients, false);
     pass(run, reunion_ms);
     calm(run);
-    bool equal = options->antientropy != 0;
-    if (equal) {
-        pass(run, options->settle_ms);
-        clients_look_at_copies(run->clients);
-    }
-    uint32_t lost = (uint32_t)__builtin_popcount(run->faults.lost);
-    uint32_t filled = lost < options->n ? options->n - lost : 0;
-    clients_sweep(run->clients, all_nodes(run), filled > options->r ? filled : options->r, equal);
+    if (options->antientropy != 0) pass(run, options->settle_ms);
+    clients_sweep(run->clients, all_nodes(run), options->antientropy != 0);
     clients_expect(run->clients, false);
 }
 
@@ -114,7 +110,10 @@ void run_world(const struct options *options, void (*line)(void *context, const 
     *out = (struct run_result){.operations = clients_operations(run.clients),
                                .virtual_ns = world_now(run.world),
                                .hash = world_hash(run.world),
-                               .counts = world_counts(run.world)};
+                               .counts = world_counts(run.world),
+                               .core = run.core};
+    for (uint32_t i = 0; i < CLIENTS_JUDGED; i++)
+        out->judged[i] = clients_judged(run.clients, (enum clients_judged)i);
     snprintf(out->fault, sizeof(out->fault), "%s", clients_fault(run.clients));
     world_free(run.world);
     clients_free(run.clients);

@@ -16,6 +16,8 @@ struct run_result {
     char fault[512]; /* "" if nothing was wrong */
     uint64_t operations, virtual_ns, hash;
     struct world_counts counts;
+    uint64_t judged[CLIENTS_JUDGED];
+    bool core; /* nodes were left out of a core, and it had to do without them */
 };
 
 /* @line may be NULL; it gets the trace from @trace_from_ns on. */

@@ -1,7 +1,6 @@
 /* The nodes of a world: their starts and ends, their turns, and the heap of events that drives all. */
 #include "world/world.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,28 +40,10 @@ void world_mix(struct world *world, uint64_t a, struct bytes bytes)
     world->hash = hash64(bytes_of(words, sizeof(words)), 0);
 }
 
-void world_note(struct world *world, const char *format, ...)
-{
-    if (!world_traced(world)) return;
-    char line[512];
-    int size = snprintf(line, sizeof(line), "%9.2f  ", (double)world->now_ns / (double)ms);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line + size, sizeof(line) - (size_t)size, format, arguments);
-    va_end(arguments);
-    if (world->watch.line != NULL) world->watch.line(world->watch.context, line);
-    if (world->trace != NULL) world->trace(world->trace_context, line);
-}
-
-void world_trace(struct world *world, void (*line)(void *context, const char *line), void *context)
-{
-    world->trace = line;
-    world->trace_context = context;
-}
-
 void world_count(struct world *world, enum world_fault fault, uint32_t node)
 {
     world->counts.faults[fault]++;
+    if (world->first_fault_ns == UINT64_MAX) world->first_fault_ns = world->now_ns;
     world_mix(world, node, bytes_str(world_fault_name(fault)));
 }
 
@@ -105,6 +86,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
     node_init(sim->shard, &node_options);
     sim->life = ++world->lives;
     sim->turn_ns = UINT64_MAX;
+    sim->alarm_ns = 0;
     sim->busy_ns = 0;
     sim->syncing = false;
     sim->synced_turn = 0;
@@ -169,9 +151,13 @@ void world_crash(struct world *world, uint32_t node)
 
 void world_cut_power(struct world *world)
 {
-    world_count(world, WORLD_POWER, 0);
-    for (uint32_t node = 0; node < world->options.nodes; node++)
-        if (world->nodes[node].up) world_crash(world, node);
+    bool any = false;
+    for (uint32_t node = 0; node < world->options.nodes; node++) {
+        if (!world->nodes[node].up) continue;
+        world_crash(world, node);
+        any = true;
+    }
+    if (any) world_count(world, WORLD_POWER, 0);
 }
 
 void world_restart(struct world *world, uint32_t node)
@@ -194,6 +180,7 @@ void world_pause(struct world *world, uint32_t node)
 
 void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms)
 {
+    if (by_ms == 0) return;
     world_count(world, WORLD_CLOCK_JUMP, node);
     if (world_traced(world))
         world_note(world, "the clock of n%u is set by %+lld ms", node + 1, (long long)by_ms);
@@ -231,6 +218,7 @@ struct world *world_alloc(const struct world_options *options, const struct worl
     struct world *world = calloc(1, sizeof(*world));
     CHECK(world != NULL);
     world->options = *options;
+    world->first_fault_ns = UINT64_MAX;
     if (watch != NULL) world->watch = *watch;
     prng_init(&world->prng, options->seed);
     arena_init(&world->arena, 0);
@@ -272,6 +260,7 @@ void world_free(struct world *world)
     for (uint32_t i = 0; i < world->connection_count; i++) free(world->connections[i]);
     free(world->connections);
     free(world->standstills);
+    describe_fini(world);
     events_fini(&world->events);
     cluster_fini(&world->cluster);
     arena_fini(&world->arena);
@@ -287,6 +276,9 @@ void world_schedule(struct world *world, uint32_t node, uint32_t shard, uint64_t
     if (at_ns < world->now_ns) at_ns = world->now_ns;
     if (at_ns >= sim->turn_ns) return;
     sim->turn_ns = at_ns;
+    /* A timer that is not due yet is asked for after every turn before it. */
+    if (at_ns == sim->alarm_ns && at_ns > world->now_ns) return;
+    if (at_ns > sim->alarm_ns) sim->alarm_ns = at_ns;
     events_post(
         &world->events,
         &(struct event){.at_ns = at_ns, .kind = EVENT_TURN, .node = node, .shard = shard, .life = sim->life});
@@ -330,8 +322,11 @@ static void run_turn(struct world *world, const struct event *event)
     disk_catch_up(world, event->node, event->shard);
     if (sim->life != event->life) return;
     world->counts.turns++;
+    size_t commits = store_mem_unsynced(sim->store);
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
+    if (world->trace != NULL) describe_stored(world, event->node, event->shard, commits);
+    disk_refused(world, event->node, event->shard);
     if (status != STATUS_OK) {
         disk_replace(world, event->node, event->shard);
         return;

@@ -46,9 +46,9 @@ struct world_options {
     uint32_t client_resets;  /* of a million answers so many are lost with their connection */
     uint32_t operations_max; /* node_options; 0: the default */
     uint64_t repair_pass_ns, audit_pass_ns; /* the same; 0: no anti-entropy */
-    bool unchecked;          /* no shard_check after each turn */
-    bool silent;             /* no heartbeats: a node can be reached while it is linked */
-    bool seeded;             /* the first node's configuration has all members, the others' only the first */
+    bool unchecked;                         /* no shard_check after each turn */
+    bool silent;                            /* no heartbeats: a node can be reached while it is linked */
+    bool seeded; /* the first node's configuration has all members, the others' only the first */
 };
 
 /* What befell the nodes, disks, links and clocks of a world. */
@@ -59,7 +59,9 @@ enum world_fault {
     WORLD_WIPE,
     WORLD_CUT,     /* two nodes, both ways ... */
     WORLD_CUT_WAY, /* and one way */
+    WORLD_SPLIT,   /* some nodes from all others */
     WORLD_CLOG,
+    WORLD_STALL, /* a way carried nothing for so long that its links were given up */
     WORLD_RESET,
     WORLD_LOSS, /* a batch ... */
     WORLD_REPEAT,
@@ -93,7 +95,7 @@ struct world_watch {
 
 struct world_counts {
     uint64_t turns, batches, bytes, syncs, restarts;
-    uint64_t faults[WORLD_FAULTS]; /* that really took place */
+    uint64_t faults[WORLD_FAULTS]; /* that took effect: a cut that nothing met, say, is none */
 };
 
 /* A node that was paused, or of which a shard was making a new store: it could not look at its clock. */
@@ -126,6 +128,8 @@ uint64_t world_monotonic_ns(const struct world *world, uint32_t node); /* and wh
 uint64_t
 world_hash(const struct world *world); /* of all that happened: the same for the same seed and script */
 struct world_counts world_counts(const struct world *world);
+uint64_t
+world_first_fault_ns(const struct world *world); /* when the first took effect; UINT64_MAX: none did */
 struct prng *world_prng(struct world *world);
 
 /* Call @call at @at_ns. */
@@ -155,6 +159,9 @@ void world_reset(struct world *world, uint32_t a, uint32_t b);
 /* Keep two nodes apart until they are mended. Their links are lost at once. */
 void world_cut(struct world *world, uint32_t a, uint32_t b);
 void world_mend(struct world *world, uint32_t a, uint32_t b);
+
+/* The same between the nodes of @side (bits) and all others. */
+void world_split(struct world *world, uint32_t side);
 
 /* Let nothing through from one node to the other, as a stream sees it: what is sent waits, nobody can dial
  * either way, and after stall_ns the links both ways are lost. Mending lets through what still waits. */
@@ -195,6 +202,7 @@ void world_wipe(struct world *world, uint32_t node);
 /* Was any store of the node lost (a failure, a wipe)? Until the exchange between replicas exists it stays
  * unfilled: that node counts for no read of that shard's vnodes. */
 bool world_is_filled(const struct world *world, uint32_t node);
+bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard);
 
 /* --- clients --- */
 

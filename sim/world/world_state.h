@@ -9,6 +9,7 @@
 /* A batch that has arrived and is not let through. */
 struct sim_held {
     enum link_lane lane;
+    uint32_t number; /* of its link's batches */
     struct buffer batch;
 };
 
@@ -16,7 +17,9 @@ struct sim_held {
  * kept within a lane only. */
 struct sim_link {
     bool up;
-    uint64_t life;              /* raised when it is lost: what was under way arrives in no other life */
+    uint32_t life;              /* raised when it is lost: what was under way arrives in no other life */
+    uint32_t sent;              /* batches, in all its lives, ... */
+    uint32_t delivered[LANES];  /* ... and the number of the last that arrived in its place in the stream */
     uint64_t arrival_ns[LANES]; /* of the last batch: what follows comes later */
     struct sim_held *held;      /* arrived while the way was clogged or cut */
     uint32_t held_count;
@@ -26,7 +29,9 @@ struct sim_link {
 struct sim_way {
     uint64_t delay_max_ns; /* 0: as the options say */
     bool cut, clogged;
-    uint64_t stall; /* counts when it stopped carrying: an EVENT_STALLED of another time is void */
+    enum world_fault cut_by; /* WORLD_CUT: both ways; WORLD_CUT_WAY: this one; or WORLD_SPLIT */
+    bool cut_met, clog_met;  /* something met it, and it was counted */
+    uint64_t stall;          /* counts when it stopped carrying: an EVENT_STALLED of another time is void */
 };
 
 struct sim_shard {
@@ -36,6 +41,7 @@ struct sim_shard {
     uint64_t life;          /* of @shard: no two have the same */
     struct shard *shard;    /* NULL while the node is down */
     uint64_t turn_ns;       /* when its next turn is due; UINT64_MAX: none */
+    uint64_t alarm_ns;      /* the latest of its turns in the heap, if that is still to come */
     uint64_t busy_ns;       /* the last turn takes until then */
     bool syncing, early;    /* early: what the sync under way covers is on the disk already */
     uint64_t synced_turn;   /* covered by a sync that ended while it was held up */
@@ -45,11 +51,12 @@ struct sim_shard {
 struct sim_node {
     uint64_t id;
     bool up, paused, hold_syncs, full;
-    struct span slow;      /* how much longer a sync takes */
-    int64_t clock_jump_ms; /* all its jumps, added up */
-    uint64_t paused_ns;    /* since then, if it is */
-    uint64_t life;         /* raised by every start and crash */
-    uint64_t incarnation;  /* its wall clock when it started */
+    struct span slow;                  /* how much longer a sync takes */
+    bool hold_met, slow_met, full_met; /* something met that, and it was counted */
+    int64_t clock_jump_ms;             /* all its jumps, added up */
+    uint64_t paused_ns;                /* since then, if it is */
+    uint64_t life;                     /* raised by every start and crash */
+    uint64_t incarnation;              /* its wall clock when it started */
     uint32_t shard_count;
     struct sim_shard shards[WORLD_SHARDS_MAX];
 };
@@ -69,7 +76,7 @@ struct world {
     struct world_counts counts;
     struct prng prng;
     struct events events;
-    uint64_t now_ns, hash;
+    uint64_t now_ns, hash, first_fault_ns;
     struct cluster cluster; /* the configuration's */
     struct sim_node *nodes;
     struct sim_way *ways; /* from, to: way_of; an idle one is never written, and takes no memory */
@@ -78,7 +85,9 @@ struct world {
     uint32_t connection_count;
     struct standstill *standstills;
     uint32_t standstill_count;
-    struct arena arena; /* for what is decoded here */
+    struct arena arena;           /* for what is decoded here */
+    struct traced_request *asked; /* what was described and is not answered yet */
+    uint32_t asked_count;
 };
 
 uint64_t world_draw(struct world *world, struct span span);
@@ -154,6 +163,9 @@ void disk_synced(struct world *world, const struct event *event);
 /* End a sync that was held up, if one was. */
 void disk_catch_up(struct world *world, uint32_t node, uint32_t shard);
 
+/* After a turn: a full disk is a fault from when it refuses something. */
+void disk_refused(struct world *world, uint32_t node, uint32_t shard);
+
 /* The shard's store is broken: it gets an empty one, and starts anew. */
 void disk_replace(struct world *world, uint32_t node, uint32_t shard);
 
@@ -172,7 +184,12 @@ void connection_answer(struct world *world, const struct event *event);
 void describe_batch(struct world *world, uint32_t from, uint32_t from_shard, uint32_t to, uint32_t to_shard,
                     struct bytes batch);
 
-/* What a client asks, and what it is told: for world_trace only, as stories say it in their own words. */
+/* What a shard has stored since there were so many @commits: the only line about what it asks of itself. Like
+ * the two that follow it is for world_trace only. */
+void describe_stored(struct world *world, uint32_t node, uint32_t shard, size_t commits);
+
+/* What a client asks, and what it is told, with the key it asked for: stories say it in their own words. */
 void describe_request(struct world *world, const struct sim_connection *connection, struct bytes payload);
 void describe_response(struct world *world, const struct sim_connection *connection,
                        const Dynode__Client__Response *response);
+void describe_fini(struct world *world);

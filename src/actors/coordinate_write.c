@@ -3,6 +3,7 @@
 #include "actors/result.h"
 #include "base/check.h"
 #include "wire/object_wire.h"
+#include "wire/pack.h"
 #include "wire/unpack.h"
 
 void slot_mint(struct turn *turn, struct slot *slot, Dynode__Peer__Mint *message)
@@ -14,9 +15,7 @@ void slot_mint(struct turn *turn, struct slot *slot, Dynode__Peer__Mint *message
 void slot_keep_mint(struct slots *slots, struct slot *slot, const Dynode__Peer__Mint *message)
 {
     buffer_clear(&slot->mint);
-    size_t size = dynode__peer__mint__get_packed_size(message);
-    dynode__peer__mint__pack(message, buffer_reserve(&slot->mint, size));
-    slot->mint.size += size;
+    pack_append(&slot->mint, &message->base);
     slots_weigh(slots, slot);
 }
 

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/frame.h"
+#include "wire/pack.h"
 #include "wire/unpack.h"
 #include "wire/varint.h"
 
@@ -38,30 +39,28 @@ static void flush(struct turn *turn, struct request *request, bool last)
     Dynode__Client__Response head;
     response_init(&head, request, turn);
     head.last = last;
-    size_t size = dynode__client__response__get_packed_size(&head);
-    dynode__client__response__pack(&head, buffer_reserve(&request->results, size));
-    request->results.size += size;
+    pack_append(&request->results, &head.base);
     turn_answer(turn, request->connection->id, buffer_bytes(&request->results));
     buffer_clear(&request->results);
 }
 
 static void append_result(struct turn *turn, struct request *request, const Dynode__Client__Result *result)
 {
-    size_t length = dynode__client__result__get_packed_size(result);
+    size_t length = pack_size(&result->base);
     if (length > RESULT_BYTES_MAX) { /* no coordinator of ours makes one */
         Dynode__Client__Result *instead = result_new(turn->arena, STATUS_INTERNAL, NULL);
         instead->operation = result->operation;
         instead->applied = result->applied;
         instead->more = result->more;
         result = instead;
-        length = dynode__client__result__get_packed_size(result);
+        length = pack_size(&result->base);
     }
     if (request->results.size > 0 && request->results.size + length > ROUTER_FRAME_BYTES)
         flush(turn, request, false);
     size_t size = 1 + varint_bytes(length) + length;
     uint8_t *to = buffer_reserve(&request->results, size);
     *to++ = TAG_RESPONSE_RESULTS;
-    dynode__client__result__pack(result, varint_write(to, length));
+    pack(&result->base, varint_write(to, length));
     request->results.size += size;
 }
 

@@ -7,6 +7,7 @@
 #include "actors/router_state.h"
 #include "base/check.h"
 #include "wire/cluster_wire.h"
+#include "wire/pack.h"
 
 /* --- scan: the shards in turn; the cursor is the shard and, within it, the last store key --- */
 
@@ -275,9 +276,7 @@ void router_receive_report(struct router *router, struct turn *turn, const struc
     CHECK(mail->from.shard < report->count);
     struct buffer *packed = &report->shards[mail->from.shard];
     if (packed->size > 0) return;
-    size_t size = dynode__client__shard_report__get_packed_size(message->report);
-    dynode__client__shard_report__pack(message->report, buffer_reserve(packed, size));
-    packed->size += size;
+    pack_append(packed, &message->report->base);
     if (--report->waiting > 0) return;
     Dynode__Client__Result *result = result_new(turn->arena, STATUS_OK, NULL);
     result->answer_case = DYNODE__CLIENT__RESULT__ANSWER_NODE;

@@ -1,17 +1,13 @@
 #include "base/arena.h"
 
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include "base/check.h"
 
 enum { CHUNK_BYTES_MIN = 64 * 1024, CHUNK_BYTES_KEPT_MAX = 1024 * 1024 };
 
 struct arena_chunk {
     struct arena_chunk *older;
     size_t size; /* of data */
-    size_t used;
     alignas(max_align_t) uint8_t data[];
 };
 
@@ -33,76 +29,77 @@ void arena_init(struct arena *arena, size_t bytes_max)
         (ProtobufCAllocator){.alloc = allocator_alloc, .free = allocator_free, .allocator_data = arena};
 }
 
-static void free_chunks(struct arena_chunk *chunk)
+/* Make @chunk the newest, with all of it left; NULL: there is none. */
+static void use_chunk(struct arena *arena, struct arena_chunk *chunk)
 {
-    while (chunk != NULL) {
-        struct arena_chunk *older = chunk->older;
+    arena->chunks = chunk;
+    arena->next = chunk == NULL ? NULL : chunk->data;
+    arena->end = chunk == NULL ? NULL : chunk->data + chunk->size;
+}
+
+/* The newest chunks, as far as @kept. */
+static void free_chunks(struct arena *arena, struct arena_chunk *kept)
+{
+    for (struct arena_chunk *chunk = arena->chunks, *older; chunk != kept; chunk = older) {
+        older = chunk->older;
         free(chunk);
-        chunk = older;
     }
+    use_chunk(arena, kept);
 }
 
 void arena_fini(struct arena *arena)
 {
-    free_chunks(arena->chunks);
-    arena->chunks = NULL;
+    free_chunks(arena, NULL);
     arena->used_bytes = 0;
 }
 
 void arena_reset(struct arena *arena)
 {
     arena->used_bytes = 0;
-    struct arena_chunk *chunk = arena->chunks;
-    if (chunk == NULL) return;
-    free_chunks(chunk->older);
-    chunk->older = NULL;
-    chunk->used = 0;
-    if (chunk->size > CHUNK_BYTES_KEPT_MAX) {
-        free(chunk);
-        arena->chunks = NULL;
+    struct arena_chunk *newest = arena->chunks;
+    if (newest == NULL) return;
+    if (newest->size > CHUNK_BYTES_KEPT_MAX) {
+        free_chunks(arena, NULL);
+        return;
     }
+    arena->chunks = newest->older;
+    free_chunks(arena, NULL);
+    newest->older = NULL;
+    use_chunk(arena, newest);
+}
+
+void arena_rewind(struct arena *arena, struct arena_mark mark)
+{
+    if (arena->chunks != mark.chunk) free_chunks(arena, mark.chunk);
+    if (mark.chunk != NULL) arena->next = mark.next;
+    arena->used_bytes = mark.used_bytes;
 }
 
 /* A chunk for at least @size bytes, each twice the one before, so that a busy turn soon fits into one. */
-static struct arena_chunk *grow(struct arena *arena, size_t size)
+static bool grow(struct arena *arena, size_t size)
 {
     size_t wanted = arena->chunks == NULL ? CHUNK_BYTES_MIN : arena->chunks->size * 2;
     if (wanted > CHUNK_BYTES_KEPT_MAX) wanted = CHUNK_BYTES_KEPT_MAX;
     if (wanted < size) wanted = size;
     struct arena_chunk *chunk = malloc(sizeof(*chunk) + wanted);
-    if (chunk == NULL) return NULL;
+    if (chunk == NULL) return false;
     chunk->size = wanted;
-    chunk->used = 0;
     chunk->older = arena->chunks;
-    arena->chunks = chunk;
-    return chunk;
+    use_chunk(arena, chunk);
+    return true;
 }
 
-void *arena_try(struct arena *arena, size_t size)
+void *arena_try_slowly(struct arena *arena, size_t size)
 {
     size_t align = alignof(max_align_t);
     if (size > SIZE_MAX / 2) return NULL;
     size = (size + align - 1) & ~(align - 1);
     if (arena->bytes_max != 0 && size > arena->bytes_max - arena->used_bytes) return NULL;
-    struct arena_chunk *chunk = arena->chunks;
-    if (chunk == NULL || size > chunk->size - chunk->used) {
-        chunk = grow(arena, size);
-        if (chunk == NULL) return NULL;
+    if (arena->next == NULL || size > (size_t)(arena->end - arena->next)) {
+        if (!grow(arena, size)) return NULL;
     }
-    void *memory = chunk->data + chunk->used;
-    chunk->used += size;
+    void *memory = arena->next;
+    arena->next += size;
     arena->used_bytes += size;
     return memory;
-}
-
-void *arena_alloc(struct arena *arena, size_t size)
-{
-    void *memory = arena_try(arena, size);
-    CHECK(memory != NULL);
-    return memory;
-}
-
-void *arena_zalloc(struct arena *arena, size_t size)
-{
-    return memset(arena_alloc(arena, size), 0, size);
 }

@@ -31,19 +31,16 @@ void buffer_clear(struct buffer *buffer)
     buffer->size = 0;
 }
 
-uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
+void buffer_grow(struct buffer *buffer, size_t size)
 {
     size_t need = buffer->size + size;
     CHECK(need >= size);
-    if (need > buffer->capacity || buffer->data == NULL) {
-        size_t capacity = buffer->capacity < 256 ? 256 : buffer->capacity;
-        while (capacity < need) capacity *= 2;
-        uint8_t *data = realloc(buffer->data, capacity);
-        CHECK(data != NULL);
-        buffer->data = data;
-        buffer->capacity = capacity;
-    }
-    return buffer->data + buffer->size;
+    size_t capacity = buffer->capacity < 256 ? 256 : buffer->capacity;
+    while (capacity < need) capacity *= 2;
+    uint8_t *data = realloc(buffer->data, capacity);
+    CHECK(data != NULL);
+    buffer->data = data;
+    buffer->capacity = capacity;
 }
 
 void buffer_append(struct buffer *buffer, const void *data, size_t size)

@@ -47,8 +47,15 @@ struct buffer {
 void buffer_fini(struct buffer *buffer);
 void buffer_clear(struct buffer *buffer);
 
+/* Other memory, with room for @size more bytes. */
+void buffer_grow(struct buffer *buffer, size_t size);
+
 /* Room for @size more bytes at data + size, which the caller fills and then adds with buffer->size += ... */
-uint8_t *buffer_reserve(struct buffer *buffer, size_t size);
+static inline uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
+{
+    if (size > buffer->capacity - buffer->size || buffer->data == NULL) buffer_grow(buffer, size);
+    return buffer->data + buffer->size;
+}
 
 void buffer_append(struct buffer *buffer, const void *data, size_t size);
 

@@ -104,8 +104,15 @@ size_t store_mem_unsynced(const struct store *store);
  * there. */
 void store_mem_crash_after(struct store *store, size_t kept);
 
-/* A full disk: every store_put is refused until it is not full any more. */
+/* The keys of @table that commits wrote since there were @from of those, in order, with what they hold now;
+ * what was removed is left out. */
+void store_mem_visit_unsynced(const struct store *store, size_t from, enum store_table table,
+                              store_visit *visit, void *context);
+
+/* A full disk: every store_put is refused until it is not full any more. Has one been, since it became full?
+ */
 void store_mem_set_full(struct store *store, bool full);
+bool store_mem_has_refused(const struct store *store);
 
 /* From now on every call answers STATUS_STORE_BROKEN, as WiredTiger does after a panic. */
 void store_mem_break(struct store *store);

@@ -28,6 +28,7 @@ struct node {
 
 struct list {
     struct node *head; /* of all LEVELS, without a key */
+    uint32_t levels;   /* of the highest node that was ever in it */
 };
 
 /* How to take one write back: @value NULL means that there was nothing under the key. */
@@ -46,7 +47,7 @@ struct store_mem {
     size_t unsynced; /* commits in it */
     uint64_t bytes;
     struct prng prng;
-    bool full;
+    bool full, refused;
     bool failing[STORE_MEM_SYNC + 1], failed[STORE_MEM_SYNC + 1];
 };
 
@@ -93,12 +94,12 @@ static bool is_before(const struct node *node, struct bytes key, uint64_t head)
     return node->head != head ? node->head < head : bytes_compare(blob_bytes(node->key), key) < 0;
 }
 
-/* The first node not before @key; @before (if not NULL) gets its predecessor on each level. */
+/* The first node not before @key; @before (if not NULL) gets its predecessor on each of the list's levels. */
 static struct node *list_seek(const struct list *list, struct bytes key, struct node *before[LEVELS])
 {
     struct node *at = list->head;
     uint64_t head = head_of(key);
-    for (uint32_t level = LEVELS; level-- > 0;) {
+    for (uint32_t level = list->levels; level-- > 0;) {
         while (at->next[level] != NULL && is_before(at->next[level], key, head)) at = at->next[level];
         if (before != NULL) before[level] = at;
     }
@@ -130,6 +131,8 @@ static struct blob *mem_exchange(struct store_mem *mem, enum store_table table, 
     } else if (value != NULL) {
         uint32_t levels = 1;
         while (levels < LEVELS && prng_chance(&mem->prng, 1, 4)) levels++;
+        for (struct list *list = &mem->lists[table]; list->levels < levels;)
+            before[list->levels++] = list->head;
         node = node_alloc(levels);
         node->head = head_of(key);
         node->key = blob_alloc(key);
@@ -234,8 +237,10 @@ static void mem_stats(struct store *store, struct store_stats *stats)
 
 static enum status mem_room(struct store *store, size_t bytes)
 {
+    struct store_mem *mem = mem_of(store);
     (void)bytes;
-    return mem_of(store)->full ? STATUS_NO_SPACE : STATUS_OK;
+    mem->refused |= mem->full;
+    return mem->full ? STATUS_NO_SPACE : STATUS_OK;
 }
 
 static void mem_close(struct store *store)
@@ -277,6 +282,22 @@ size_t store_mem_unsynced(const struct store *store)
 {
     CHECK(store->engine == &mem_engine);
     return ((const struct store_mem *)store)->unsynced;
+}
+
+void store_mem_visit_unsynced(const struct store *store, size_t from, enum store_table table,
+                              store_visit *visit, void *context)
+{
+    CHECK(store->engine == &mem_engine);
+    const struct store_mem *mem = (const struct store_mem *)store;
+    size_t commits = 0;
+    for (size_t i = 0; i < mem->undo_count; i++) {
+        const struct undo *undo = &mem->undo[i];
+        commits += undo->first;
+        if (commits <= from || undo->table != table) continue;
+        const struct node *node = list_seek(&mem->lists[table], blob_bytes(undo->key), NULL);
+        if (!node_is(node, blob_bytes(undo->key))) continue;
+        if (!visit(context, blob_bytes(node->key), blob_bytes(node->value))) return;
+    }
 }
 
 void store_mem_crash_after(struct store *store, size_t kept)
@@ -332,7 +353,15 @@ bool store_mem_rot(struct store *store, enum store_table table, uint64_t choice)
 void store_mem_set_full(struct store *store, bool full)
 {
     CHECK(store->engine == &mem_engine);
-    mem_of(store)->full = full;
+    struct store_mem *mem = mem_of(store);
+    if (full && !mem->full) mem->refused = false;
+    mem->full = full;
+}
+
+bool store_mem_has_refused(const struct store *store)
+{
+    CHECK(store->engine == &mem_engine);
+    return ((const struct store_mem *)store)->refused;
 }
 
 void store_mem_break(struct store *store)

@@ -1,6 +1,7 @@
 #include "wire/batch.h"
 
 #include "base/check.h"
+#include "wire/pack.h"
 #include "wire/unpack.h"
 #include "wire/varint.h"
 
@@ -45,7 +46,7 @@ void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
 {
     CHECK(message->body_case != DYNODE__PEER__MESSAGE__BODY__NOT_SET);
     const ProtobufCMessage *body = &message->ping->base; /* a union of pointers to messages */
-    size_t body_size = protobuf_c_message_get_packed_size(body);
+    size_t body_size = pack_size(body);
     uint64_t body_tag = (uint64_t)message->body_case << 3 | WIRE_RUN;
     size_t length = number_bytes(TAG_TO_SHARD, message->to_shard) +
                     number_bytes(TAG_REQUEST, message->request) + varint_bytes(body_tag) +
@@ -60,7 +61,7 @@ void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
     to = write_number(to, TAG_TO_SHARD, message->to_shard);
     to = write_number(to, TAG_REQUEST, message->request);
     to = varint_write(varint_write(to, body_tag), body_size);
-    to += protobuf_c_message_pack(body, to);
+    to = pack(body, to);
     if (message->origin_node != 0)
         to = fixed64_write(varint_write(to, TAG_ORIGIN_NODE), message->origin_node);
     to = write_number(to, TAG_ORIGIN_SHARD, message->origin_shard);

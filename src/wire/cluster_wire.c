@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "wire/pack.h"
 
 static_assert((int)DYNODE__CLIENT__RULE__SIBLINGS == (int)RULE_SIBLINGS,
               "client.proto numbers rules as we do");
@@ -71,10 +72,8 @@ Dynode__Peer__ClusterState *cluster_to_message(const struct cluster *cluster, st
 struct bytes cluster_pack(const struct cluster *cluster, struct arena *arena)
 {
     const Dynode__Peer__ClusterState *message = cluster_to_message(cluster, arena);
-    size_t size = dynode__peer__cluster_state__get_packed_size(message);
-    uint8_t *data = arena_alloc(arena, size);
-    dynode__peer__cluster_state__pack(message, data);
-    return bytes_of(data, size);
+    uint8_t *packed = arena_alloc(arena, pack_size(&message->base));
+    return bytes_of(packed, (size_t)(pack(&message->base, packed) - packed));
 }
 
 /* Into a zeroed array of @room bytes; false when there is no room for it and its NUL. (What stands behind a

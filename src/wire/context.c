@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "object.pb-c.h"
+#include "wire/pack.h"
 #include "wire/unpack.h"
 
 static_assert(CONTEXT_SECRET_BYTES == crypto_shorthash_KEYBYTES, "SipHash-2-4 takes a 16-byte key");
@@ -53,8 +54,8 @@ struct bytes context_seal(const struct context_secret *secret, uint64_t tag, str
     }
     message.stamp = object_stamp_max(object);
     message.seal = seal(secret, tag, key, vv, message.stamp, arena);
-    uint8_t *packed = arena_alloc(arena, dynode__object__sealed_context__get_packed_size(&message));
-    return bytes_of(packed, dynode__object__sealed_context__pack(&message, packed));
+    uint8_t *packed = arena_alloc(arena, pack_size(&message.base));
+    return bytes_of(packed, (size_t)(pack(&message.base, packed) - packed));
 }
 
 enum status context_unseal(const struct context_secret *secret, uint64_t tag, struct bytes key,

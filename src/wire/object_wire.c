@@ -33,11 +33,13 @@ static bool take_tag(struct bytes *from, uint8_t tag)
     return true;
 }
 
-static bool read_varint(struct bytes *from, uint64_t *value)
+static inline bool read_varint(struct bytes *from, uint64_t *value)
 {
     const uint8_t *start = from->data;
-    if (!varint_read(from, value) || (size_t)(from->data - start) != varint_bytes(*value)) return false;
-    return from->data - start < VARINT_BYTES_MAX || from->data[-1] == 1; /* the 64th bit, and none above it */
+    if (!varint_read(from, value)) return false;
+    uint8_t last = from->data[-1];                                /* 0 only where it is all there is */
+    if (from->data - start == VARINT_BYTES_MAX) return last == 1; /* the 64th bit, and none above it */
+    return last != 0 || from->data - start == 1;
 }
 
 static bool read_number(struct bytes *from, uint8_t tag, uint64_t *value)

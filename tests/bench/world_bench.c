@@ -25,17 +25,27 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Three nodes of two shards, the usual quorums, no faults. */
+/* Three nodes of two shards, the usual quorums, no faults. All that matters is set, so that one figure can be
+ * held against another when seeds draw something else. */
 static struct options cluster(uint32_t safety_ms)
 {
+    static const char *const settings[] = {
+        "nodes=3",      "shards=2",    "vnodes=16",       "n=3",          "r=2",
+        "w=2",          "lww=0",       "keys=200",        "registers=2",  "carts=2",
+        "counters=2",   "recreates=4", "deadline_ms=200", "quorum=0",     "moves=2",
+        "batching=30",  "tokens=62",   "impatient=29",    "weak=0",       "gets=5",
+        "puts=4",       "deletes=1",   "contexts=96",     "conditions=0", "blinds=0",
+        "hot=0",        "ttl_ms=0",    "value_bytes=100", "delay_us=900", "uneven=0",
+        "sync_us=2000", "core_ms=0",   "settle_ms=4000",  "strict=0",
+    };
     struct options options = options_draw(8);
     for (uint32_t i = 0; i < options_count; i++)
         if (options_list[i].fault) *option_value(&options, &options_list[i]) = 0;
-    options.nodes = options.n = 3;
-    options.r = options.w = options.shards = 2;
-    options.core_ms = 0;
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+        char why[128];
+        CHECK(options_set(&options, settings[i], why, sizeof(why)) == NULL);
+    }
     options.safety_ms = safety_ms;
-    options.keys = 200;
     return options;
 }
 

@@ -11,6 +11,7 @@
 #include "wire/cluster_wire.h"
 #include "wire/frame.h"
 #include "wire/object_wire.h"
+#include "wire/unpack.h"
 
 static const char *directory;
 static struct arena arena;
@@ -36,11 +37,6 @@ static struct bytes pack(const void *message)
 static ProtobufCBinaryData text(const char *string)
 {
     return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)string, .len = strlen(string)};
-}
-
-static ProtobufCBinaryData to_pb(struct bytes bytes)
-{
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
 }
 
 /* --- objects and contexts --- */

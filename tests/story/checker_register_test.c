@@ -228,6 +228,39 @@ static void latest_wins(void **state)
     history_fini(&history);
 }
 
+/* What clocks can't blur: a write is later than what it covers, and stamps that were told are what they are.
+ */
+static void latest_wins_by_any_clock(void **state)
+{
+    (void)state;
+    struct history history = {.lww = true, .skew_ns = 1000 * ms};
+    uint32_t a = a_put(&history, 1, 2, NOTHING), b = a_put(&history, 3, 4, NOTHING);
+    a_get(&history, 5, 6, TOKENS(a));
+    assert_true(holds(checker_register_lww, &history) && ends_well(checker_final_lww, &history, TOKENS(a)));
+    history_written(&history, a, 100);
+    history_written(&history, b, 100);
+    assert_true(holds(checker_register_lww, &history) && ends_well(checker_final_lww, &history, TOKENS(a)));
+    history.ops[b - 1].written_ms = 101;
+    assert_false(holds(checker_register_lww, &history));
+    assert_false(ends_well(checker_final_lww, &history, TOKENS(a)));
+    history.ops[b - 1].returned_ns = 7 * ms; /* after that read began, and before the end */
+    assert_true(holds(checker_register_lww, &history));
+    assert_false(ends_well(checker_final_lww, &history, TOKENS(a)));
+    history_fini(&history);
+
+    history = (struct history){.lww = true, .skew_ns = 1000 * ms};
+    a = a_put(&history, 1, 2, NOTHING);
+    b = a_write(&history, OP_DELETE, 3, 4, OUTCOME_OK, TOKENS(a));
+    a_get(&history, 5, 6, NOTHING);
+    assert_true(holds(checker_register_lww, &history) && ends_well(checker_final_lww, &history, NOTHING));
+    a_get(&history, 7, 8, TOKENS(a));
+    assert_false(holds(checker_register_lww, &history));
+    assert_false(ends_well(checker_final_lww, &history, TOKENS(a)));
+    history.ops[a - 1].flags |= OP_REPEATED; /* it may have been minted again behind the delete */
+    assert_true(holds(checker_register_lww, &history) && ends_well(checker_final_lww, &history, TOKENS(a)));
+    history_fini(&history);
+}
+
 /* A chain of covers as long as the history must not make it slow: this would take hours if it were walked for
  * each read. */
 static void long_chain(void **state)
@@ -257,6 +290,7 @@ int main(void)
         cmocka_unit_test(regular_register),
         cmocka_unit_test(expiry),
         cmocka_unit_test(latest_wins),
+        cmocka_unit_test(latest_wins_by_any_clock),
         cmocka_unit_test(long_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

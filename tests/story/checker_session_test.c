@@ -52,6 +52,17 @@ static uint32_t a_swap(struct history *history, uint64_t from, uint64_t to, enum
     return token;
 }
 
+static bool chain_until(struct cover *cover, uint64_t until_ns, struct verdict *verdict)
+{
+    uint64_t links = 0;
+    return checker_chain(cover, until_ns, &links, verdict);
+}
+
+static bool chain_of_all(struct cover *cover, struct verdict *verdict)
+{
+    return chain_until(cover, UINT64_MAX, verdict);
+}
+
 static void chain(void **state)
 {
     (void)state;
@@ -61,20 +72,20 @@ static void chain(void **state)
     uint32_t c = a_swap(&history, 5, 6, OUTCOME_OK, TOKENS(b));
     a_swap(&history, 7, 8, OUTCOME_FAIL, TOKENS(b));
     a_swap(&history, 9, 10, OUTCOME_INFO, TOKENS(a)); /* without effect */
-    assert_true(holds(checker_chain, &history));
+    assert_true(holds(chain_of_all, &history));
     a_swap(&history, 9, 10, OUTCOME_OK, TOKENS(a)); /* b is in the chain, for c stands on it */
-    assert_false(holds(checker_chain, &history));
+    assert_false(holds(chain_of_all, &history));
     (void)c;
     history_fini(&history);
 
     a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
     a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
-    assert_false(holds(checker_chain, &history)); /* both found it absent */
+    assert_false(holds(chain_of_all, &history)); /* both found it absent */
     history_fini(&history);
 
     a = a_swap(&history, 1, 2, OUTCOME_FAIL, NOTHING);
     a_swap(&history, 3, 4, OUTCOME_OK, TOKENS(a));
-    assert_false(holds(checker_chain, &history)); /* on top of what never was */
+    assert_false(holds(chain_of_all, &history)); /* on top of what never was */
     history_fini(&history);
 }
 
@@ -85,9 +96,9 @@ static void order(void **state)
     uint32_t a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
     uint32_t b = a_swap(&history, 3, 20, OUTCOME_OK, TOKENS(a));
     uint32_t c = a_swap(&history, 4, 5, OUTCOME_OK, TOKENS(b));
-    assert_true(holds(checker_chain, &history));
+    assert_true(holds(chain_of_all, &history));
     history.ops[b - 1].invoked_ns = 6 * ms; /* c had been acknowledged before */
-    assert_false(holds(checker_chain, &history));
+    assert_false(holds(chain_of_all, &history));
     (void)c;
     history_fini(&history);
 }
@@ -99,12 +110,12 @@ static void wrong_rejection(void **state)
     uint32_t a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
     a_swap(&history, 3, 6, OUTCOME_FAIL, TOKENS(a));
     a_swap(&history, 5, 8, OUTCOME_OK, TOKENS(a)); /* may have been first */
-    assert_true(holds(checker_chain, &history));
+    assert_true(holds(chain_of_all, &history));
     history_fini(&history);
     a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
     a_swap(&history, 3, 4, OUTCOME_FAIL, TOKENS(a));
     a_swap(&history, 5, 8, OUTCOME_OK, TOKENS(a));
-    assert_false(holds(checker_chain, &history));
+    assert_false(holds(chain_of_all, &history));
     history_fini(&history);
 }
 
@@ -116,7 +127,45 @@ static void other_keys(void **state)
     a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
     a_swap(&history, 1, 2, OUTCOME_OK, NOTHING);
     a_put(&history, 1, 2, NOTHING);
-    assert_true(holds(checker_chain, &history));
+    assert_true(holds(chain_of_all, &history));
+    history_fini(&history);
+}
+
+static bool chain_until_5(struct cover *cover, struct verdict *verdict)
+{
+    return chain_until(cover, 5 * ms, verdict);
+}
+
+static uint64_t links_until(const struct history *history, uint64_t until_ns)
+{
+    struct cover cover;
+    struct verdict verdict = {{0}};
+    uint64_t links = 0;
+    cover_build(&cover, history);
+    checker_chain(&cover, until_ns, &links, &verdict);
+    cover_fini(&cover);
+    return links;
+}
+
+/* What ends after the first fault may have had another coordinator. */
+static void chain_until_a_fault(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_swap(&history, 1, 2, OUTCOME_OK, NOTHING),
+             b = a_swap(&history, 3, 4, OUTCOME_OK, TOKENS(a));
+    uint32_t fork = a_swap(&history, 4, 6, OUTCOME_OK, TOKENS(a));
+    a_swap(&history, 5, 6, OUTCOME_FAIL, TOKENS(b));
+    a_put(&history, 6, 7, NOTHING); /* later the key may have other writes */
+    assert_true(holds(chain_until_5, &history));
+    assert_int_equal(links_until(&history, 5 * ms), 2);
+    history.ops[fork - 1].returned_ns = history.ops[fork - 1].ended_ns = 5 * ms;
+    assert_false(holds(chain_until_5, &history));
+    history.ops[fork - 1].outcome = OUTCOME_INFO;
+    history.ops[fork - 1].returned_ns = UINT64_MAX;
+    assert_true(holds(chain_until_5, &history));
+    history.ops[fork].ended_ns = 5 * ms; /* the rejection */
+    assert_false(holds(chain_until_5, &history));
     history_fini(&history);
 }
 
@@ -203,6 +252,62 @@ static void condition_on_absence(void **state)
     history_fini(&history);
 }
 
+static bool overlapping_lww(struct cover *cover, struct verdict *verdict)
+{
+    return checker_condition_lww(cover, true, verdict);
+}
+
+static bool apart_lww(struct cover *cover, struct verdict *verdict)
+{
+    return checker_condition_lww(cover, false, verdict);
+}
+
+static void condition_where_the_latest_wins(void **state)
+{
+    (void)state;
+    struct history history = {.lww = true};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    uint32_t b = a_put(&history, 10, 40, NOTHING);
+    uint32_t c = a_swap(&history, 20, 30, OUTCOME_OK, TOKENS(a)); /* b was under way */
+    assert_true(holds(overlapping_lww, &history));
+    history.ops[b - 1].returned_ns = 15 * ms;
+    assert_false(holds(overlapping_lww, &history)); /* b is later than a, and was acknowledged */
+    assert_true(holds(apart_lww, &history));
+    history.ops[b - 1].flags = OP_IF_ABSENT;
+    assert_false(holds(apart_lww, &history));
+    history.ops[b - 1].flags = 0;
+    history.skew_ns = 60 * ms; /* b's clock may have been behind, and b lost */
+    assert_true(holds(overlapping_lww, &history));
+    history_written(&history, a, 5);
+    history_written(&history, b, 4);
+    assert_true(holds(overlapping_lww, &history)); /* it was */
+    history.ops[b - 1].written_ms = 6;
+    assert_false(holds(overlapping_lww, &history)); /* it was not */
+    history.ops[b - 1].flags |= OP_REPEATED;        /* it has another stamp too */
+    assert_true(holds(overlapping_lww, &history));
+    (void)c;
+    history_fini(&history);
+
+    history = (struct history){.lww = true, .skew_ns = 60 * ms};
+    a = a_put(&history, 1, 2, NOTHING);
+    b = a_put(&history, 3, 4, TOKENS(a)); /* later, whatever the clocks show */
+    a_swap(&history, 5, 6, OUTCOME_OK, TOKENS(b));
+    assert_true(holds(overlapping_lww, &history));
+    a_swap(&history, 5, 6, OUTCOME_OK, TOKENS(a));
+    assert_false(holds(overlapping_lww, &history));
+    history_fini(&history);
+
+    history = (struct history){.lww = true};
+    a_put(&history, 1, 2, NOTHING);
+    a_swap(&history, 5, 6, OUTCOME_FAIL, NOTHING);
+    assert_true(holds(overlapping_lww, &history));
+    a_swap(&history, 5, 6, OUTCOME_OK, NOTHING); /* nothing had taken it away */
+    assert_false(holds(overlapping_lww, &history));
+    a_write(&history, OP_DELETE, 3, 4, OUTCOME_INFO, NOTHING);
+    assert_true(holds(overlapping_lww, &history));
+    history_fini(&history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +317,8 @@ int main(void)
         cmocka_unit_test(order),
         cmocka_unit_test(wrong_rejection),
         cmocka_unit_test(other_keys),
+        cmocka_unit_test(chain_until_a_fault),
+        cmocka_unit_test(condition_where_the_latest_wins),
         cmocka_unit_test(condition_on_a_version),
         cmocka_unit_test(condition_on_a_deleted_version),
         cmocka_unit_test(condition_on_absence),

@@ -115,7 +115,7 @@ static void run(uint64_t seed, struct tally *tally)
     world_calm_network(world);
     world_run(world, world_now(world) + 2000 * ms);
     assert_true(clients_are_idle(clients));
-    clients_sweep(clients, 0x1f, habits.n, false);
+    clients_sweep(clients, 0x1f, false);
     clients_judge(clients, false);
     assert_string_equal(clients_fault(clients), "");
     count(tally, clients_history(clients));
@@ -137,42 +137,12 @@ static void all_habits(void **state)
     for (size_t i = 0; i < sizeof(tally) / sizeof(*counts); i++) assert_true(counts[i] >= 10);
 }
 
-/* An error that nobody meets before the disk is mended did not take place. */
-static void errors_are_counted_when_they_are_met(void **state)
-{
-    (void)state;
-    struct world_options options = world_options_default(1);
-    struct clients_options habits = clients_options_draw(1);
-    struct world_watch watch = {0};
-    struct clients *clients = clients_alloc(&habits, &watch);
-    struct world *world = world_alloc(&options, &watch);
-    world_run(world, 500 * ms);
-    clients_begin(clients, world);
-    for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++)
-        assert_true(world_fail_disk(world, operation, 0, (enum store_mem_operation)operation));
-    for (uint32_t node = 0; node < 3; node++) world_mend_disks(world, node);
-    world_run(world, world_now(world) + 1000 * ms);
-    for (uint32_t fault = WORLD_READ_ERROR; fault <= WORLD_SYNC_ERROR; fault++)
-        assert_int_equal(world_counts(world).faults[fault], 0);
-    for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++) {
-        world_fail_disk(world, operation, 0, (enum store_mem_operation)operation);
-        world_fail_disk(world, operation, 0, (enum store_mem_operation)operation);
-    }
-    world_run(world, world_now(world) + 1000 * ms);
-    for (uint32_t fault = WORLD_READ_ERROR; fault <= WORLD_SYNC_ERROR; fault++)
-        assert_int_equal(world_counts(world).faults[fault], 1);
-    for (uint32_t node = 0; node < 3; node++) assert_false(world_is_filled(world, node));
-    world_free(world);
-    clients_free(clients);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_shows),
         cmocka_unit_test(merging),
         cmocka_unit_test(all_habits),
-        cmocka_unit_test(errors_are_counted_when_they_are_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

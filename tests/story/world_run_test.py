@@ -74,5 +74,23 @@ def main():
     assert again.returncode == 1 and "FAILED seed=" in output, output
     assert begins <= float(trace.split()[0]), trace[:200]
 
+    trace_tells_who_answers_what(source, program)
+
+
+def trace_tells_who_answers_what(source, program):
+    """An answer names the key that was asked for; what a node stores has a line, also what it asks of itself alone; and the
+    trace changes nothing."""
+    words = "--seed 7 --set nodes=1 --set n=1 --set r=1 --set w=1 --set core_ms=0"
+    traced, silent = start(source, program, words + " --trace"), start(source, program, words)
+    output, trace = traced.communicate()
+    assert silent.communicate()[0] == output
+    asked = dict(re.findall(r"  (client [0-9./]+) -> \S+  (?:get|put|delete) (key\d+) ", trace))
+    answered = re.findall(r" -> (client [0-9./]+)  (?:(key\d+): )?[A-Z]", trace)
+    answered = [(who, key) for who, key in answered if who in asked]
+    assert len(answered) > 100 and all(asked[who] == key for who, key in answered), trace[-2000:]
+    stored = set(re.findall(r"#\d+", "\n".join(re.findall(r"  n1\.\d stores key\d+: (.*)", trace))))
+    read = set(re.findall(r"#\d+", "\n".join(re.findall(r" -> client \S+  key\d+: OK( #.*)", trace))))
+    assert len(read) > 20 and read <= stored, f"{read - stored} was read and never stored"
+
 
 main()

@@ -14,6 +14,9 @@ import sys
 import tempfile
 
 PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0")
+# Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
+JUDGED = {"core": 190, "copies": 220, "copies-beside-lost": 60, "register": 300, "session": 300, "condition": 300, "merge": 200,
+          "chain": 70}
 LATER = {"wipe", "rot"}  # off unless set by hand
 
 
@@ -27,7 +30,11 @@ def run(source, seeds, *sets, program=None):
     assert faults, tail
     first, last = map(int, seeds.split(".."))
     assert re.search(rf"^{last - first + 1} seeds in ", done.stdout, re.MULTILINE), "not all seeds were run\n" + tail
-    return done.returncode, tail, {name: int(count) for name, count in (one.split() for one in faults[1].split(", "))}
+    return done.returncode, tail, counts_of(faults[1])
+
+
+def counts_of(text):
+    return {name: int(count) for name, count in (one.split() for one in text.split(", "))}
 
 
 def kinds(source):
@@ -59,6 +66,10 @@ def main():
     status, tail, counts = run(source, "1..300")
     print(tail, flush=True)
     assert status == 0
+    judged = counts_of(re.search(r"^judged, in so many seeds: (.*)$", tail, re.MULTILINE)[1])
+    few = {name for name, least in JUDGED.items() if judged.get(name, 0) < least}
+    assert not few, f"judged too seldom: {few}"
+    assert judged["copies-core"] == judged["core"]
     missing = {kind for kind in kinds(source) - LATER if counts.get(kind, 0) == 0}
     assert not missing, f"never took place: {missing}"
 

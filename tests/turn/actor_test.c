@@ -176,12 +176,9 @@ static void done_is_said_when_durable(void **state)
     uint64_t second = shard_committed_turn(shard);
     assert_true(second == first + 1);
     /* A merge of what is here already writes nothing, but what it acknowledges is not durable yet. */
-    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
-    merge.place = one_shard_place(&one, "t", "k2");
     const Dynode__Peer__Message *sent = one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGE, 1);
-    merge.object = sent->merge->object;
-    merge.n = 3;
-    one_shard_receive(&one, NODE_B, 9, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+    one_shard_receive(&one, NODE_B, 9, DYNODE__PEER__MESSAGE__BODY_MERGE,
+                      one_shard_merge(&one, "t", "k2", from_pb(sent->merge->object)));
     uint64_t third = shard_committed_turn(shard);
     assert_true(third == second + 1);
     assert_null(one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGED, 0));
@@ -234,14 +231,10 @@ static void deliver_merges(struct one_shard *one, uint64_t from, uint64_t first,
         char *key = arena_alloc(&one->arena, 16);
         snprintf(key, 16, "k%" PRIu64, request);
         struct bytes object = one_shard_object(one, 1, request, bytes_of(value, value_bytes));
-        Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
-        merge.place = one_shard_place(one, "t", key);
-        merge.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)object.data, .len = object.size};
-        merge.n = 3;
         Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
         message.request = request;
         message.body_case = DYNODE__PEER__MESSAGE__BODY_MERGE;
-        message.merge = &merge;
+        message.merge = one_shard_merge(one, "t", key, object);
         batch_add(&batch, &message);
     }
     shard_deliver(one->shard, from, buffer_bytes(&batch), NULL, NULL);
@@ -409,12 +402,9 @@ static void no_link_no_mail(void **state)
     (void)state;
     struct one_shard one;
     one_shard_begin(&one, (struct one_shard_options){0});
-    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
-    merge.place = one_shard_place(&one, "t", "k");
     struct bytes object = one_shard_object(&one, 1, 1, bytes_str("x"));
-    merge.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)object.data, .len = object.size};
-    merge.n = 3;
-    one_shard_receive(&one, NODE_B, 9, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+    one_shard_receive(&one, NODE_B, 9, DYNODE__PEER__MESSAGE__BODY_MERGE,
+                      one_shard_merge(&one, "t", "k", object));
     shard_link_changed(one.shard, NODE_B, false);
     one_shard_turn(&one);
     one_shard_sync(&one);
@@ -431,14 +421,10 @@ static struct buffer good_batch(struct one_shard *one)
     struct buffer batch = {0};
     batch_begin(&batch, NODE_B, 0);
     Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
-    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
     struct bytes object = one_shard_object(one, 1, 1, bytes_str("a value"));
-    merge.place = one_shard_place(one, "t", "k");
-    merge.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)object.data, .len = object.size};
-    merge.n = 3;
     message.request = 300;
     message.body_case = DYNODE__PEER__MESSAGE__BODY_MERGE;
-    message.merge = &merge;
+    message.merge = one_shard_merge(one, "t", "k", object);
     batch_add(&batch, &message);
     Dynode__Peer__Coordinate coordinate = DYNODE__PEER__COORDINATE__INIT;
     coordinate.operation = one_shard_put(one, "t", "k", bytes_str("x"), (struct bytes){0});
@@ -447,7 +433,7 @@ static struct buffer good_batch(struct one_shard *one)
     message.coordinate = &coordinate;
     batch_add(&batch, &message);
     Dynode__Peer__Read read = DYNODE__PEER__READ__INIT;
-    read.place = merge.place;
+    read.place = one_shard_place(one, "t", "k");
     read.n = 3;
     message.body_case = DYNODE__PEER__MESSAGE__BODY_READ;
     message.read = &read;

@@ -13,14 +13,10 @@
 #include "steps.h"
 #include "wire/batch.h"
 #include "wire/object_wire.h"
+#include "wire/unpack.h"
 
 static struct world world;
 static struct arena arena;
-
-static ProtobufCBinaryData to_pb(struct bytes bytes)
-{
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
-}
 
 static void send(uint64_t request, Dynode__Peer__Message__BodyCase kind, void *body)
 {

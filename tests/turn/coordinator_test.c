@@ -3,11 +3,6 @@
 #include "actors/repeats.h"
 #include "one_shard.h"
 
-static ProtobufCBinaryData pb(struct bytes bytes)
-{
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
-}
-
 static void ask_get(struct one_shard *one, const char *key, uint32_t r)
 {
     Dynode__Client__Operation *operation = one_shard_get(one, "t", key, r);
@@ -27,7 +22,7 @@ static void answer_read(struct one_shard *one, uint64_t from, uint64_t request, 
     answer.status = status;
     if (status == STATUS_OK) {
         answer.digest = object_digest(object);
-        if (!digest_only) answer.object = pb(object);
+        if (!digest_only) answer.object = to_pb(object);
     }
     one_shard_receive(one, from, request, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, &answer);
 }
@@ -188,11 +183,7 @@ static void digests(void **state)
     struct bytes a = one_shard_object(&one, 1, 1, bytes_of(large, sizeof(large)));
     struct bytes b = one_shard_object(&one, 2, 1, bytes_of(large, 2000));
     others_of(&one, "k", others);
-    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
-    merge.place = one_shard_place(&one, "t", "k");
-    merge.object = pb(a);
-    merge.n = 3;
-    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, one_shard_merge(&one, "t", "k", a));
 
     ask_get(&one, "k", 0); /* the digest agrees */
     assert_true(read_of(&one, others[0])->read->digest);
@@ -327,19 +318,6 @@ static void precondition_without_our_copy(void **state)
     }
 }
 
-static Dynode__Client__Operation *delete_of(struct one_shard *one, const char *key)
-{
-    Dynode__Client__Operation *operation = ARENA_NEW(&one->arena, Dynode__Client__Operation);
-    Dynode__Client__Delete *delete = ARENA_NEW(&one->arena, Dynode__Client__Delete);
-    dynode__client__operation__init(operation);
-    dynode__client__delete__init(delete);
-    operation->kind_case = DYNODE__CLIENT__OPERATION__KIND_DELETE;
-    operation->delete_ = delete;
-    delete->table = (char *)(uintptr_t) "t";
-    delete->key = pb(bytes_str(key));
-    return operation;
-}
-
 /* A delete without context covers what its coordinator holds: one that has lost its data asks first. */
 static void delete_on_an_unfilled_copy(void **state)
 {
@@ -349,7 +327,7 @@ static void delete_on_an_unfilled_copy(void **state)
     one_shard_begin(&one, (struct one_shard_options){.unfilled = true});
     struct bytes object = one_shard_object(&one, 1, 1, bytes_str("old"));
     others_of(&one, "k", others);
-    Dynode__Client__Operation *operation = delete_of(&one, "k");
+    Dynode__Client__Operation *operation = one_shard_delete(&one, "t", "k");
     one_shard_ask(&one, 1, 1, 1000, &operation, 1);
     uint64_t request = read_of(&one, others[0])->request;
     answer_read(&one, others[0], request, STATUS_OK, object, false);
@@ -370,8 +348,7 @@ static void unfilled_and_alone(void **state)
     (void)state;
     struct one_shard one;
     one_shard_begin(&one, (struct one_shard_options){.unfilled = true});
-    Dynode__Client__Operation *operation = delete_of(&one, "k");
-    operation->delete_->table = (char *)(uintptr_t) "solo";
+    Dynode__Client__Operation *operation = one_shard_delete(&one, "solo", "k");
     one_shard_ask(&one, 1, 1, 1000, &operation, 1);
     one_shard_sync(&one);
     assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
@@ -424,11 +401,8 @@ static void full_context(void **state)
         .context = {.entries = ARENA_ARRAY(&one.arena, struct dot, VV_ENTRIES_MAX), .count = VV_ENTRIES_MAX}};
     for (uint32_t i = 0; i < VV_ENTRIES_MAX; i++)
         object.context.entries[i] = (struct dot){.clock = i + 1, .counter = 1};
-    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
-    merge.place = one_shard_place(&one, "t", "k");
-    merge.object = pb(object_encode(&object, &one.arena));
-    merge.n = 3;
-    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE,
+                      one_shard_merge(&one, "t", "k", object_encode(&object, &one.arena)));
     ask_put(&one, "k", "x");
     assert_int_equal(one_shard_result(&one)->status, STATUS_TOO_LARGE);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
@@ -442,7 +416,7 @@ static void precondition_takes_all_homes(void **state)
     struct one_shard one;
     one_shard_begin(&one, (struct one_shard_options){0});
     for (uint32_t n = 1; n <= 3; n++) {
-        Dynode__Client__Operation *operation = delete_of(&one, "k");
+        Dynode__Client__Operation *operation = one_shard_delete(&one, "t", "k");
         operation->delete_->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
         operation->delete_->n = n;
         uint64_t others[2];
@@ -480,7 +454,7 @@ static void minted_by_a_peer(void **state)
     Dynode__Peer__Minted minted = DYNODE__PEER__MINTED__INIT;
     for (uint32_t status = 0; status < 80; status++) {
         minted.status = status;
-        minted.object = pb(bytes_str("no object"));
+        minted.object = to_pb(bytes_str("no object"));
         one_shard_receive(&one, NODE_B, read->request, DYNODE__PEER__MESSAGE__BODY_MINTED, &minted);
     }
     assert_int_equal(one.answer_count, 0);
@@ -524,25 +498,15 @@ static void context_only(void **state)
 
     /* What it hands out supersedes what it did not show. */
     Dynode__Client__Operation *put = one_shard_put(&one, "t", "k", bytes_str("new"), contexts[0]);
-    put->put->w = 1;
-    one_shard_ask(&one, 1, 3, 1000, &put, 1);
-    one_shard_sync(&one);
-    assert_int_equal(one_shard_result(&one)->status, STATUS_OK);
+    assert_int_equal(one_shard_write(&one, put)->status, STATUS_OK);
     struct object object;
     assert_int_equal(one_shard_stored(&one, "t", "k", &object), STATUS_OK);
     assert_int_equal(object.count, 1);
 
     /* Absence has a context too once something was there; and nothing at all has none. */
     one_shard_forget(&one);
-    Dynode__Client__Operation *gone = ARENA_NEW(&one.arena, Dynode__Client__Operation);
-    Dynode__Client__Delete *delete = ARENA_NEW(&one.arena, Dynode__Client__Delete);
-    dynode__client__operation__init(gone);
-    dynode__client__delete__init(delete);
-    gone->kind_case = DYNODE__CLIENT__OPERATION__KIND_DELETE;
-    gone->delete_ = delete;
-    delete->table = put->put->table;
-    delete->key = put->put->key;
-    delete->w = 1;
+    Dynode__Client__Operation *gone = one_shard_delete(&one, "t", "k");
+    gone->delete_->w = 1;
     one_shard_ask(&one, 1, 4, 1000, &gone, 1);
     one_shard_sync(&one);
     one_shard_forget(&one);
@@ -552,7 +516,7 @@ static void context_only(void **state)
     assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
     assert_true(one_shard_result(&one)->context.len > 0);
     one_shard_forget(&one);
-    get->get->key = pb(bytes_str("never"));
+    get->get->key = to_pb(bytes_str("never"));
     one_shard_ask(&one, 1, 6, 1000, &get, 1);
     assert_int_equal(one_shard_result(&one)->status, STATUS_NOT_FOUND);
     assert_int_equal(one_shard_result(&one)->context.len, 0);
@@ -562,8 +526,7 @@ static void context_only(void **state)
     get->get->context_only = false;
     get->get->key = put->put->key;
     put->put->context = (ProtobufCBinaryData){0};
-    one_shard_ask(&one, 1, 7, 1000, &put, 1);
-    one_shard_sync(&one);
+    one_shard_write(&one, put);
     one_shard_forget(&one);
     one_shard_ask(&one, 1, 8, 1000, &get, 1);
     assert_int_equal(one_shard_result(&one)->n_siblings, 1);

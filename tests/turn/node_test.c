@@ -16,7 +16,7 @@ static const Dynode__Client__Result *scan(struct one_shard *one, struct bytes cu
     operation.kind_case = DYNODE__CLIENT__OPERATION__KIND_SCAN;
     operation.scan = &message;
     message.table = "t";
-    message.cursor = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)cursor.data, .len = cursor.size};
+    message.cursor = to_pb(cursor);
     message.limit = limit;
     message.count_only = count_only;
     message.primary_only = primary_only;
@@ -27,10 +27,7 @@ static const Dynode__Client__Result *scan(struct one_shard *one, struct bytes cu
 
 static void put(struct one_shard *one, const char *table, const char *key)
 {
-    Dynode__Client__Operation *operation = one_shard_put(one, table, key, bytes_str("x"), (struct bytes){0});
-    operation->put->w = 1;
-    one_shard_ask(one, 1, 1, 1000, &operation, 1);
-    one_shard_sync(one);
+    one_shard_write(one, one_shard_put(one, table, key, bytes_str("x"), (struct bytes){0}));
 }
 
 static void pages(void **state)
@@ -84,13 +81,9 @@ static uint64_t expires_ms(struct one_shard *one, const char *key, uint64_t ttl_
 {
     Dynode__Client__Operation *operation = one_shard_put(one, "t", key, (struct bytes){0}, (struct bytes){0});
     struct object object;
-    operation->put->w = 1;
     operation->put->ttl_ms = ttl_ms;
     operation->put->for_ever = for_ever;
-    one_shard_forget(one);
-    one_shard_ask(one, 1, 1, 1000, &operation, 1);
-    one_shard_sync(one);
-    assert_int_equal(one_shard_result(one)->status, STATUS_OK);
+    assert_int_equal(one_shard_write(one, operation)->status, STATUS_OK);
     assert_int_equal(one_shard_stored(one, "t", key, &object), STATUS_OK);
     assert_int_equal(object.count, 1);
     return object.siblings[0].expires_ms;

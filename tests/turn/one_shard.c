@@ -210,9 +210,13 @@ void one_shard_ask(struct one_shard *one, uint64_t connection, uint64_t id, uint
     one_shard_turn(one);
 }
 
-static ProtobufCBinaryData pb(struct bytes bytes)
+const Dynode__Client__Result *one_shard_write(struct one_shard *one, Dynode__Client__Operation *put)
 {
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
+    put->put->w = 1;
+    one_shard_forget(one);
+    one_shard_ask(one, 1, 1, 1000, &put, 1);
+    one_shard_sync(one);
+    return one_shard_result(one);
 }
 
 Dynode__Client__Operation *one_shard_get(struct one_shard *one, const char *table, const char *key,
@@ -225,7 +229,7 @@ Dynode__Client__Operation *one_shard_get(struct one_shard *one, const char *tabl
     operation->kind_case = DYNODE__CLIENT__OPERATION__KIND_GET;
     operation->get = get;
     get->table = (char *)(uintptr_t)table;
-    get->key = pb(bytes_str(key));
+    get->key = to_pb(bytes_str(key));
     get->r = r;
     return operation;
 }
@@ -240,9 +244,22 @@ Dynode__Client__Operation *one_shard_put(struct one_shard *one, const char *tabl
     operation->kind_case = DYNODE__CLIENT__OPERATION__KIND_PUT;
     operation->put = put;
     put->table = (char *)(uintptr_t)table;
-    put->key = pb(bytes_str(key));
-    put->value = pb(value);
-    put->context = pb(context);
+    put->key = to_pb(bytes_str(key));
+    put->value = to_pb(value);
+    put->context = to_pb(context);
+    return operation;
+}
+
+Dynode__Client__Operation *one_shard_delete(struct one_shard *one, const char *table, const char *key)
+{
+    Dynode__Client__Operation *operation = ARENA_NEW(&one->arena, Dynode__Client__Operation);
+    Dynode__Client__Delete *delete = ARENA_NEW(&one->arena, Dynode__Client__Delete);
+    dynode__client__operation__init(operation);
+    dynode__client__delete__init(delete);
+    operation->kind_case = DYNODE__CLIENT__OPERATION__KIND_DELETE;
+    operation->delete_ = delete;
+    delete->table = (char *)(uintptr_t)table;
+    delete->key = to_pb(bytes_str(key));
     return operation;
 }
 
@@ -265,8 +282,29 @@ Dynode__Peer__Place *one_shard_place(struct one_shard *one, const char *table, c
     place->vnode = from.vnode;
     place->hash = from.hash;
     place->tag = from.tag;
-    place->key = pb(from.key);
+    place->key = to_pb(from.key);
     return place;
+}
+
+Dynode__Peer__Merge *one_shard_merge(struct one_shard *one, const char *table, const char *key,
+                                     struct bytes object)
+{
+    Dynode__Peer__Merge *merge = ARENA_NEW(&one->arena, Dynode__Peer__Merge);
+    dynode__peer__merge__init(merge);
+    merge->place = one_shard_place(one, table, key);
+    merge->object = to_pb(object);
+    merge->n = cluster_find_table(&one->cluster, bytes_str(table))->n;
+    return merge;
+}
+
+const uint64_t *one_shard_far_key(struct one_shard *one, const char *table, char key[ONE_SHARD_KEY_BYTES])
+{
+    for (uint32_t number = 0;; number++) {
+        snprintf(key, ONE_SHARD_KEY_BYTES, "key%u", number);
+        const uint64_t *list = ring_preference_list(shard_turn_context(one->shard)->ring,
+                                                    one_shard_place(one, table, key)->vnode);
+        if (list[2] == NODE_A) return list;
+    }
 }
 
 struct bytes one_shard_object(struct one_shard *one, uint64_t clock, uint64_t counter, struct bytes value)

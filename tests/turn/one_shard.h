@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "wire/batch.h"
 #include "wire/object_wire.h"
+#include "wire/unpack.h"
 
 enum { NODE_A = 0xa, NODE_B = 0xb, NODE_C = 0xc, SENT_MAX = 512 };
 
@@ -83,12 +84,22 @@ void one_shard_receive(struct one_shard *one, uint64_t from, uint64_t request,
 void one_shard_ask(struct one_shard *one, uint64_t connection, uint64_t id, uint32_t deadline_ms,
                    Dynode__Client__Operation *const *operations, size_t count);
 
+/* Forget the rest; this put with W=1, and a sync. Returns its result. */
+const Dynode__Client__Result *one_shard_write(struct one_shard *one, Dynode__Client__Operation *put);
+
 /* Operations and bodies, in the arena. */
 Dynode__Client__Operation *one_shard_get(struct one_shard *one, const char *table, const char *key,
                                          uint32_t r);
 Dynode__Client__Operation *one_shard_put(struct one_shard *one, const char *table, const char *key,
                                          struct bytes value, struct bytes context);
+Dynode__Client__Operation *one_shard_delete(struct one_shard *one, const char *table, const char *key);
 Dynode__Peer__Place *one_shard_place(struct one_shard *one, const char *table, const char *key);
+Dynode__Peer__Merge *one_shard_merge(struct one_shard *one, const char *table, const char *key,
+                                     struct bytes object);
+
+/* Find a key of which A is the last in the preference list, B and C come first. Returns that list. */
+enum { ONE_SHARD_KEY_BYTES = 16 };
+const uint64_t *one_shard_far_key(struct one_shard *one, const char *table, char key[ONE_SHARD_KEY_BYTES]);
 
 /* An object of one sibling, encoded. */
 struct bytes one_shard_object(struct one_shard *one, uint64_t clock, uint64_t counter, struct bytes value);

@@ -3,26 +3,18 @@
 
 #include "one_shard.h"
 
-static ProtobufCBinaryData pb(struct bytes bytes)
+static void merge_agreed(struct one_shard *one, const char *table, const char *key, struct bytes object,
+                         uint64_t request, bool agreed)
 {
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
+    Dynode__Peer__Merge *message = one_shard_merge(one, table, key, object);
+    message->agreed = agreed;
+    one_shard_receive(one, NODE_B, request, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
 }
 
-static void merge_agreed(struct one_shard *one, const char *table, const char *key, uint32_t n,
-                         struct bytes object, uint64_t request, bool agreed)
-{
-    Dynode__Peer__Merge message = DYNODE__PEER__MERGE__INIT;
-    message.agreed = agreed;
-    message.place = one_shard_place(one, table, key);
-    message.object = pb(object);
-    message.n = n;
-    one_shard_receive(one, NODE_B, request, DYNODE__PEER__MESSAGE__BODY_MERGE, &message);
-}
-
-static void merge(struct one_shard *one, const char *table, const char *key, uint32_t n, struct bytes object,
+static void merge(struct one_shard *one, const char *table, const char *key, struct bytes object,
                   uint64_t request)
 {
-    merge_agreed(one, table, key, n, object, request, false);
+    merge_agreed(one, table, key, object, request, false);
 }
 
 static uint32_t merged_status(struct one_shard *one)
@@ -53,12 +45,7 @@ static const Dynode__Peer__ReadAnswer *read_key(struct one_shard *one, const cha
 static const Dynode__Client__Result *put(struct one_shard *one, const char *table, const char *key,
                                          struct bytes value, struct bytes context)
 {
-    Dynode__Client__Operation *operation = one_shard_put(one, table, key, value, context);
-    operation->put->w = 1;
-    one_shard_forget(one);
-    one_shard_ask(one, 1, 1, 1000, &operation, 1);
-    one_shard_sync(one);
-    return one_shard_result(one);
+    return one_shard_write(one, one_shard_put(one, table, key, value, context));
 }
 
 static void merge_is_acknowledged_when_durable(void **state)
@@ -67,17 +54,17 @@ static void merge_is_acknowledged_when_durable(void **state)
     struct one_shard one;
     struct object object;
     one_shard_begin(&one, (struct one_shard_options){0});
-    merge(&one, "t", "k", 3, one_shard_object(&one, 1, 1, bytes_str("x")), 4);
+    merge(&one, "t", "k", one_shard_object(&one, 1, 1, bytes_str("x")), 4);
     assert_null(one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_MERGED, 0));
     one_shard_sync(&one);
     assert_int_equal(merged_status(&one), STATUS_OK);
     assert_int_equal(one_shard_stored(&one, "t", "k", &object), STATUS_OK);
     /* The same again writes nothing, but is an acknowledgement all the same; and a repair gets no answer. */
     uint64_t turn = shard_committed_turn(one.shard);
-    merge(&one, "t", "k", 3, one_shard_object(&one, 1, 1, bytes_str("x")), 4);
+    merge(&one, "t", "k", one_shard_object(&one, 1, 1, bytes_str("x")), 4);
     assert_int_equal(merged_status(&one), STATUS_OK);
     assert_true(shard_committed_turn(one.shard) <= turn + 1);
-    merge(&one, "t", "k", 3, one_shard_object(&one, 2, 1, bytes_str("y")), 0);
+    merge(&one, "t", "k", one_shard_object(&one, 2, 1, bytes_str("y")), 0);
     one_shard_sync(&one);
     assert_int_equal(one.sent_count, 0);
     assert_int_equal(one_shard_stored(&one, "t", "k", &object), STATUS_OK);
@@ -92,32 +79,30 @@ static void strangers_are_refused(void **state)
     one_shard_begin(&one, (struct one_shard_options){0});
     struct bytes object = one_shard_object(&one, 1, 1, bytes_str("x"));
     /* A key of "solo" whose only home is another node. */
-    char key[16];
-    int number = 0;
-    do snprintf(key, sizeof(key), "key%d", number++);
-    while (ring_is_home(shard_turn_context(one.shard)->ring, one_shard_place(&one, "solo", key)->vnode, 1,
-                        NODE_A));
+    char key[ONE_SHARD_KEY_BYTES];
+    one_shard_far_key(&one, "solo", key);
     assert_int_equal(read_key(&one, "solo", key, false)->status, STATUS_NOT_HOME);
     one_shard_forget(&one);
-    merge(&one, "solo", key, 1, object, 4);
+    merge(&one, "solo", key, object, 4);
     assert_int_equal(merged_status(&one), STATUS_NOT_HOME);
     /* Places that contradict themselves, objects that are none. */
-    Dynode__Peer__Merge bad = DYNODE__PEER__MERGE__INIT;
-    bad.n = 3;
-    bad.object = pb(object);
-    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, &bad);
+    Dynode__Peer__Merge *bad = one_shard_merge(&one, "t", "k", object);
+    bad->place->hash++;
+    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, bad);
     assert_int_equal(merged_status(&one), STATUS_INVALID);
-    bad.place = one_shard_place(&one, "t", "k");
-    bad.place->hash++;
-    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, &bad);
+    bad->place->hash--;
+    bad->place->vnode ^= 1;
+    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, bad);
     assert_int_equal(merged_status(&one), STATUS_INVALID);
-    bad.place->hash--;
-    bad.place->vnode ^= 1;
-    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, &bad);
+    bad->place->vnode ^= 1;
+    bad->n = 0;
+    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, bad);
     assert_int_equal(merged_status(&one), STATUS_INVALID);
-    merge(&one, "t", "k", 0, object, 4);
+    bad->n = 3;
+    bad->place = NULL;
+    one_shard_receive(&one, NODE_B, 4, DYNODE__PEER__MESSAGE__BODY_MERGE, bad);
     assert_int_equal(merged_status(&one), STATUS_INVALID);
-    merge(&one, "t", "k", 3, bytes_str("no object"), 4);
+    merge(&one, "t", "k", bytes_str("no object"), 4);
     assert_int_equal(merged_status(&one), STATUS_INVALID);
     /* Nobody mints for another shard. */
     Dynode__Peer__Mint mint = DYNODE__PEER__MINT__INIT;
@@ -134,7 +119,7 @@ static void unfilled_counts_for_no_read(void **state)
     (void)state;
     struct one_shard one;
     one_shard_begin(&one, (struct one_shard_options){.unfilled = true});
-    merge(&one, "t", "k", 3, one_shard_object(&one, 1, 1, bytes_str("x")), 4);
+    merge(&one, "t", "k", one_shard_object(&one, 1, 1, bytes_str("x")), 4);
     one_shard_sync(&one);
     assert_int_equal(merged_status(&one), STATUS_OK); /* it stores, and says so */
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_NOT_FILLED);
@@ -148,8 +133,8 @@ static void digest_for_large_objects(void **state)
     static const uint8_t large[2000];
     one_shard_begin(&one, (struct one_shard_options){0});
     struct bytes object = one_shard_object(&one, 1, 1, bytes_of(large, sizeof(large)));
-    merge(&one, "t", "large", 3, object, 0);
-    merge(&one, "t", "small", 3, one_shard_object(&one, 1, 2, bytes_str("x")), 0);
+    merge(&one, "t", "large", object, 0);
+    merge(&one, "t", "small", one_shard_object(&one, 1, 2, bytes_str("x")), 0);
     assert_int_equal(read_key(&one, "t", "large", true)->object.len, 0);
     assert_true(read_key(&one, "t", "large", true)->digest == object_digest(object));
     assert_int_equal(read_key(&one, "t", "large", false)->object.len, object.size);
@@ -180,10 +165,10 @@ static void clocks(void **state)
     assert_int_equal(put(&one, "t", "k", bytes_str("2"), none)->status, STATUS_OK);
     assert_true(newest_clock(&one, "k") == first);
     /* A context that names the clock below or at its counter is the past; above it, a past we do not know. */
-    merge(&one, "t", "k", 3, one_shard_object(&one, first, 1, bytes_str("1")), 0);
+    merge(&one, "t", "k", one_shard_object(&one, first, 1, bytes_str("1")), 0);
     assert_int_equal(put(&one, "t", "k", bytes_str("3"), none)->status, STATUS_OK);
     assert_true(newest_clock(&one, "k") == first);
-    merge(&one, "t", "k", 3, one_shard_object(&one, first, 9, bytes_str("9")), 0);
+    merge(&one, "t", "k", one_shard_object(&one, first, 9, bytes_str("9")), 0);
     assert_int_equal(put(&one, "t", "k", bytes_str("4"), none)->status, STATUS_OK);
     uint64_t second = newest_clock(&one, "k");
     assert_true(second != first);
@@ -209,11 +194,11 @@ static void damaged_object(void **state)
     assert_int_equal(shard_counters(one.shard)->corrupt, 1);
     /* One write more does not make it whole; what a majority agreed on does. */
     one_shard_forget(&one);
-    merge(&one, "t", "k", 3, one_shard_object(&one, 5, 1, bytes_str("5")), 4);
+    merge(&one, "t", "k", one_shard_object(&one, 5, 1, bytes_str("5")), 4);
     one_shard_sync(&one);
     assert_int_equal(merged_status(&one), STATUS_CORRUPT);
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_CORRUPT);
-    merge_agreed(&one, "t", "k", 3, one_shard_object(&one, 5, 1, bytes_str("5")), 0, true);
+    merge_agreed(&one, "t", "k", one_shard_object(&one, 5, 1, bytes_str("5")), 0, true);
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_OK);
     assert_int_equal(put(&one, "t", "k", bytes_str("2"), (struct bytes){0})->status, STATUS_OK);
     assert_true(newest_clock(&one, "k") != first);
@@ -277,7 +262,7 @@ static void full_disk(void **state)
     assert_int_equal(result->status, STATUS_UNAVAILABLE);
     assert_int_equal(result->applied, DYNODE__CLIENT__APPLIED__NO);
     one_shard_forget(&one);
-    merge(&one, "t", "k", 3, one_shard_object(&one, 1, 1, bytes_str("x")), 4);
+    merge(&one, "t", "k", one_shard_object(&one, 1, 1, bytes_str("x")), 4);
     one_shard_sync(&one);
     assert_int_equal(merged_status(&one), STATUS_NO_SPACE);
     store_mem_set_full(one.store, false);

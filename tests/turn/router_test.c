@@ -134,16 +134,6 @@ static void cheap_to_ask(void **state)
     one_shard_end(&one);
 }
 
-static void store_value(struct one_shard *one, const char *table, const char *key, struct bytes value)
-{
-    Dynode__Client__Operation *operation = one_shard_put(one, table, key, value, (struct bytes){0});
-    operation->put->level = DYNODE__CLIENT__LEVEL__ONE;
-    one_shard_ask(one, 1, 1, 1000, &operation, 1);
-    one_shard_sync(one);
-    assert_int_equal(one_shard_result(one)->status, STATUS_OK);
-    one_shard_forget(one);
-}
-
 /* A frame that names a large value hundreds of times: what does not fit into its turn was not done, and says
  * so; everything is answered, and smaller requests are served as before. */
 static void more_than_a_turn_holds(void **state)
@@ -152,8 +142,10 @@ static void more_than_a_turn_holds(void **state)
     struct one_shard one;
     uint8_t *large = calloc(1, MIB);
     one_shard_begin(&one, (struct one_shard_options){0});
-    store_value(&one, "t", "k", bytes_of(large, MIB));
-    Dynode__Client__Operation *operations[200];
+    Dynode__Client__Operation *operations[200] = {
+        one_shard_put(&one, "t", "k", bytes_of(large, MIB), (struct bytes){0})};
+    assert_int_equal(one_shard_write(&one, operations[0])->status, STATUS_OK);
+    one_shard_forget(&one);
     for (uint32_t i = 0; i < 200; i++) operations[i] = one_shard_get(&one, "t", "k", 1);
     one_shard_ask(&one, 1, 2, 1000, operations, 200);
     uint32_t ok = count_status(&one, STATUS_OK);
@@ -217,13 +209,10 @@ static void answer_in_parts(void **state)
     uint8_t *megabyte = calloc(1, MIB);
     assert_non_null(megabyte);
     for (uint64_t i = 1; i <= 9; i++) { /* merging has no limit, only minting has */
-        Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
         megabyte[0] = (uint8_t)i;
         struct bytes object = one_shard_object(&one, i, 1, bytes_of(megabyte, MIB));
-        merge.place = one_shard_place(&one, "t", "k");
-        merge.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)object.data, .len = object.size};
-        merge.n = 3;
-        one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, &merge);
+        one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_MERGE,
+                          one_shard_merge(&one, "t", "k", object));
     }
     Dynode__Client__Operation *operations[] = {one_shard_get(&one, "t", "k", 1),
                                                one_shard_get(&one, "t", "j", 1)};
@@ -306,26 +295,14 @@ static void client_goes(void **state)
     one_shard_end(&one);
 }
 
-static void key_of_another(struct one_shard *one, char *key, size_t size, uint64_t *home)
-{
-    const struct ring *ring = shard_turn_context(one->shard)->ring;
-    for (int number = 0;; number++) {
-        snprintf(key, size, "key%d", number);
-        *home = ring_preference_list(ring, one_shard_place(one, "solo", key)->vnode)[0];
-        if (*home != NODE_A) return;
-    }
-}
-
 /* A put for another node: sent once, answered by that node alone, MAYBE when its link is lost. */
 static void forwarded_put(void **state)
 {
     (void)state;
     struct one_shard one;
-    char key[16];
-    uint64_t home;
+    char key[ONE_SHARD_KEY_BYTES];
     one_shard_begin(&one, (struct one_shard_options){0});
-    key_of_another(&one, key, sizeof(key), &home);
-    uint64_t other = home == NODE_B ? NODE_C : NODE_B;
+    const uint64_t *list = one_shard_far_key(&one, "solo", key), home = list[0], other = list[1];
     Dynode__Client__Operation *operation =
         one_shard_put(&one, "solo", key, bytes_str("x"), (struct bytes){0});
     one_shard_ask(&one, 1, 1, 1000, &operation, 1);
@@ -375,10 +352,9 @@ static void queue_at_its_bound(void **state)
 {
     (void)state;
     struct one_shard one;
-    char key[16];
-    uint64_t home;
+    char key[ONE_SHARD_KEY_BYTES];
     one_shard_begin(&one, (struct one_shard_options){0});
-    key_of_another(&one, key, sizeof(key), &home);
+    uint64_t home = one_shard_far_key(&one, "solo", key)[0];
     Dynode__Client__Operation *operation =
         one_shard_put(&one, "solo", key, bytes_str("x"), (struct bytes){0});
     one_shard_clog(&one, home, 0, true);
@@ -393,12 +369,7 @@ static void queue_at_its_bound(void **state)
     assert_non_null(one_shard_find(&one, home, DYNODE__PEER__MESSAGE__BODY_COORDINATE, 0));
 
     /* Of two homes the second is asked. */
-    const struct ring *ring = shard_turn_context(one.shard)->ring;
-    const uint64_t *homes = ring_preference_list(ring, 0);
-    for (int number = 0; homes[2] != NODE_A; number++) {
-        snprintf(key, sizeof(key), "key%d", number);
-        homes = ring_preference_list(ring, one_shard_place(&one, "t", key)->vnode);
-    }
+    const uint64_t *homes = one_shard_far_key(&one, "t", key);
     operation = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
     operation->put->n = 2;
     one_shard_forget(&one);
@@ -416,13 +387,8 @@ static void condition_stays_with_its_home(void **state)
     (void)state;
     struct one_shard one;
     one_shard_begin(&one, (struct one_shard_options){0});
-    const struct ring *ring = shard_turn_context(one.shard)->ring;
-    char key[16];
-    uint64_t first = NODE_A;
-    for (int number = 0; first == NODE_A; number++) {
-        snprintf(key, sizeof(key), "key%d", number);
-        first = ring_preference_list(ring, one_shard_place(&one, "t", key)->vnode)[0];
-    }
+    char key[ONE_SHARD_KEY_BYTES];
+    uint64_t first = one_shard_far_key(&one, "t", key)[0];
     Dynode__Client__Operation *operation = one_shard_put(&one, "t", key, bytes_str("x"), (struct bytes){0});
     operation->put->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT;
     one_shard_clog(&one, first, 0, true);
@@ -444,10 +410,9 @@ static void strange_results(void **state)
 {
     (void)state;
     struct one_shard one;
-    char key[16];
-    uint64_t home;
+    char key[ONE_SHARD_KEY_BYTES];
     one_shard_begin(&one, (struct one_shard_options){0});
-    key_of_another(&one, key, sizeof(key), &home);
+    uint64_t home = one_shard_far_key(&one, "solo", key)[0];
     uint8_t *large = calloc(1, 6 * MIB);
     assert_non_null(large);
     for (int kind = 0; kind < 3; kind++) {

@@ -1,0 +1,74 @@
+/* The last reads: what they repair must be equal afterwards, also beside a disk that was lost, and in a core
+ * while others are away. A node that takes no repair, as its disk is full, must be found by each of these
+ * judgements. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "world/clients.h"
+
+static const uint64_t ms = 1000000;
+
+enum { FULL = 1, AWAY = 4, NODES = 5 };
+static const uint32_t all = (1 << NODES) - 1;
+
+enum befalls { NOTHING, WIPED, CRASHED }; /* the node AWAY */
+
+/* The copies that were judged; *why: the verdict. */
+static uint64_t sweep(uint64_t seed, enum befalls befalls, bool mended, enum clients_judged what,
+                      char why[256])
+{
+    struct world_options options = world_options_default(seed);
+    struct clients_options habits = clients_options_draw(seed);
+    struct world_watch watch = {0};
+    habits.weak = 0;
+    habits.habits.ttl_ms = 0;
+    habits.grace_ns = 20 * ms;
+    struct clients *clients = clients_alloc(&habits, &watch);
+    struct world *world = world_alloc(&options, &watch);
+    world_run(world, 500 * ms);
+    clients_begin(clients, world);
+    world_run(world, world_now(world) + 300 * ms);
+    if (befalls != NOTHING) world_crash(world, AWAY);
+    if (befalls == WIPED) {
+        world_wipe(world, AWAY);
+        world_restart(world, AWAY);
+    }
+    world_fill_disks(world, FULL, true);
+    world_run(world, world_now(world) + 1000 * ms);
+    clients_stop(clients, true);
+    world_run(world, world_now(world) + 3000 * ms);
+    if (mended) world_fill_disks(world, FULL, false);
+    clients_sweep(clients, befalls == CRASHED ? all & ~(1U << AWAY) : all, false);
+    snprintf(why, 256, "%s", clients_fault(clients));
+    uint64_t judged = clients_judged(clients, what);
+    world_free(world);
+    clients_free(clients);
+    return judged;
+}
+
+static void copies_that_differ_are_found(void **state)
+{
+    (void)state;
+    static const enum clients_judged whats[] = {CLIENTS_COPIES, CLIENTS_COPIES_SOME, CLIENTS_COPIES_CORE};
+    for (enum befalls befalls = NOTHING; befalls <= CRASHED; befalls++) {
+        for (uint64_t seed = 1; seed <= 3; seed++) {
+            char why[256];
+            assert_true(sweep(seed, befalls, true, whats[befalls], why) > 0);
+            assert_string_equal(why, "");
+            assert_true(sweep(seed, befalls, false, whats[befalls], why) > 0);
+            assert_non_null(strstr(why, "differs: node "));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(copies_that_differ_are_found)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
