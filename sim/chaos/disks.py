@@ -3,6 +3,8 @@
 Each node's data directory is a small file system of its own, in a file: so it can be full, and so its power can be cut. What a
 node has not synced is then in the kernel's cache of the inner file system, and not in that file: a copy of the file is what
 a machine finds that was switched off at that moment. It is mounted in place of the old one, and its journal is replayed.
+A sync that is under way when a process is killed finishes all the same; so that there is something to lose, syncs are made slow
+before the power goes (slow_disk.c).
 
 Where there are no loop devices it is a tmpfs (full, but a power cut is no more than a kill), and where nothing may be
 mounted a plain directory. All mounts are in a mount namespace of this run.
@@ -22,12 +24,25 @@ class Disk:
 
     def __init__(self, folder, name):
         self.path, self.image, self.name = os.path.join(folder, name), os.path.join(folder, f"{name}.image"), name
-        self.full = False
+        self.full, self.pace = False, os.path.join(folder, f"{name}.pace")
+        self.slow(0)
         os.makedirs(self.path, exist_ok=True)
         self.prepare()
 
     def prepare(self):
         pass
+
+    def environment(self, library):
+        """Of a node whose syncs can be slow."""
+        sanitizer = os.environ.get("ASAN_OPTIONS", "")
+        return dict(os.environ, LD_PRELOAD=library, DYNODE_SLOW_DISK=self.pace,
+                    ASAN_OPTIONS=f"{sanitizer}{':' if sanitizer else ''}verify_asan_link_order=0")
+
+    def slow(self, ms):
+        """Each sync takes so much longer."""
+        with open(self.pace + ".new", "w") as file:
+            file.write(str(ms))
+        os.replace(self.pace + ".new", self.pace)
 
     def fill(self, leave):
         """Until @leave bytes are left for the node."""

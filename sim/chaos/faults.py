@@ -17,7 +17,7 @@ import time
 
 READY_S = 90  # to start again, on a machine that has other work
 PROCESS = ("kill", "pause", "full", "power", "wipe", "flip", "old")
-LINKS = ("cut", "cut-way", "isolate", "split", "slow", "loss")
+LINKS = ("cut", "cut-way", "isolate", "split", "slow", "loss", "sync")  # and what may come on top of all
 UNSURVIVED = {
     "wipe": "a node whose disk was wiped counts for reads as if it had everything: nothing fills it again yet",
     "flip": "a store that is moved aside as broken is not filled again yet, so a second one loses the key's quorum for good",
@@ -36,7 +36,7 @@ class Fault:
 
     def text(self):
         names = "+".join(f"node{node + 1}" for node in self.nodes)
-        more = {"slow": f" {self.much} ms", "loss": f" {self.much} %", "full": " to the last byte" if self.much else " to the reserve"}
+        more = {"slow": f" {self.much} ms", "sync": f" {self.much} ms", "loss": f" {self.much} %", "full": " to the last byte" if self.much else " to the reserve"}
         ways = {"cut": f"node{self.nodes[0] + 1} | node{self.nodes[-1] + 1}", "cut-way": f"node{self.nodes[0] + 1} -> node{self.nodes[-1] + 1}",
                 "split": f"{names} | the others"}
         return f"{self.kind} {ways.get(self.kind, names)}{more.get(self.kind, '')}"
@@ -55,8 +55,10 @@ def draw(random, seconds, nodes, kinds, at_once):
             free = [node for node in range(nodes) if busy[node] <= now]
             if not free:
                 continue
-            # Mostly one; sometimes several, or all of them, at the same moment.
-            many = random.choice((1, 1, 1, 1, 1, 2, 2, 3, nodes)) if kind in ("kill", "power", "pause") else 1
+            # Mostly one; sometimes several, or all of them, at the same moment: power more often, as what one node has lost
+            # the others may still have.
+            many = {"kill": (1, 1, 1, 1, 1, 2, 2, 3, nodes), "pause": (1, 1, 1, 1, 2, 2, 3), "power": (1, 1, 2, nodes, nodes)}
+            many = random.choice(many.get(kind, (1,)))
             victims = sorted(random.sample(free, min(many, len(free))))
             if kind == "pause":
                 lasts = max(1.0, lasts)
@@ -69,7 +71,8 @@ def draw(random, seconds, nodes, kinds, at_once):
         else:
             victims = [random.randrange(nodes)]
         until = min(now + lasts, seconds - 0.5)
-        much = {"slow": random.choice((20, 50, 100, 200)), "loss": random.choice((1, 3, 10, 30)), "full": random.randrange(2)}.get(kind, 0)
+        much = {"slow": random.choice((20, 50, 100, 200)), "sync": random.choice((5, 20, 100, 500)), "power": random.choice((0, 0, 50, 150)),
+                "loss": random.choice((1, 3, 10, 30)), "full": random.randrange(2)}.get(kind, 0)
         for node in victims if kind in PROCESS else ():
             busy[node] = until + 5
         plan.append(Fault(round(now, 2), round(until, 2), kind, victims, much))
@@ -134,8 +137,9 @@ class Station:
 class Storm:
     """Carries a plan out. `wrong` gets what the product did that it must not do."""
 
-    def __init__(self, stations, network, plan, say, wrong):
+    def __init__(self, stations, network, plan, slow_disks, say, wrong):
         self.stations, self.network, self.plan, self.say, self.wrong = stations, network, plan, say, wrong
+        self.slow_disks = slow_disks
         self.under_way, self.counts, self.changing = {}, {}, asyncio.Lock()
         for station in stations:
             station.reach = functools.partial(self._reach, station)
@@ -209,7 +213,11 @@ class Storm:
         station.may_end = False
 
     async def _power(self, fault, station):
+        if fault.much and self.slow_disks:
+            station.disk.slow(fault.much)
+            await asyncio.sleep(0.5)  # so that something waits for the disk
         await station.kill("killed")
+        station.disk.slow(0)
         await asyncio.to_thread(station.disk.cut_power)
         await self._until(fault.until)
 
@@ -266,6 +274,12 @@ class Storm:
             if not network.away[nodes[0]]:
                 station.back("cut off")
             return
+        if fault.kind == "sync":
+            disk = self.stations[nodes[0]].disk
+            disk.slow(fault.much)
+            await self._until(fault.until)
+            disk.slow(0)
+            return
         if fault.kind in ("slow", "loss"):
             if (nodes[0], fault.kind) in network.shaped:
                 return  # it is so already
@@ -291,6 +305,7 @@ class Storm:
         for station in self.stations:
             station.node.signal(signal.SIGCONT)
             await asyncio.to_thread(station.disk.free)
+            station.disk.slow(0)
             station.may_end = False
             if not station.node.running():
                 await self.restart(station)
@@ -298,7 +313,7 @@ class Storm:
                 station.back(reason)
 
 
-def kinds_of(network, disk_kind, extra):
+def kinds_of(network, disk_kind, slow_disks, extra):
     """What can befall a cluster here: (kinds, why others cannot)."""
     kinds = {"kill", "pause"} | set(extra)
     if "full" in disk_kind.can:
@@ -307,6 +322,8 @@ def kinds_of(network, disk_kind, extra):
         kinds.add("power")
     if "cut" in network.can:
         kinds |= {"cut", "cut-way", "split"}
+    if slow_disks:
+        kinds.add("sync")
     kinds |= {kind for kind in ("isolate", "slow", "loss") if kind in network.can}
     left_out = [kind for kind in (*PROCESS[:4], *LINKS) if kind not in kinds]
     return kinds, left_out

@@ -27,7 +27,7 @@ write. Then all is healed, every key is read through every node, and every answe
   --at-once F    faults under way at a time (default 3)
   --sessions C   clients (default 16), --think MS: each rests so long at most before an operation (default 20)
   --keys K       of each of the two tables, one that keeps siblings and one where the last write wins (default 40)
-  --only KINDS   these faults alone: kill, pause, full, power, cut, cut-way, isolate, split, slow, loss
+  --only KINDS   these faults alone: kill, pause, full, power, cut, cut-way, isolate, split, slow, loss, sync
   --with KINDS   these too, which dynode does not survive yet: wipe, flip, old
   --converge S   nobody reads for S seconds in the end, and then every node must have everything by itself
   --control      quorums of one home, judged as if they overlapped: now something has to be found wrong
@@ -35,8 +35,8 @@ write. Then all is healed, every key is read through every node, and every answe
   --keep DIR     keep configurations, logs, data and histories in DIR; else they are removed, unless something was wrong
 
 The names: kill (SIGKILL), pause (SIGSTOP), full (disk), power (lost, with what was not synced), cut (a link, both ways),
-cut-way (one way), isolate (a node, from clients too), split (some from the others), slow, loss (of packets), wipe (a
-disk), flip (bits of a table), old (a directory is put back as it was). Exit status: 0 if all is good, 1 if something was
+cut-way (one way), isolate (a node, from clients too), split (some from the others), slow (a node's links), loss (of packets),
+sync (of a disk is slow), wipe (a disk), flip (bits of a table), old (a directory is put back as it was). Exit status: 0 if all is good, 1 if something was
 wrong, 2 for wrong arguments, 130 when interrupted."""
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 120  # until a healed cluster answers everything, on a machine that has other work
@@ -47,6 +47,7 @@ def options():
     parser = argparse.ArgumentParser("sim/run chaos", add_help=False, usage=HELP.partition("\n\n")[0][len("usage: "):])
     parser.add_argument("--program", default="build/release/src/cli/dynode")
     parser.add_argument("--judge", default="build/release/sim/world/dynode-judge")
+    parser.add_argument("--slow-disk", default="build/release/sim/chaos/libslow_disk.so")
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     for name, default in (("nodes", 5), ("shards", 2), ("at-once", 3), ("sessions", 16), ("keys", 40), ("think", 20), ("converge", 0)):
@@ -84,7 +85,8 @@ class Chaos:
         self.faults = []  # what the product did that it must not do
         self.network = Namespaces(chosen.nodes) if own_network else Loopback(chosen.nodes)
         disk_kind = disks.best(folder, may_mount)
-        kinds, left_out = kinds_of(self.network, disk_kind, chosen.more)
+        slow_disks = os.path.exists(chosen.slow_disk)
+        kinds, left_out = kinds_of(self.network, disk_kind, slow_disks, chosen.more)
         if chosen.only:
             kinds &= set(chosen.only)
         self.plan = draw(self.random_of("plan"), chosen.minutes * 60, chosen.nodes, kinds, chosen.at_once) if kinds else []
@@ -103,6 +105,9 @@ class Chaos:
                                    for name, rule in (("kept", "siblings"), ("last", "lww"))), SETTINGS)
         self.stations = [Station(node, number, self.disks[number], self.network.enter(number))
                          for number, node in enumerate(self.cluster.nodes)]
+        self.slow_disks = slow_disks
+        for station in self.stations if slow_disks else ():
+            station.node.environment = station.disk.environment(os.path.abspath(chosen.slow_disk))
 
     def random_of(self, name):
         return random.Random(f"{self.chosen.seed} {name}")
@@ -139,7 +144,7 @@ class Chaos:
                           (("kept", "siblings", contents), ("last", "lww", [PLAIN] * self.chosen.keys))]
         self.load = Load(self.stations, self.recorders, self.chosen.sessions, self.chosen.think / 1000, self.random_of,
                          int.from_bytes(os.urandom(6), "big") << 12)
-        self.storm = Storm(self.stations, self.network, self.plan, self.say, self.wrong)
+        self.storm = Storm(self.stations, self.network, self.plan, self.slow_disks, self.say, self.wrong)
         self.view.storm, self.view.load, self.view.phase = self.storm, self.load, "chaos"
         viewing = asyncio.create_task(self.view.run(self.stations))
         try:
@@ -190,6 +195,7 @@ class Chaos:
                                      lambda key, seen: recorder.final(key, station.number, seen))
                 if why:
                     self.wrong(why)
+                    return
 
     # --- what comes of it ---
 

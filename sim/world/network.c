@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "wire/batch.h"
+#include "wire/cluster_wire.h"
 #include "wire/frame.h"
 #include "world/world_state.h"
 
@@ -479,4 +481,21 @@ void world_calm_network(struct world *world)
     struct world_options *options = &world->options;
     options->resets = options->losses = options->repeats = options->overtakings = 0;
     options->strays = options->client_resets = 0;
+}
+
+void world_tell(struct world *world, uint32_t from, uint32_t to, const struct cluster *records)
+{
+    Dynode__Peer__Gossip gossip = DYNODE__PEER__GOSSIP__INIT;
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    gossip.cluster = records->id;
+    gossip.vnodes = records->vnodes;
+    gossip.records = cluster_to_message(records, &world->arena);
+    message.to_shard = CLUSTER_OWNER_SHARD;
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_GOSSIP;
+    message.gossip = &gossip;
+    struct buffer batch = {0};
+    batch_begin(&batch, world->nodes[from].id, CLUSTER_OWNER_SHARD);
+    batch_add(&batch, &message);
+    deliver(world, from, CLUSTER_OWNER_SHARD, to, LANE_BEATS, &batch);
+    arena_reset(&world->arena);
 }

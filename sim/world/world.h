@@ -204,6 +204,11 @@ void world_wipe(struct world *world, uint32_t node);
 bool world_is_filled(const struct world *world, uint32_t node);
 bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard);
 
+/* --- rumours --- */
+
+/* Node @to hears from node @from what @records say, as if @from had known it: nobody else has heard of it. */
+void world_tell(struct world *world, uint32_t from, uint32_t to, const struct cluster *records);
+
 /* --- clients --- */
 
 /* Connect to a node's shard; 0 if the node is down. Names are never used twice. */

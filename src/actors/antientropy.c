@@ -68,6 +68,7 @@ enum status antientropy_load(struct antientropy *self, struct turn *turn, struct
 {
     struct bytes stored;
     *encoded = bytes_of(NULL, 0);
+    turn->counters->repair_reads++;
     enum status status = store_get(turn->store, STORE_OBJECTS, store_key, turn->arena, &stored);
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
     if (status != STATUS_OK) return status;

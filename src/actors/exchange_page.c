@@ -72,5 +72,6 @@ void leaf_page_read(struct antientropy *self, struct turn *turn, uint32_t vnode,
             return;
         }
     }
+    turn->counters->repair_reads += reading.visits;
     governor_spend(self->governor, reading.bytes, 0);
 }

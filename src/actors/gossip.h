@@ -23,8 +23,8 @@
 enum {
     GOSSIP_PERIOD_NS = 1000 * 1000 * 1000,
     GOSSIP_PEERS = 3, /* that are told of a node's digest each period, and so many more that have just come */
-    GOSSIP_ANSWERS_MAX = 16,  /* other digests that are answered in a period, ... */
-    GOSSIP_STEPS_MAX = 64,    /* and later steps: who asks for more comes again */
+    GOSSIP_ANSWERS_MAX = 64,  /* other digests that are answered in a period, ... */
+    GOSSIP_STEPS_MAX = 256,   /* and later steps: who asks for more comes again */
     GOSSIP_CHANGES_MAX = 64,  /* under way at once; more are OVERLOADED */
     GOSSIP_WAITERS_MAX = 256, /* peers' states that are not confirmed yet; who is above it asks again */
 };

@@ -81,6 +81,11 @@ class ClusterCase(unittest.TestCase):
         cls.addClassCleanup(cls._end)
         cls.cluster = Cluster(PROGRAM, cls.folder, hosts(cls.NODES), cls.SHARDS, cls.TABLES, cls.SETTINGS)
         cls.nodes = cls.cluster.nodes
+        cls.begin()
+
+    @classmethod
+    def begin(cls):
+        """Every node has been given its configuration."""
         cls.cluster.start(60)
 
     @classmethod

@@ -286,7 +286,7 @@ static void bounds(void **state)
     for (int period = 0; period < 2; period++) {
         one_shard_pass_ms(&one, 1000);
         uint32_t answers = 0, steps = 0;
-        for (uint32_t i = 0; i < 200; i++) {
+        for (uint32_t i = 0; i < 2 * GOSSIP_STEPS_MAX; i++) {
             message.whole = 1 + i;
             message.listed = 0;
             say(&one, &message);

@@ -38,6 +38,7 @@ struct reader {
     struct prng expected;
     atomic_size_t bytes_max; /* set last */
     atomic_uint_fast64_t got;
+    atomic_uint_fast64_t beats; /* frames on links for heartbeats */
     atomic_bool wrong;
 };
 
@@ -62,17 +63,20 @@ static void reader_frame(void *context, uint64_t node, bool beats, struct bytes 
 {
     struct reader *reader = context;
     struct buffer batch = {0};
+    if (beats) {
+        atomic_fetch_add(&reader->beats, 1);
+        return;
+    }
     size_t bytes_max = atomic_load(&reader->bytes_max);
     make_batch(&reader->expected, bytes_max, atomic_load(&reader->got), &batch);
-    if (node != THERE || beats || !bytes_equal(payload, buffer_bytes(&batch))) atomic_store(&reader->wrong, true);
+    if (node != THERE || !bytes_equal(payload, buffer_bytes(&batch))) atomic_store(&reader->wrong, true);
     buffer_fini(&batch);
     atomic_fetch_add(&reader->got, 1);
 }
 
 static bool reader_room(void *context, bool beats)
 {
-    (void)beats;
-    return !atomic_load(&((struct reader *)context)->hold);
+    return beats || !atomic_load(&((struct reader *)context)->hold);
 }
 
 static void *read_all(void *argument)
@@ -185,7 +189,8 @@ static bool there_take(void *context, uint64_t node, size_t bytes_max, struct bu
     return true;
 }
 
-static void there_init(struct there *there, const char *address, uint64_t node, uint64_t seed)
+static void there_init_lane(struct there *there, const char *address, uint64_t node, uint64_t seed,
+                            bool beats)
 {
     *there = (struct there){0};
     prng_init(&there->prng, seed);
@@ -199,8 +204,14 @@ static void there_init(struct there *there, const char *address, uint64_t node, 
         .take = there_take,
     };
     options.self.from_shard = 1;
+    options.self.beats = beats;
     there->links = links_start(&options);
     links_set_peer(there->links, HERE, "here", address);
+}
+
+static void there_init(struct there *there, const char *address, uint64_t node, uint64_t seed)
+{
+    there_init_lane(there, address, node, seed, false);
 }
 
 static void there_fini(struct there *there)
@@ -553,6 +564,41 @@ static void back_pressure(void **state)
     there_fini(&there);
 }
 
+/* Heartbeats have a link of their own beside that for data, of the same shard and process: bulk that waits at
+ * a shard without room, more than the sockets take, holds up none of them. */
+static void heartbeats_beside_bulk(void **state)
+{
+    (void)state;
+    enum { BATCHES = 4000, BYTES = 20000, BEATS = 50 };
+    struct here here;
+    struct there bulk, beats;
+    here_init(&here, "tcp://127.0.0.1:0");
+    there_init(&bulk, here.address, THERE, 8);
+    assert_true(there_until(&bulk, true));
+    expect(&here, 8, BYTES);
+    atomic_store(&here.readers[1].hold, true);
+    there_init_lane(&beats, here.address, THERE, 9, true);
+    assert_true(there_until(&beats, true));
+    bulk.batch_bytes_max = BYTES;
+    bulk.to_send = BATCHES;
+    uint64_t until = uv_hrtime() + WAIT_NS;
+    for (uint64_t i = 0; uv_hrtime() < until && atomic_load(&here.readers[1].beats) < BEATS; i++) {
+        if (beats.to_send < BEATS && i % 10 == 0) beats.to_send++;
+        links_ship(bulk.links, HERE);
+        links_ship(beats.links, HERE);
+        uv_run(&bulk.uv, UV_RUN_NOWAIT);
+        uv_run(&beats.uv, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+    assert_int_equal(atomic_load(&here.readers[1].beats), BEATS);
+    assert_true(bulk.sent < BATCHES);
+    assert_true(links_is_up(bulk.links, HERE) && links_is_up(beats.links, HERE));
+    assert_int_equal(bulk.downs + beats.downs, 0);
+    here_fini(&here);
+    there_fini(&bulk);
+    there_fini(&beats);
+}
+
 /* A shard that stands still holds up its own links only, and gets them all when it goes on. */
 static void a_shard_that_stands_still(void **state)
 {
@@ -608,6 +654,7 @@ int main(void)
         cmocka_unit_test(dialled_anew),
         cmocka_unit_test(refused_until_a_member),
         cmocka_unit_test(back_pressure),
+        cmocka_unit_test(heartbeats_beside_bulk),
         cmocka_unit_test(a_shard_that_stands_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
