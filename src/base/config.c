@@ -362,6 +362,8 @@ static bool read_store(struct reader *r, const struct raw_config *raw)
                    &c->cache_bytes) ||
         !read_size(r, "reserve", raw->store.reserve, 0, TB, "a size from 0 to 1TB, such as 256MB",
                    &c->reserve_bytes) ||
+        !read_size(r, "hints", raw->store.hints, MB, TB, "a size from 1MB to 1TB, such as 1GB",
+                   &c->hint_bytes_max) ||
         !read_size(r, "checkpoint_log", raw->store.checkpoint_log, MB, TB,
                    "a size from 1MB to 1TB, such as 64MB", &c->checkpoint_log_bytes) ||
         !read_number(r, "checkpoint_seconds", raw->store.checkpoint_seconds, 1, 86400,
@@ -412,6 +414,7 @@ enum status config_parse(struct bytes yaml, const char *file_name, struct config
     c->weight = 100;
     c->cache_bytes = 256 * MB;
     c->reserve_bytes = 256 * MB;
+    c->hint_bytes_max = 1024 * MB;
     c->checkpoint_log_bytes = 64 * MB;
     c->checkpoint_seconds = 30;
     c->operations_max = 16384;

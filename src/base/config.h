@@ -62,6 +62,7 @@ struct config {
     bool lsm;
     uint64_t cache_bytes; /* of the node, divided among its shards */
     uint64_t reserve_bytes;
+    uint64_t hint_bytes_max; /* kept for other nodes, of the node, divided among its shards */
     uint64_t checkpoint_log_bytes;
     uint32_t checkpoint_seconds;
 

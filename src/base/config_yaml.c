@@ -68,12 +68,10 @@ static const cyaml_schema_field_t table_fields[] = {TEXT("name", struct raw_tabl
                                                     CYAML_FIELD_END};
 static const cyaml_schema_value_t table_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_table, table_fields)};
-static const cyaml_schema_field_t store_fields[] = {TEXT_IN(store, engine),
-                                                    TEXT_IN(store, cache),
-                                                    TEXT_IN(store, reserve),
-                                                    TEXT_IN(store, checkpoint_log),
-                                                    TEXT_IN(store, checkpoint_seconds),
-                                                    CYAML_FIELD_END};
+static const cyaml_schema_field_t store_fields[] = {
+    TEXT_IN(store, engine), TEXT_IN(store, cache),          TEXT_IN(store, reserve),
+    TEXT_IN(store, hints),  TEXT_IN(store, checkpoint_log), TEXT_IN(store, checkpoint_seconds),
+    CYAML_FIELD_END};
 static const cyaml_schema_field_t limits_fields[] = {TEXT_IN(limits, operations),
                                                      TEXT_IN(limits, connection_operations),
                                                      TEXT_IN(limits, connections), CYAML_FIELD_END};

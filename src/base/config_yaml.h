@@ -44,7 +44,7 @@ struct raw_config {
     struct raw_table *tables;
     uint32_t tables_count;
     struct {
-        char *engine, *cache, *reserve, *checkpoint_log, *checkpoint_seconds;
+        char *engine, *cache, *reserve, *hints, *checkpoint_log, *checkpoint_seconds;
     } store;
     struct {
         char *operations, *connection_operations, *connections;

@@ -157,6 +157,10 @@ json_t *cli_json_result(const struct dynode_result *result)
         for (size_t i = 0; i < result->replica_count; i++)
             json_array_append_new(replicas, cli_json_id(result->replicas[i]));
         json_object_set_new(object, "replicas", replicas);
+        json_t *stand_ins = json_array();
+        for (size_t i = 0; i < result->stand_in_count; i++)
+            json_array_append_new(stand_ins, cli_json_id(result->stand_ins[i]));
+        json_object_set_new(object, "stand_ins", stand_ins);
     }
     return object;
 }

@@ -14,6 +14,8 @@ enum {
     OPTION_R = 1100,
     OPTION_W,
     OPTION_LEVEL,
+    OPTION_STRICT,
+    OPTION_SLOPPY,
     OPTION_HEX,
     OPTION_RAW,
     OPTION_BLIND,
@@ -37,6 +39,8 @@ static const struct option long_options[] = {
     {"r", required_argument, NULL, OPTION_R},
     {"w", required_argument, NULL, OPTION_W},
     {"level", required_argument, NULL, OPTION_LEVEL},
+    {"strict", no_argument, NULL, OPTION_STRICT},
+    {"sloppy", no_argument, NULL, OPTION_SLOPPY},
     {"hex-key", no_argument, NULL, OPTION_HEX},
     {"raw", no_argument, NULL, OPTION_RAW},
     {"blind", no_argument, NULL, OPTION_BLIND},
@@ -55,6 +59,13 @@ static enum dynode_level level_of(const struct cli *cli, const char *text)
     if (strcasecmp(text, "quorum") == 0) return DYNODE_LEVEL_QUORUM;
     if (strcasecmp(text, "all") == 0) return DYNODE_LEVEL_ALL;
     cli_usage(cli, "--level must be one, quorum or all, not \"%s\"", text);
+}
+
+static void take_quorum(struct record_options *o, enum dynode_quorum quorum)
+{
+    if (o->operation.quorum != DYNODE_QUORUM_DEFAULT && o->operation.quorum != quorum)
+        cli_usage(&o->cli, "give --strict or --sloppy, not both");
+    o->operation.quorum = quorum;
 }
 
 static void take_context(struct record_options *o, const char *option)
@@ -92,6 +103,12 @@ static void take(struct record_options *o, int option)
         break;
     case OPTION_LEVEL:
         operation->level = level_of(cli, optarg);
+        break;
+    case OPTION_STRICT:
+        take_quorum(o, DYNODE_QUORUM_STRICT);
+        break;
+    case OPTION_SLOPPY:
+        take_quorum(o, DYNODE_QUORUM_SLOPPY);
         break;
     case OPTION_HEX:
         o->hex = true;
@@ -225,6 +242,10 @@ static int print_read(const struct record_options *o, const struct dynode_result
     return (int)cli_exit_of(result->status);
 }
 
+#define QUORUM_HELP                                                                                          \
+    "      --strict            only the key's home nodes count\n"                                            \
+    "      --sloppy            other nodes stand in for homes that are away (this is the default)\n"
+
 int command_get(int argc, char **argv)
 {
     static const char help[] =
@@ -239,7 +260,7 @@ int command_get(int argc, char **argv)
         "  dynode get users ada --level all     wait for all replicas\n"
         "  dynode get blobs 00ff17 --hex-key    a key that is not text\n\n"
         "      --r NUMBER          replicas that must agree, instead of the table's R\n"
-        "      --level LEVEL       the same by name: one, quorum or all\n"
+        "      --level LEVEL       the same by name: one, quorum or all\n" QUORUM_HELP
         "      --hex-key           KEY is hexadecimal\n"
         "      --raw               exactly the bytes of the value\n" CLI_HELP;
     struct record_options o = {.cli = {.command = "get", .help = help}, .operation.kind = DYNODE_GET};
@@ -269,8 +290,9 @@ static int print_written(const struct record_options *o, const struct dynode_res
         if (result->replica_count == 0)
             puts("ok");
         else
-            printf("ok, on %zu %s\n", result->replica_count,
-                   result->replica_count == 1 ? "replica" : "replicas");
+            printf("ok, on %zu %s%s\n", result->replica_count,
+                   result->replica_count == 1 ? "replica" : "replicas",
+                   result->stand_in_count > 0 ? ", some of them on nodes that stand in for its homes" : "");
         if (result->sibling_count > 1) print_siblings(result);
         if (result->context.size > 0) print_hex("context", result->context);
     }
@@ -283,8 +305,11 @@ static int write_record(struct record_options *o)
     struct dynode_client *client = cli_open(&o->cli, true);
     struct dynode_reply *read = NULL;
     if (!o->blind && !o->context_given && o->operation.precondition == DYNODE_ALWAYS) {
-        struct dynode_operation get = {
-            .kind = DYNODE_GET, .table = o->operation.table, .key = o->operation.key, .context_only = true};
+        struct dynode_operation get = {.kind = DYNODE_GET,
+                                       .table = o->operation.table,
+                                       .key = o->operation.key,
+                                       .context_only = true,
+                                       .quorum = o->operation.quorum};
         read = cli_call(&o->cli, client, &get);
         const struct dynode_result *result = &read->results[0];
         if (result->status != DYNODE_OK && result->status != DYNODE_NOT_FOUND) {
@@ -312,7 +337,7 @@ static int write_record(struct record_options *o)
     "      --if-absent         only if no value is there; otherwise exit status 4\n"                         \
     "      --if-context HEX    only if the stored version is exactly that one; otherwise exit status 4\n"    \
     "      --w NUMBER          replicas that must have it on disk, instead of the table's W\n"               \
-    "      --level LEVEL       the same by name: one, quorum or all\n"                                       \
+    "      --level LEVEL       the same by name: one, quorum or all\n" QUORUM_HELP                           \
     "      --hex-key           KEY is hexadecimal\n"
 
 int command_put(int argc, char **argv)

@@ -222,6 +222,7 @@ static bool node_start(struct node *node, const struct config *config, char why[
                   .checkpoint_seconds = config->checkpoint_seconds},
         .secret = node->birth.secret,
         .software = "dynode " DYNODE_VERSION,
+        .hint_bytes_max = config->hint_bytes_max / node->dir.shards,
         .operations_max = config->operations_max,
         .connection_operations_max = config->connection_operations_max,
         .hooks = client_port_hooks(node->port)};

@@ -78,6 +78,54 @@ static void print_repair(const struct dynode_node_report *node)
     }
 }
 
+static const char *name_of(const struct dynode_cluster *cluster, uint64_t node)
+{
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        if (cluster->members[i].id == node) return cluster->members[i].name;
+    return cli_id(node);
+}
+
+/* What one node keeps for another, of all its shards. */
+static struct dynode_hint_report hints_for(const struct dynode_node_report *node, uint64_t target)
+{
+    struct dynode_hint_report sum = {.node = target};
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        for (uint32_t k = 0; k < node->shards[i].hint_count; k++) {
+            const struct dynode_hint_report *hint = &node->shards[i].hints[k];
+            if (hint->node != target) continue;
+            if (sum.count == 0 || hint->oldest_ms < sum.oldest_ms) sum.oldest_ms = hint->oldest_ms;
+            sum.count += hint->count;
+            sum.bytes += hint->bytes;
+        }
+    }
+    return sum;
+}
+
+static void print_hint(const struct dynode_cluster *cluster, const struct dynode_node_report *node,
+                       uint64_t target, bool *any)
+{
+    struct dynode_hint_report sum = hints_for(node, target);
+    if (sum.count == 0) return;
+    if (!*any) printf("\n%-14s %-14s %10s %9s %10s\n", "HINTS AT", "FOR", "COUNT", "BYTES", "OLDEST");
+    *any = true;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    char age[32];
+    snprintf(age, sizeof(age), "%llu s",
+             (unsigned long long)(now_ms > sum.oldest_ms ? (now_ms - sum.oldest_ms) / 1000 : 0));
+    printf("%-14s %-14s %10llu %9s %10s\n", node->name, name_of(cluster, target),
+           (unsigned long long)sum.count, cli_bytes(sum.bytes), age);
+}
+
+static void print_hints(const struct dynode_cluster *cluster, const struct dynode_reply *reply)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        for (uint32_t k = 0; k < cluster->member_count && reply->results[i].node != NULL; k++)
+            print_hint(cluster, reply->results[i].node, cluster->members[k].id, &any);
+}
+
 static void print_status(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
                          const struct dynode_reply *before, double seconds)
 {
@@ -111,6 +159,7 @@ static void print_status(const struct dynode_cluster *cluster, const struct dyno
          "BUILT vnodes are compared with other homes, whose objects are TAKEN and GIVEN where keys are "
          "DIFFERING; "
          "AUDITS\nread everything through, and what they find DAMAGED is fetched anew.");
+    print_hints(cluster, reply);
 }
 
 static json_t *json_shard(const struct dynode_shard_report *s, const struct dynode_shard_report *b,
@@ -125,6 +174,7 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
     NUMBER(store_log_bytes), NUMBER(cache_bytes), NUMBER(cache_bytes_max), NUMBER(dropped), NUMBER(corrupt);
     NUMBER(vnodes_built), NUMBER(exchanges), NUMBER(differing), NUMBER(objects_in), NUMBER(objects_out);
     NUMBER(audits), NUMBER(audited), NUMBER(damaged), NUMBER(mended);
+    NUMBER(hint_bytes_max), NUMBER(hints_refused), NUMBER(dirty), NUMBER(lingering);
 #undef NUMBER
     json_object_set_new(object, "filled", json_boolean(s->filled));
 #define RATE(field)                                                                                          \
@@ -139,6 +189,13 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
                                         s->peers[i].up, "queued_bytes", (json_int_t)s->peers[i].queued_bytes,
                                         "heard_ms_ago", (json_int_t)s->peers[i].heard_ms_ago));
     json_object_set_new(object, "peers", peers);
+    json_t *hints = json_array();
+    for (uint32_t i = 0; i < s->hint_count; i++)
+        json_array_append_new(hints,
+                              json_pack("{s:s, s:I, s:I, s:I}", "node", cli_id(s->hints[i].node), "count",
+                                        (json_int_t)s->hints[i].count, "bytes", (json_int_t)s->hints[i].bytes,
+                                        "oldest_ms", (json_int_t)s->hints[i].oldest_ms));
+    json_object_set_new(object, "hints", hints);
     return object;
 }
 

@@ -22,17 +22,17 @@
  * context to the next write of that key: it supersedes exactly what the read returned. A write without a
  * context stands beside what is there.
  *
- * RETRIES. Reads go to another node until one answers or the deadline passes, also from a node that has not said
- * a word for half of the deadline (but for 500 ms at least). A write is sent again only
- * where it was certainly not applied: it never left this machine whole, or the node said so. Otherwise the
- * caller gets UNAVAILABLE or TIMEOUT with `applied` MAYBE and decides; every write carries a token, so that
- * repeating the very same dynode_operation with the same token makes no second sibling (see
- * dynode_operation.sequence).
+ * RETRIES. Reads go to another node until one answers or the deadline passes, also from a node that has not
+ * said a word for half of the deadline (but for 500 ms at least). A write is sent again only where it was
+ * certainly not applied: it never left this machine whole, or the node said so. Otherwise the caller gets
+ * UNAVAILABLE or TIMEOUT with `applied` MAYBE and decides; every write carries a token, so that repeating the
+ * very same dynode_operation with the same token makes no second sibling (see dynode_operation.sequence).
  *
- * WHAT IS LEARNT. The ring that a node describes is judged as a whole before it is used, and asked for anew when
- * something does not fit it, when a member cannot be reached, and every half minute. While nothing answers, it is
- * dropped, and the addresses given to dynode_open are asked again. A connection that leaves a request without an
- * answer beyond its time is replaced. All of this waits longer after each failure, and never two clients the same.
+ * WHAT IS LEARNT. The ring that a node describes is judged as a whole before it is used, and asked for anew
+ * when something does not fit it, when a member cannot be reached, and every half minute. While nothing
+ * answers, it is dropped, and the addresses given to dynode_open are asked again. A connection that leaves a
+ * request without an answer beyond its time is replaced. All of this waits longer after each failure, and
+ * never two clients the same.
  *
  * TIME. Every operation is answered by its deadline and a grace: the client gives up by itself when no node
  * does. Host names are resolved by getaddrinfo, which may block; numeric addresses never do.
@@ -108,6 +108,13 @@ enum dynode_level {
     DYNODE_LEVEL_ALL = 3,
 };
 
+/* Who may take part beside the key's homes, where some are away: client.proto's Quorum. */
+enum dynode_quorum {
+    DYNODE_QUORUM_DEFAULT = 0, /* sloppy, but for a write with a precondition */
+    DYNODE_QUORUM_SLOPPY = 1,  /* other nodes stand in for homes that are away, and count */
+    DYNODE_QUORUM_STRICT = 2,  /* only homes count */
+};
+
 enum dynode_precondition {
     DYNODE_ALWAYS = 0,
     DYNODE_IF_ABSENT = 1,  /* only if no live value is there */
@@ -168,6 +175,7 @@ struct dynode_operation {
     struct dynode_bytes context; /* put, delete: from a read of this key, or empty */
     uint32_t replicas;           /* R or W as a number, 1 to N; 0: as `level` says */
     enum dynode_level level;
+    enum dynode_quorum quorum;
     uint32_t n;        /* only the first n homes; 0: all */
     bool context_only; /* get: no siblings come, only the status and the context */
     enum dynode_precondition precondition;
@@ -242,6 +250,13 @@ struct dynode_peer_report {
     uint64_t heard_ms_ago;
 };
 
+/* What a shard keeps for another node. */
+struct dynode_hint_report {
+    uint64_t node;
+    uint64_t count, bytes;
+    uint64_t oldest_ms; /* since 1970: none is older */
+};
+
 /* The fields of client.proto's ShardReport, where each is explained. */
 struct dynode_shard_report {
     uint32_t shard;
@@ -258,6 +273,10 @@ struct dynode_shard_report {
     uint64_t audits, audited, damaged, mended;
     const struct dynode_peer_report *peers;
     uint32_t peer_count;
+    const struct dynode_hint_report *hints;
+    uint32_t hint_count;
+    uint64_t hint_bytes_max, hints_refused, dirty;
+    uint32_t lingering;
 };
 
 struct dynode_node_report {
@@ -287,6 +306,8 @@ struct dynode_result {
     struct dynode_bytes context; /* for the next write of this key */
     const uint64_t *replicas;    /* the nodes that answered (for a write: that have it on disk) */
     size_t replica_count;
+    const uint64_t *stand_ins; /* those of them that are no homes, and stand in for one that is away */
+    size_t stand_in_count;
     uint64_t sequence; /* of the write token, for writes */
 
     /* The answers of other operations, NULL where they do not apply. */
@@ -344,8 +365,8 @@ typedef void (*dynode_callback)(void *data, struct dynode_reply *reply);
 
 /* Queue @count operations (1 or more). They leave at the next dynode_poll, and @callback is called from
  * within a later dynode_poll, once for them all.
- * DYNODE_OVERLOADED  in_flight_max would be passed: poll first. Nothing is queued, the callback will not come.
- * DYNODE_INVALID  @count is 0. Likewise. */
+ * DYNODE_OVERLOADED  in_flight_max would be passed: poll first. Nothing is queued, the callback will not
+ * come. DYNODE_INVALID  @count is 0. Likewise. */
 DYNODE_API enum dynode_status dynode_submit(struct dynode_client *client,
                                             const struct dynode_operation *operations, size_t count,
                                             uint32_t deadline_ms, dynode_callback callback, void *data);

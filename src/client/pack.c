@@ -66,6 +66,7 @@ enum dynode_status operation_pack(const struct dynode_operation *from, uint64_t 
         get.r = from->replicas;
         get.level = (Dynode__Client__Level)from->level;
         get.n = from->n;
+        get.quorum = (Dynode__Client__Quorum)from->quorum;
         get.context_only = from->context_only;
         packed.kind_case = DYNODE__CLIENT__OPERATION__KIND_GET;
         packed.get = &get;
@@ -78,6 +79,7 @@ enum dynode_status operation_pack(const struct dynode_operation *from, uint64_t 
         put.w = from->replicas;
         put.level = (Dynode__Client__Level)from->level;
         put.n = from->n;
+        put.quorum = (Dynode__Client__Quorum)from->quorum;
         put.ttl_ms = from->ttl_ms;
         put.for_ever = from->for_ever;
         put.precondition = (Dynode__Client__Precondition)from->precondition;
@@ -92,6 +94,7 @@ enum dynode_status operation_pack(const struct dynode_operation *from, uint64_t 
         delete.w = from->replicas;
         delete.level = (Dynode__Client__Level)from->level;
         delete.n = from->n;
+        delete.quorum = (Dynode__Client__Quorum)from->quorum;
         delete.precondition = (Dynode__Client__Precondition)from->precondition;
         delete.token = &token;
         packed.kind_case = DYNODE__CLIENT__OPERATION__KIND_DELETE;

@@ -191,6 +191,14 @@ copy_cluster(struct arena *arena, const Dynode__Client__ClusterDescription *from
     return cluster;
 }
 
+static const uint64_t *copy_nodes(struct arena *arena, const uint64_t *from, size_t count)
+{
+    if (count == 0) return NULL;
+    uint64_t *nodes = ARENA_ARRAY(arena, uint64_t, count);
+    memcpy(nodes, from, count * sizeof(*nodes));
+    return nodes;
+}
+
 static const struct dynode_node_report *copy_report(struct arena *arena,
                                                     const Dynode__Client__NodeReport *from)
 {
@@ -202,6 +210,11 @@ static const struct dynode_node_report *copy_report(struct arena *arena,
             const Dynode__Client__PeerReport *peer = shard->peers[k];
             peers[k] =
                 (struct dynode_peer_report){peer->node, peer->up, peer->queued_bytes, peer->heard_ms_ago};
+        }
+        struct dynode_hint_report *hints = ARENA_ARRAY(arena, struct dynode_hint_report, shard->n_hints + 1);
+        for (size_t k = 0; k < shard->n_hints; k++) {
+            const Dynode__Client__HintReport *hint = shard->hints[k];
+            hints[k] = (struct dynode_hint_report){hint->node, hint->count, hint->bytes, hint->oldest_ms};
         }
 #define SAME(field) .field = shard->field
         shards[i] = (struct dynode_shard_report){
@@ -239,6 +252,12 @@ static const struct dynode_node_report *copy_report(struct arena *arena,
             SAME(mended),
             .peers = peers,
             .peer_count = (uint32_t)shard->n_peers,
+            .hints = hints,
+            .hint_count = (uint32_t)shard->n_hints,
+            SAME(hint_bytes_max),
+            SAME(hints_refused),
+            SAME(dirty),
+            SAME(lingering),
         };
 #undef SAME
     }
@@ -314,13 +333,11 @@ bool reply_add(struct reply *reply, uint32_t index, const Dynode__Client__Result
     result->needed = from->needed;
     if (from->context.len > 0) result->context = copy_bytes(arena, from->context);
     *why = "a receipt of more replicas than there can be";
-    if (from->n_replicas > MEMBERS_MAX) return false;
-    if (from->n_replicas > 0) {
-        uint64_t *replicas = ARENA_ARRAY(arena, uint64_t, from->n_replicas);
-        memcpy(replicas, from->replicas, from->n_replicas * sizeof(*replicas));
-        result->replicas = replicas;
-        result->replica_count = from->n_replicas;
-    }
+    if (from->n_replicas > MEMBERS_MAX || from->n_stand_ins > MEMBERS_MAX) return false;
+    result->replicas = copy_nodes(arena, from->replicas, from->n_replicas);
+    result->replica_count = from->n_replicas;
+    result->stand_ins = copy_nodes(arena, from->stand_ins, from->n_stand_ins);
+    result->stand_in_count = from->n_stand_ins;
     switch (from->answer_case) {
     case DYNODE__CLIENT__RESULT__ANSWER_SCAN:
         result->scan = copy_page(arena, from->scan);

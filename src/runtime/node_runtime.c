@@ -223,6 +223,7 @@ static void threads_start(struct node_runtime *node)
                      .software = options->software,
                      .operations_max = options->operations_max,
                      .connection_operations_max = options->connection_operations_max,
+                     .hint_bytes_max = options->hint_bytes_max,
                      .resident_bytes = resident_bytes,
                      .filled = slot->filled,
                      .repair_pass_ns = ANTIENTROPY_PASS_NS,

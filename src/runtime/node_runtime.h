@@ -35,6 +35,7 @@ struct node_runtime_options {
     struct context_secret secret;
     const char *software; /* for NodeReport: outlives the node */
     uint32_t operations_max, connection_operations_max;
+    uint64_t hint_bytes_max; /* of each shard; 0: the default of a node, shared out */
 
     struct loop_hooks hooks;
 };

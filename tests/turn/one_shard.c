@@ -32,14 +32,14 @@ static void deliver(struct one_shard *one, uint64_t from, const Dynode__Peer__Me
 }
 
 /* Our link to it is up, and it has answered a heartbeat. */
-static void peer_comes(struct one_shard *one, uint64_t node)
+void one_shard_link(struct one_shard *one, uint64_t node, bool up)
 {
     Dynode__Peer__Pong pong = DYNODE__PEER__PONG__INIT;
     Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
     message.body_case = DYNODE__PEER__MESSAGE__BODY_PONG;
     message.pong = &pong;
-    shard_link_changed(one->shard, node, true);
-    deliver(one, node, &message);
+    shard_link_changed(one->shard, node, up);
+    if (up) deliver(one, node, &message);
     one_shard_turn(one);
 }
 
@@ -51,8 +51,8 @@ void one_shard_begin(struct one_shard *one, struct one_shard_options options)
     one->store = store_mem_open();
     one->cluster = (struct cluster){.id = 99, .vnodes = 16};
     add_member(&one->cluster, NODE_A, shards);
-    add_member(&one->cluster, NODE_B, 1);
-    add_member(&one->cluster, NODE_C, 1);
+    uint32_t nodes = options.nodes != 0 ? options.nodes : 3;
+    for (uint64_t node = NODE_B; node < NODE_A + nodes; node++) add_member(&one->cluster, node, 1);
     add_table(&one->cluster, "t", RULE_SIBLINGS, 3);
     add_table(&one->cluster, "solo", RULE_SIBLINGS, 1);
     add_table(&one->cluster, "last", RULE_LWW, 3);
@@ -71,11 +71,11 @@ void one_shard_begin(struct one_shard *one, struct one_shard_options options)
         .connection_operations_max =
             of_connection != 0 ? of_connection : NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
         .filled = !options.unfilled,
+        .hint_bytes_max = options.hint_bytes_max,
         .started_wall_ms = one->wall_ms,
     };
     node_init(one->shard, &node_options);
-    peer_comes(one, NODE_B);
-    peer_comes(one, NODE_C);
+    for (uint64_t node = NODE_B; node < NODE_A + nodes; node++) one_shard_link(one, node, true);
     one_shard_forget(one);
 }
 

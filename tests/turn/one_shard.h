@@ -19,7 +19,7 @@
 #include "wire/object_wire.h"
 #include "wire/unpack.h"
 
-enum { NODE_A = 0xa, NODE_B = 0xb, NODE_C = 0xc, SENT_MAX = 512 };
+enum { NODE_A = 0xa, NODE_B, NODE_C, NODE_D, NODE_E, SENT_MAX = 512 };
 
 struct sent {
     uint64_t node;
@@ -54,9 +54,14 @@ struct one_shard_options {
     uint64_t seed;
     uint32_t operations_max, connection_operations_max; /* 0: the defaults */
     bool unfilled;
+    uint32_t nodes; /* 3 to 5; 0: 3 */
+    uint64_t hint_bytes_max;
 };
 
-/* Links to B and C are up. */
+/* The link to another node is up, and it says something; or it is lost. */
+void one_shard_link(struct one_shard *one, uint64_t node, bool up);
+
+/* Links to B and C (and D and E, if they are there) are up. */
 void one_shard_begin(struct one_shard *one, struct one_shard_options options);
 void one_shard_end(struct one_shard *one);
 

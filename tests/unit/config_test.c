@@ -42,6 +42,7 @@ static void assert_same(const struct config *a, const struct config *b)
     assert_int_equal(a->lsm, b->lsm);
     assert_int_equal(a->cache_bytes, b->cache_bytes);
     assert_int_equal(a->reserve_bytes, b->reserve_bytes);
+    assert_int_equal(a->hint_bytes_max, b->hint_bytes_max);
     assert_int_equal(a->checkpoint_log_bytes, b->checkpoint_log_bytes);
     assert_int_equal(a->checkpoint_seconds, b->checkpoint_seconds);
     assert_int_equal(a->operations_max, b->operations_max);
@@ -73,16 +74,16 @@ static void the_documented_file_is_the_defaults(void **state)
 static void every_setting_is_read(void **state)
 {
     (void)state;
-    struct config *c =
-        parse("data: /d\nshards: 3\npin: true\n"
-              "cluster: {id: 0123456789abcdef, vnodes: 64, secret_file: /s}\n"
-              "node: {id: 00000000000000a2}\n"
-              "listen: {client: [unix:///tmp/x, tcp://localhost:0], peer: ipc:///tmp/p}\n"
-              "tables:\n  - {name: a, ttl: 7d}\n  - {name: b, rule: lww, n: 1, ttl: 90s}\n"
-              "  - {name: c, n: 2, r: 1, w: 2, ttl: 250}\n"
-              "store: {engine: lsm, cache: 96MB, reserve: 0, checkpoint_log: 1GB, checkpoint_seconds: 5}\n"
-              "limits: {operations: 1, connection_operations: 2, connections: 3}\n"
-              "log: {level: debug}\n" MEMBERS);
+    struct config *c = parse("data: /d\nshards: 3\npin: true\n"
+                             "cluster: {id: 0123456789abcdef, vnodes: 64, secret_file: /s}\n"
+                             "node: {id: 00000000000000a2}\n"
+                             "listen: {client: [unix:///tmp/x, tcp://localhost:0], peer: ipc:///tmp/p}\n"
+                             "tables:\n  - {name: a, ttl: 7d}\n  - {name: b, rule: lww, n: 1, ttl: 90s}\n"
+                             "  - {name: c, n: 2, r: 1, w: 2, ttl: 250}\n"
+                             "store: {engine: lsm, cache: 96MB, reserve: 0, hints: 2GB, checkpoint_log: 1GB, "
+                             "checkpoint_seconds: 5}\n"
+                             "limits: {operations: 1, connection_operations: 2, connections: 3}\n"
+                             "log: {level: debug}\n" MEMBERS);
     assert_string_equal(c->data, "/d");
     assert_int_equal(c->shards, 3);
     assert_int_equal(config_shards(c), 3);
@@ -114,6 +115,7 @@ static void every_setting_is_read(void **state)
     assert_true(c->lsm);
     assert_int_equal(c->cache_bytes, 96 << 20);
     assert_int_equal(c->reserve_bytes, 0);
+    assert_int_equal(c->hint_bytes_max, 2ULL << 30);
     assert_int_equal(c->checkpoint_log_bytes, 1 << 30);
     assert_int_equal(c->checkpoint_seconds, 5);
     assert_int_equal(c->operations_max, 1);
