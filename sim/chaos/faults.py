@@ -5,7 +5,7 @@ most `at_once` faults are under way at a time. What a process can suffer (killed
 one at a time for each node; what befalls links may come on top of that.
 
 A station is a node with what it stands on. It knows whether the node is *up* (for the availability of requests: running, not
-stopped, reachable by clients), and how many nodes that are up it reaches: who is alone cannot put a write on W disks. The storm
+stopped, reachable by clients), and how many nodes it reaches that are up and have room: who is alone cannot put a write on W disks. The storm
 notices a node that ends by itself, which is a fault of the product unless its disk was
 full to the last byte.
 """
@@ -89,7 +89,7 @@ class Station:
         self.expected_down = True
         self.lock = asyncio.Lock()
         self.report = {}
-        self.reach = lambda: 1  # how many nodes that are up it can talk with, itself counted
+        self.reach = lambda: 1  # how many nodes that are up and have room it can talk with, itself counted
 
     @property
     def up(self):
@@ -145,8 +145,8 @@ class Storm:
             station.reach = functools.partial(self._reach, station)
 
     def _reach(self, station):
-        """Both ways."""
-        return sum(other.up and not self.network.cuts.get((station.number, other.number)) and
+        """Both ways. Who has no room takes no write."""
+        return sum(other.up and not other.disk.full and not self.network.cuts.get((station.number, other.number)) and
                    not self.network.cuts.get((other.number, station.number)) for other in self.stations)
 
     async def run(self):
@@ -206,6 +206,7 @@ class Storm:
 
     async def _full(self, fault, station):
         station.may_end = bool(fault.much)
+        station.epoch += 1
         await asyncio.to_thread(station.disk.fill, 0 if fault.much else RESERVE_BYTES // 2)
         await self._until(fault.until)
         await asyncio.to_thread(station.disk.free)

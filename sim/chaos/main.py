@@ -96,8 +96,6 @@ class Chaos:
         self.disks = []
         for number in range(chosen.nodes):
             self.disks.append(disk_kind(folder, f"node{number + 1}"))
-        # Where requests may be answered by stand-ins, reads need not see all that was acknowledged.
-        self.strict = chosen.control or "quorum" not in pb.Get.DESCRIPTOR.fields_by_name
         self.quorum = 1 if chosen.control else 2
         self.cluster = Cluster(chosen.program, folder, self.network.hosts, chosen.shards,
                                "tables:\n" + "".join(
@@ -140,10 +138,10 @@ class Chaos:
         print("to look around inside: nsenter --net --mount --target PID; " if self.network.can else "",
               ", ".join(f"{station.node.name} is process {station.node.process.pid}" for station in self.stations), sep="", flush=True)
         contents = [(PLAIN, PLAIN, CART, COUNTER)[key % 4] for key in range(self.chosen.keys)]
-        self.recorders = [Recorder(self.folder, name, rule, held, self.strict, 3, self.quorum, self.quorum) for name, rule, held in
+        self.recorders = [Recorder(self.folder, name, rule, held, True, 3, self.quorum, self.quorum) for name, rule, held in
                           (("kept", "siblings", contents), ("last", "lww", [PLAIN] * self.chosen.keys))]
         self.load = Load(self.stations, self.recorders, self.chosen.sessions, self.chosen.think / 1000, self.random_of,
-                         int.from_bytes(os.urandom(6), "big") << 12)
+                         int.from_bytes(os.urandom(6), "big") << 12, self.chosen.control, self.say)
         self.storm = Storm(self.stations, self.network, self.plan, self.slow_disks, self.say, self.wrong)
         self.view.storm, self.view.load, self.view.phase = self.storm, self.load, "chaos"
         viewing = asyncio.create_task(self.view.run(self.stations))
@@ -229,13 +227,13 @@ class Chaos:
             ordered = sorted(tally.latencies)
             print("latency      " + ", ".join(f"p{share:g} {1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]:.1f} ms"
                                               for share in (50, 99, 99.9)))
-        for what in ("write", "read"):
-            share, asked = tally.availability(f"reach {what}")
-            print(f"available    {100 * share:.3f} % of {asked:,} {what}s whose node was up and in reach of another all the time")
-        share, asked = tally.availability("write", "read")
-        print(f"             {100 * share:.3f} % of all {asked:,} requests whose node was up, cut off from all others or not")
-        if tally.causes:
-            print("             else: " + ", ".join(f"{cause} {count}" for cause, count in sorted(tally.causes.items(), key=lambda pair: -pair[1])))
+        for what in KINDS:
+            share, asked = tally.availability(what)
+            causes = ", ".join(f"{cause} {count}" for cause, count in sorted(tally.causes.get(what, {}).items(), key=lambda pair: -pair[1]))
+            print(f"available    {100 * share:.3f} % of {asked:,} {what}s{'; else ' * bool(causes)}{causes}")
+        asked, good = tally.whatever
+        print("             whose node was up and in reach of another all the time; and "
+              f"{100 * good / max(asked, 1):.3f} % of {asked:,} requests whose node was up, if cut off")
         print(f"silence      {1000 * tally.longest_gap:.0f} ms at most between two writes that succeeded, somewhere in the cluster")
         self.judge()
         for fault in self.faults:
@@ -316,6 +314,6 @@ if __name__ == "__main__":
     from network import Loopback, Namespaces
     from nodes import Cluster
     from recorder import CART, COUNTER, PLAIN, Recorder
-    from sessions import Load, read_all
+    from sessions import KINDS, Load, read_all
     from view import View
     sys.exit(main())

@@ -24,6 +24,7 @@ import sys
 
 MARK = "DYNODE_CHAOS_APART"  # in the environment of the process that has been moved: how far
 CLIENTS = "10.77.0.1"
+NARROW_KBIT = 4000  # of a link that is slow because it is narrow; its queue is as long as it shall be slow
 NOWHERE = "02:00:00:00:ee:ee"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,7 +82,7 @@ class Namespaces:
                 f"link add n{node} type veth peer name eth0 address {self.macs[node]} netns {name}",
                 f"link set n{node} master br0 up",
                 f"neigh replace {self.hosts[node]} lladdr {self.macs[node]} dev br0 nud permanent")
-            _ip("link set lo up", f"addr add {self.hosts[node]}/24 dev eth0", "link set eth0 up",
+            _ip("link set lo up", f"addr add {self.hosts[node]}/24 dev eth0", "link set eth0 gso_max_segs 1 up",  # real frames
                 f"neigh replace {CLIENTS} lladdr 02:00:00:00:00:fe dev eth0 nud permanent",
                 *(self._way(node, other) for other in range(count) if other != node), inside=name)
         self.open = [os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in self.names]
@@ -151,12 +152,14 @@ class Namespaces:
         self.shaped[node, kind] = much
         if kind == "slow":
             # To clients as ever; to others through class 1:2. A packet's destination is at byte 30 of its frame.
-            rate = "10gbit" if self.delays else f"{max(200, 40000 // much)}kbit"
+            rate = "10gbit" if self.delays else f"{NARROW_KBIT}kbit"
             tc("qdisc add dev eth0 root handle 1: htb default 1")
             tc("class add dev eth0 parent 1: classid 1:1 htb rate 10gbit quantum 60000")
             tc(f"class add dev eth0 parent 1: classid 1:2 htb rate {rate} quantum 60000")
             if self.delays:
                 tc(f"qdisc add dev eth0 parent 1:2 handle 2: netem delay {much}ms {much // 3}ms limit 100000")
+            else:
+                tc(f"qdisc add dev eth0 parent 1:2 handle 2: bfifo limit {NARROW_KBIT * much // 8}")
             program = f"4,32 0 0 30,21 0 1 {clients},6 0 0 0,6 0 0 4294967295"
             tc("filter add dev eth0 parent 1: protocol ip bpf bytecode", program, "flowid 1:2")
         else:

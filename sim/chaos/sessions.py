@@ -1,5 +1,8 @@
 """The load: sessions that read and write like clients do, each with one operation under way, and write down all of it.
 
+Two thirds of the operations are sloppy, the others strict (client.proto, Quorum). For the checkers what is sloppy is weak: strict
+reads see all strict writes, sloppy ones may miss something until the end. Writes with conditions are strict whatever they ask.
+
 A key is a register (written with and without context, under conditions, for a while, deleted), a cart (read, merged, put
 back) or a counter (compare and put). What a session knows of a key is the last answer that had a context. Half of the
 sessions name their writes with a token and send a write that failed again, to another node.
@@ -13,6 +16,7 @@ from recorder import CART, COUNTER, COUNTER_BITS, PLAIN, merge
 CART_ELEMENTS_MAX = 60
 PATIENCE_MS = 2000  # beyond the deadline
 ATTEMPTS_MAX = 3
+KINDS = ("sloppy write", "sloppy read", "strict write", "strict read")
 LOST = (OSError, EOFError, asyncio.TimeoutError)  # what a connection ends with
 _MAYBE = (pb.OK, pb.NOT_FOUND, pb.INTERNAL)
 
@@ -27,33 +31,35 @@ class Tally:
 
     def __init__(self):
         self.ok = self.failed = 0  # requests
-        # Those whose node was up all the time: [all, answered with success]. "reach": and reached W nodes.
-        self.up = {what: [0, 0] for what in ("read", "write", "reach read", "reach write")}
+        # Those whose node was up all the time and reached W nodes: [all, answered with success]; and whatever it reached.
+        self.up = {what: [0, 0] for what in KINDS}
+        self.whatever = [0, 0]
         self.causes, self.latencies = {}, []
         self.last_write = self.longest_gap = 0.0
 
-    def count(self, write, good, was_up, reached, cause, took):
+    def count(self, what, good, was_up, reached, cause, took):
+        """@what: of KINDS."""
         if good:
             self.ok += 1
             if len(self.latencies) < 2_000_000:
                 self.latencies.append(took)
         else:
             self.failed += 1
-        if good and write:
+        if good and "write" in what:
             now = time.monotonic()
             if self.last_write:
                 self.longest_gap = max(self.longest_gap, now - self.last_write)
             self.last_write = now
         if was_up:
-            for prefix in ("", "reach ") if reached else ("",):
-                counts = self.up[prefix + ("write" if write else "read")]
+            for counts in (self.whatever, self.up[what]) if reached else (self.whatever,):
                 counts[0] += 1
                 counts[1] += good
             if not good and reached:
-                self.causes[cause] = self.causes.get(cause, 0) + 1
+                causes = self.causes.setdefault(what, {})
+                causes[cause] = causes.get(cause, 0) + 1
 
     def availability(self, *whats):
-        asked, good = (sum(self.up[what][index] for what in whats) for index in (0, 1))
+        asked, good = (sum(self.up[what][index] for what in whats or KINDS) for index in (0, 1))
         return good / asked if asked else 1.0, asked
 
 
@@ -135,6 +141,10 @@ class Session:
         context = known.context if with_context else b""
         if kind == "delete" and not with_context:
             flags += "b"
+        sloppy = self._chance(66) and not {"a", "c"} & set(flags) and not self.load.strict_only
+        what = f"{'sloppy' if sloppy else 'strict'} {'read' if kind == 'get' else 'write'}"
+        if sloppy:
+            flags += "w"
         await self._connect()
         token, begun = recorder.begin()
         operation = self._operation(recorder, kind, key, token, context, flags, elements, ttl_ms, size)
@@ -143,7 +153,7 @@ class Session:
             attempt += 1
             deadline_ms = self.random.randrange(500, 3000)
             node = self.station.number
-            result = await self._ask(operation, deadline_ms, kind != "get")
+            result = await self._ask(operation, deadline_ms, what)
             good = result is not None and result.status in (pb.OK, pb.NOT_FOUND)
             rejected = result is not None and result.status == pb.CONFLICT
             outcome = "ok" if good else "info" if maybe or not _not_applied(result) else "fail"
@@ -171,9 +181,10 @@ class Session:
 
     def _operation(self, recorder, kind, key, token, context, flags, elements, ttl_ms, size):
         name = recorder.key_bytes(key)
+        quorum = pb.SLOPPY if "w" in flags else pb.STRICT
         if kind == "get":
-            return get(recorder.table, name)
-        more = {"context": context, "precondition": pb.IF_CONTEXT if "c" in flags else pb.IF_ABSENT if "a" in flags else pb.NONE}
+            return get(recorder.table, name, quorum=quorum)
+        more = {"quorum": quorum, "context": context, "precondition": pb.IF_CONTEXT if "c" in flags else pb.IF_ABSENT if "a" in flags else pb.NONE}
         if self.tokens:
             more["token"] = pb.WriteToken(client=self.load.client_id + self.number, sequence=token << 1 | (recorder.rule == "lww"))
         if kind == "delete":
@@ -191,7 +202,7 @@ class Session:
                 return
             except LOST as error:
                 if was_up and station.epoch == epoch:
-                    self.load.tally.count(False, False, True, True, f"no connection ({type(error).__name__})", 0)
+                    self.load.tally.count("sloppy read", False, True, station.reach() >= self.load.w, f"no connection ({type(error).__name__})", 0)
                 await asyncio.sleep(0.02)
 
     async def _leave(self):
@@ -199,7 +210,7 @@ class Session:
             connection, self.connection = self.connection, None
             await connection.close()
 
-    async def _ask(self, operation, deadline_ms, write):
+    async def _ask(self, operation, deadline_ms, what):
         """The result, or None: it was lost."""
         station, began = self.station, time.monotonic()
         epoch, was_up, reached = station.epoch, station.up, station.reach() >= self.load.w
@@ -212,8 +223,12 @@ class Session:
             await self._leave()
         good = result is not None and result.status in (pb.OK, pb.NOT_FOUND, pb.CONFLICT, pb.TOO_MANY_SIBLINGS)
         station.count(good)
-        was_up = was_up and station.epoch == epoch
-        self.load.tally.count(write, good, was_up, reached and station.reach() >= self.load.w, cause, time.monotonic() - began)
+        was_up, reached = was_up and station.epoch == epoch, reached and station.reach() >= self.load.w
+        self.load.tally.count(what, good, was_up, reached, cause, time.monotonic() - began)
+        if what == "sloppy write" and not good and was_up and reached and time.monotonic() > self.load.said.get(station, 0):
+            self.load.said[station] = time.monotonic() + 1
+            more = f": {result.got} of {result.needed}, {result.message}" if result else ""
+            self.load.say(f"  a sloppy write at {station.node.name} is {cause} after {1000 * (time.monotonic() - began):.0f} ms{more}")
         return result
 
 
@@ -224,11 +239,11 @@ def _not_applied(result):
 
 
 class Load:
-    def __init__(self, stations, recorders, sessions, think_s, random_of, client_id):
+    def __init__(self, stations, recorders, sessions, think_s, random_of, client_id, strict_only, say):
         """random_of(name): a stream of numbers of that name, from the seed."""
         self.stations, self.recorders, self.think_s, self.random_of = stations, recorders, think_s, random_of
         self.client_id, self.stopping, self.tally = client_id, False, Tally()
-        self.w = recorders[0].w
+        self.w, self.strict_only, self.say, self.said = recorders[0].w, strict_only, say, {}
         self.sessions = [Session(self, number) for number in range(sessions)]
 
     def start(self):

@@ -58,10 +58,11 @@ class View:
         if now - then > 2 or not self.before:
             self.before = now, ok, failed
         took = max(now - then, 1e-3)
-        share, _ = tally.availability("reach read", "reach write")
+        share, _ = tally.availability()
         up = sum(station.up for station in stations)
         return (f"{self.phase}: {up} of {len(stations)} nodes up, {(ok - ok_then) / took:.0f} operations/s, "
-                f"{(failed - failed_then) / took:.1f} failed/s; available {100 * share:.3f} %")
+                f"{(failed - failed_then) / took:.1f} failed/s; available {100 * share:.3f} %, sloppy writes "
+                f"{100 * tally.availability('sloppy write')[0]:.3f} %")
 
     def _lines(self, stations):
         elapsed = time.monotonic() - self.began

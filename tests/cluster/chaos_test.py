@@ -62,7 +62,7 @@ class Chaos(unittest.TestCase):
         run = self.start("--minutes", "0.6", "--seed", str(SEED), "--at-once", "4")
         text, _ = run.communicate(timeout=400)
         self.assertEqual(run.returncode, 0, text)
-        for line in (rf"^seed {SEED}: 5 nodes", r"^available +[\d.]+ % of [\d,]+ writes", "^judged .* of kept .*final, register, session, merge",
+        for line in (rf"^seed {SEED}: 5 nodes", r"^available +[\d.]+ % of [\d,]+ sloppy writes", "^judged .* of kept .*final, register, session, merge",
                      "^judged .* of last .*final, register", "^verdict +nothing acknowledged was lost"):
             self.assertRegex(text, re.compile(line, re.MULTILINE))
         self.nothing_is_left(text)
