@@ -1,9 +1,9 @@
 """Worlds by the hundred, in the release build: the fixed seeds 1 to 300, 100 fresh ones, and wiped and rotten disks within
 what the quorums bear; and some in this build, with all its sanitizers. Every kind of fault must have taken place.
 
-The negative controls, without which the checkers may be blind: with R=W=1 a read must be found to miss a write, and where
-more is wiped than the quorums bear keys must be found that nobody can read. A process that dies must be found too, even with the
-status of one that ran to its end.
+The negative controls, without which the checkers may be blind: with R=W=1, and with sloppy quorums, a read must be found to
+miss a write, and where more is wiped than the quorums bear keys must be found that nobody can read. A process that dies must be
+found too, even with the status of one that ran to its end.
 
 usage: world_seeds_test.py SOURCE_DIR DYNODE_WORLD
 """
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0")
+PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
 JUDGED = {"core": 190, "copies": 220, "copies-beside-lost": 60, "register": 300, "session": 300, "condition": 300, "merge": 200,
           "chain": 70}
@@ -94,6 +94,11 @@ def main():
     missed = [line for line in tail.splitlines() if re.search("# read \\d+ of key \\d+ .*(misses|finds an older) write", line)]
     assert missed, "R=W=1, and no read missed a write: the checker of registers is blind\n" + tail
     print(f"R=W=1: {missed[0]}", flush=True)
+
+    status, tail, _ = run(source, "1..40", *PLAIN[:-1], "sloppy=100", "strict=1", "core_ms=0", "lost_max=0")
+    missed = [line for line in tail.splitlines() if re.search("# read \\d+ of key \\d+ .*(misses|finds an older) write", line)]
+    assert missed, "all is sloppy, and no read missed a write: the checker of registers is blind\n" + tail
+    print(f"sloppy: {missed[0]}", flush=True)
 
     status, tail, _ = run(source, "1..40", *PLAIN, "lost_max=5", "wipes=6000")
     lost = re.findall("# the last read of key .* ended UNAVAILABLE", tail)

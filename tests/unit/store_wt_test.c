@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <wiredtiger.h>
+
 #include "base/check.h"
 #include "store_test.h"
 
@@ -393,6 +395,30 @@ struct flusher {
     int syncs;
 };
 
+/* A directory that was made before there were hints: it opens, all is there, and the table is made. */
+static void test_older_directory(void **state)
+{
+    struct fixture *f = *state;
+    WT_CONNECTION *connection;
+    WT_SESSION *session;
+    uint32_t right;
+    struct bytes found;
+    fill(f);
+    shut(f);
+    assert_int_equal(wiredtiger_open(f->path, NULL, "log=(enabled)", &connection), 0);
+    assert_int_equal(connection->open_session(connection, NULL, NULL, &session), 0);
+    assert_int_equal(session->drop(session, "table:hints", NULL), 0);
+    assert_int_equal(connection->close(connection, NULL), 0);
+    assert_int_equal(fixture_open(f), STATUS_OK);
+    assert_int_equal(read_all(f, &right), STATUS_OK);
+    assert_int_equal(right, RECORDS);
+    assert_int_equal(store_put(f->store, STORE_HINTS, bytes_str("key"), bytes_str("value")), STATUS_OK);
+    assert_int_equal(store_commit(f->store), STATUS_OK);
+    fixture_reopen(f);
+    assert_int_equal(store_get(f->store, STORE_HINTS, bytes_str("key"), &f->arena, &found), STATUS_OK);
+    assert_true(bytes_equal(found, bytes_str("value")));
+}
+
 static void *flusher_run(void *context)
 {
     struct flusher *flusher = context;
@@ -456,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_log, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_older_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flusher_thread, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_is_bounded, setup, teardown),
     };
