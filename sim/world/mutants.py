@@ -27,7 +27,9 @@ MUTANTS = {
                     "vv_get(vv, dot.clock) + (vv_get(vv, dot.clock) != 0) >= dot.counter"),
     "vote-twice": ("a home that answers twice counts twice", "actors/put_core.c",
                    "    core->acked |= 1U << position;",
-                   "    core->acked |= core->acked >> position & 1 ? (core->acked + 1) & ((1U << core->n) - 1) : 1U << position;"),
+                   "    core->acked |= core->acked >> position & 1 ? (core->acked + 1) & ((1U << core->n) - 1) : 1U << position;",
+                   "nodes=5", "n=3", "r=2", "w=2", "weak=0", "core_ms=0", "repeats=200000", "crashes=6000", "slow_disks=12000",
+                   "cuts=12000", "losses=20000"),
     "same-clock": ("a clock id survives a restart, its counter does not", "actors/replica.c",
                    "tenure->clock = prng_next(turn->prng);",
                    "tenure->clock = turn->self.node * 0x9e3779b97f4a7c15u + vnode + 1;"),
@@ -122,7 +124,8 @@ FINDERS = [(re.compile(words), checker) for words, checker in (
     (r"differs|is no home|has no home", "checker 6 (copies)"),
     (r"cart|counter", "checker 8 (merge)"),
     (r"operation \d+ on|never answered|the last read of key|is down|could not be made", "checker 10 (answers)"),
-    (r"a value of key", "the values themselves"))]
+    (r"a value of key", "the values themselves"),
+    (r"it died of signal", "a crash"))]
 SEEDS = 1000  # a mutant must be found within so many
 CHUNK = 4     # seeds that one process runs
 
