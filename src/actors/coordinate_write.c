@@ -65,6 +65,7 @@ static void send_merges(struct turn *turn, struct slot *slot)
  * only a sloppy write asks for that; then no home shall go without. */
 static void send_hints(struct turn *turn, struct slot *slot)
 {
+    if (!slot->late && slot->put.failed == 0) return; /* as for nearly all writes */
     if (!slot->sloppy && slot->phase == SLOT_WRITING) return;
     uint32_t wanting = put_core_missing(&slot->put) & ~slot->put.standing;
     if (!slot->late) wanting &= slot->put.failed;
