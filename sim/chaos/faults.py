@@ -71,7 +71,7 @@ def draw(random, seconds, nodes, kinds, at_once):
         else:
             victims = [random.randrange(nodes)]
         until = min(now + lasts, seconds - 0.5)
-        much = {"slow": random.choice((20, 50, 100, 200)), "sync": random.choice((5, 20, 100, 500)), "power": random.choice((0, 0, 50, 150)),
+        much = {"slow": random.choice((20, 50, 100, 200)), "sync": random.choice((5, 20, 100, 500)), "power": random.choice((0, 0, 50, 150)), "flip": random.getrandbits(30),
                 "loss": random.choice((1, 3, 10, 30)), "full": random.randrange(2)}.get(kind, 0)
         for node in victims if kind in PROCESS else ():
             busy[node] = until + 5

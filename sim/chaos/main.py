@@ -88,7 +88,7 @@ class Chaos:
         slow_disks = os.path.exists(chosen.slow_disk)
         kinds, left_out = kinds_of(self.network, disk_kind, slow_disks, chosen.more)
         if chosen.only:
-            kinds &= set(chosen.only)
+            kinds = kinds & set(chosen.only) | set(chosen.more)
         self.plan = draw(self.random_of("plan"), chosen.minutes * 60, chosen.nodes, kinds, chosen.at_once) if kinds else []
         self.introduce(disk_kind, kinds, left_out)
         if chosen.plan:
