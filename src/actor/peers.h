@@ -21,7 +21,7 @@ enum {
     PEER_SILENCE_NS = PHI_REGULAR_MS * 1000 * 1000, /* a peer that answered regularly is suspected then */
     PEER_STILL_NS =
         300 * 1000 * 1000, /* who pings so much too late stood still, and suspects nobody for that */
-    PEER_DATA_PINGS = 5,
+    PEER_DATA_PINGS = 20, /* every 4 s: a link that carries nothing for 10 s is closed */
 };
 
 struct peer {

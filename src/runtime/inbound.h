@@ -9,7 +9,7 @@
  * Back-pressure: while room() says no, nothing more is received; then the sender's TCP window closes, its
  * outbox fills, and what is above its bound is silence. A link takes memory only as its bytes come: at most a
  * frame of FRAME_PEER_BYTES_MAX and INBOUND_RECEIVE_BYTES_MAX. One that is silent for INBOUND_SILENCE_MS ends
- * (peers ping every 200 ms, and every second on the link for data). */
+ * (peers ping every 200 ms, and every 4 s on the link for data). */
 #pragma once
 
 #include <uv.h>
