@@ -45,7 +45,7 @@ MUTANTS = {
                          "put->quorum != DYNODE__CLIENT__QUORUM__STRICT", "put->quorum != (Dynode__Client__Quorum)99",
                          "nodes=5", "n=3", "r=2", "w=2", "sloppy=0", "core_ms=0"),
     "no-read-repair": ("stale homes that a read met stay stale", "actors/coordinate_read.c",
-                       "if (stale != 0) repair(", "if (stale > UINT32_MAX - 1) repair("),
+                       "if (stale != 0) repair(", "if (stale > UINT32_MAX - 1) repair(", "antientropy=0"),
     "short-key": ("two keys with the same beginning share a place in the store", "wire/object_wire.c",
                   "    put_be64(to + 2, place->hash);", "    put_be64(to + 2, place->hash >> 62 << 62);\n"
                   "    if (place->key.size > 0) return bytes_of(memcpy(to + STORE_PLACE_BYTES, place->key.data, 1) == NULL ?"
@@ -108,6 +108,20 @@ MUTANTS = {
     "deadline-lost": ("a coordinator does not watch its deadline", "actors/coordinator.c",
                       "        coordinate_fall_short(coordinator, turn, slot, STATUS_TIMEOUT, NULL);",
                       "        if (false) coordinate_fall_short(coordinator, turn, slot, STATUS_TIMEOUT, NULL);"),
+    "nobody-begins": ("of half of the vnodes no home begins to compare", "actors/antientropy.c",
+                      "return (vnode % 2 == 0) == (turn->self.node < peer);",
+                      "return vnode % 2 == 0 && turn->self.node < peer;"),
+    "takes-only": ("who compares takes what it lacks, and gives nothing back", "actors/exchange.c",
+                   "if (!as_theirs) pushing_add(", "if (!as_theirs && false) pushing_add("),
+    "gives-only": ("... or gives, and takes nothing", "actors/exchange.c",
+                   "if (!as_mine) antientropy_merge(", "if (!as_mine && false) antientropy_merge("),
+    "lacks-nothing": ("what only the other has is passed over", "actors/exchange.c",
+                      "if (theirs->keys[k].checksum != 0) want(", "if (false) want("),
+    "rot-unseen": ("an audit takes rotten bytes for good", "actors/audit.c",
+                   "bool good = object_unseal(key, value, &encoded) == STATUS_OK;",
+                   "bool good = object_unseal(key, value, &encoded) == STATUS_OK || value.size >= 8;", "rots=6000"),
+    "mended-by-one": ("a damaged copy is replaced by what one other home holds", "actors/mend.c",
+                      "if (heard <= n / 2 && heard < mend->home_count) return;", "if (heard == 0) return;", "rots=6000"),
 }
 
 

@@ -145,6 +145,14 @@ static void draw_calm(struct options *options, struct prng *prng)
         if (options_list[i].fault) *option_value(options, &options_list[i]) = 0;
 }
 
+static bool is_faultless(const struct options *options)
+{
+    struct options own = *options;
+    for (uint32_t i = 0; i < options_count; i++)
+        if (options_list[i].fault && *option_value(&own, &options_list[i]) != 0) return false;
+    return options->core_ms == 0;
+}
+
 struct options options_draw(uint64_t seed)
 {
     struct options options = {.seed = seed};
@@ -158,6 +166,7 @@ struct options options_draw(uint64_t seed)
     draw_calm(&options, &prng);
     /* A third of the worlds has none: there every operation is judged. */
     if (!prng_chance(&prng, 1, 3)) options.sloppy = prng_chance(&prng, 1, 2) ? 30 : draw(&prng, 1, 100);
+    if (!is_faultless(&options) && prng_chance(&prng, 1, 4)) options.rots = draw(&prng, 1, 6000);
     return options;
 }
 

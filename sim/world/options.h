@@ -82,7 +82,7 @@ enum {
     X(commit_errors, 0, 100000, "an hour: a commit fails")                                                   \
     X(sync_errors, 0, 100000, "an hour: a sync fails")                                                       \
     X(clock_jumps, 0, 100000, "an hour: a clock is set")                                                     \
-    X(rots, 0, 100000, "an hour: a bit of a stored object turns (off unless set by hand)")                   \
+    X(rots, 0, 100000, "an hour: a bit of a stored object turns")                                            \
     X(wipes, 0, 100000, "an hour: a node is killed and its disks wiped (off unless set by hand)")
 
 struct options {

@@ -181,7 +181,10 @@ static void gather(struct antientropy *self, const struct turn *turn, uint32_t p
     for (; pass->vnode < turn->cluster->vnodes; pass->vnode += turn->shards) {
         uint32_t vnode = pass->vnode;
         if (vnode % peer_shards != pass->group || !is_ours_to_begin(turn, vnode, pass->node)) continue;
-        if (!forest_is_built(self->forest, vnode)) continue;
+        if (!forest_is_built(self->forest, vnode)) {
+            pass->open++;
+            continue;
+        }
         if (pass->count + FOREST_N_MAX > ANTIENTROPY_ROOTS) return;
         for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
             if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node) ||
@@ -200,7 +203,7 @@ static void end_pass(struct antientropy *self, struct turn *turn)
     struct pass *pass = &self->pass;
     pass->under_way = false;
     /* Where something differed something may still differ. */
-    pass->next_ns = turn->now_ns + (pass->found > 0 ? self->options.pass_ns / 8 : self->options.pass_ns);
+    pass->next_ns = turn->now_ns + (pass->open > 0 ? self->options.pass_ns / 8 : self->options.pass_ns);
 }
 
 /* Ask for the next roots, or end the pass. */
@@ -255,8 +258,9 @@ static void roots_answered(struct antientropy *self, struct turn *turn, const st
             return;
         }
         if (self->jobs.count < JOBS_MAX) add_job(&self->jobs, pass->asked[place]);
-        pass->found++;
+        pass->open++;
     }
+    if (answer->unbuilt > 0) pass->open++;
 }
 
 /* --- whose turn it is --- */

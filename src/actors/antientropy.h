@@ -51,7 +51,8 @@ enum {
 #define ANTIENTROPY_AUDIT_NS (UINT64_C(60) * 1000000000)
 
 struct antientropy_options {
-    uint64_t pass_ns;  /* from the end of a pass to the next; 0: neither trees nor audits, and no pass */
+    uint64_t pass_ns; /* from the end of a pass to the next, an eighth of it if something differed; 0: neither
+                         trees nor audits, and no pass */
     uint64_t audit_ns; /* from the beginning of an audit to the next, at least */
     bool filled;       /* false: this store was lost, and what is not in it may be known to others */
 };

@@ -21,8 +21,10 @@ static void answer_roots(struct antientropy *self, struct turn *turn, const stru
     answer->differing = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
     for (uint32_t i = 0; i < roots->n_vnodes; i++) {
         uint32_t vnode = roots->vnodes[i], n = roots->ns[i];
-        if (is_ours(turn, vnode, n) && forest_is_built(self->forest, vnode) &&
-            forest_root(self->forest, vnode, n) != roots->roots[i])
+        if (!is_ours(turn, vnode, n)) continue;
+        if (!forest_is_built(self->forest, vnode))
+            answer->unbuilt++;
+        else if (forest_root(self->forest, vnode, n) != roots->roots[i])
             answer->differing[answer->n_differing++] = i;
     }
     antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER,

@@ -37,7 +37,7 @@ struct pass {
     uint64_t node;    /* the peer that is looked at; 0: before the first */
     uint32_t group;   /* of its shards */
     uint32_t vnode;   /* the next */
-    uint32_t found;   /* trees that differed */
+    uint32_t open;    /* trees that differed, or are not there yet */
 
     uint64_t id; /* of the roots that are asked for */
     bool waits;
