@@ -135,6 +135,7 @@ static void draw_faults(struct options *options, struct prng *prng)
     options->repeats = draw_rate(prng, 20000);
     options->overtakings = draw_rate(prng, 20000);
     options->clock_jumps = draw_rate(prng, 12000);
+    if (prng_chance(prng, 1, 4)) options->rots = draw(prng, 1, 6000);
 }
 
 /* One world of eight has no fault before its core: so long conditional writes have to be linearizable. */
@@ -143,14 +144,6 @@ static void draw_calm(struct options *options, struct prng *prng)
     if (!prng_chance(prng, 1, 8)) return;
     for (uint32_t i = 0; i < options_count; i++)
         if (options_list[i].fault) *option_value(options, &options_list[i]) = 0;
-}
-
-static bool is_faultless(const struct options *options)
-{
-    struct options own = *options;
-    for (uint32_t i = 0; i < options_count; i++)
-        if (options_list[i].fault && *option_value(&own, &options_list[i]) != 0) return false;
-    return options->core_ms == 0;
 }
 
 struct options options_draw(uint64_t seed)
@@ -166,7 +159,6 @@ struct options options_draw(uint64_t seed)
     draw_calm(&options, &prng);
     /* A third of the worlds has none: there every operation is judged. */
     if (!prng_chance(&prng, 1, 3)) options.sloppy = prng_chance(&prng, 1, 2) ? 30 : draw(&prng, 1, 100);
-    if (!is_faultless(&options) && prng_chance(&prng, 1, 4)) options.rots = draw(&prng, 1, 6000);
     return options;
 }
 
