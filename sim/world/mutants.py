@@ -119,9 +119,8 @@ MUTANTS = {
                       "if (theirs->keys[k].checksum != 0) want(", "if (false) want("),
     "rot-unseen": ("an audit takes rotten bytes for good", "actors/audit.c",
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK;",
-                   "bool good = object_unseal(key, value, &encoded) == STATUS_OK || value.size >= 8;", "rots=6000"),
-    "mended-by-one": ("a damaged copy is replaced by what one other home holds", "actors/mend.c",
-                      "if (heard <= n / 2 && heard < mend->home_count) return;", "if (heard == 0) return;", "rots=6000"),
+                   "bool good = object_unseal(key, value, &encoded) == STATUS_OK || value.size >= 8;", "rots=20000",
+                   "core_ms=0", "keys=2000", "hot=0"),
 }
 
 
