@@ -18,13 +18,18 @@ struct tenure {
     uint64_t counter;
 };
 
+/* As what a write is minted. What is minted as a home lies among the objects, what a stand-in mints among the
+ * hints, and a home mints on its object alone: with one clock for both its context would cover what only a
+ * hint holds. */
+enum mint_as { AS_HOME, AS_STAND_IN, MINT_AS };
+
 struct replica {
     struct actor actor;
     bool filled;
     struct hlc hlc;
     uint32_t vnodes;
-    struct tenure *tenures; /* by vnode */
-    struct forest *forest;  /* of the shard */
+    struct tenure *tenures[MINT_AS]; /* by vnode */
+    struct forest *forest;           /* of the shard */
     struct table_homes homes;
     struct hints *hints;
 };
@@ -77,16 +82,19 @@ static enum status check_stand_in(const struct turn *turn, const Dynode__Peer__P
     return known && target != turn->self.node ? STATUS_OK : STATUS_INVALID;
 }
 
-static void forget_clock(struct replica *replica, uint32_t vnode)
+static void forget_clock(struct replica *replica, enum mint_as as, uint32_t vnode)
 {
-    replica->tenures[vnode] = (struct tenure){0};
+    replica->tenures[as][vnode] = (struct tenure){0};
 }
 
 /* A context that names our clock above our own counter knows a mint that we do not: memory has gone. */
 static void judge_context(struct replica *replica, uint32_t vnode, const struct vv *context)
 {
-    const struct tenure *tenure = &replica->tenures[vnode];
-    if (tenure->clock != 0 && vv_get(context, tenure->clock) > tenure->counter) forget_clock(replica, vnode);
+    for (int as = 0; as < MINT_AS; as++) {
+        const struct tenure *tenure = &replica->tenures[as][vnode];
+        if (tenure->clock != 0 && vv_get(context, tenure->clock) > tenure->counter)
+            forget_clock(replica, (enum mint_as)as, vnode);
+    }
 }
 
 /* What the checksum or the decoder says of stored bytes that can't be used. Anti-entropy fetches them anew.
@@ -94,7 +102,7 @@ static void judge_context(struct replica *replica, uint32_t vnode, const struct 
 static enum status unreadable(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at)
 {
     turn->counters->corrupt++;
-    forget_clock(replica, at->vnode);
+    forget_clock(replica, AS_HOME, at->vnode);
     Dynode__Peer__MarkDirty *dirty = ARENA_NEW(turn->arena, Dynode__Peer__MarkDirty);
     dynode__peer__mark_dirty__init(dirty);
     dirty->vnode = at->vnode;
@@ -160,7 +168,7 @@ static enum status load_hint(struct replica *replica, struct turn *turn, uint64_
     if (status == STATUS_OK) out->encoded = out->hint.encoded;
     if (status == STATUS_CORRUPT) {
         turn->counters->corrupt++;
-        forget_clock(replica, at->vnode);
+        forget_clock(replica, AS_STAND_IN, at->vnode);
     }
     return status;
 }
@@ -298,7 +306,7 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
     uint64_t digest = status == STATUS_OK ? object_digest(hint.encoded) : 0;
     if ((status == STATUS_OK || status == STATUS_CORRUPT) && digest == message->digest) {
         status = hints_remove(replica->hints, turn->store, hint.store_key, turn->arena);
-        forget_clock(replica, message->place->vnode);
+        forget_clock(replica, AS_STAND_IN, message->place->vnode);
     }
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
 }
@@ -315,9 +323,9 @@ static struct vv mint_context(const Dynode__Peer__Mint *mint, struct arena *aren
     return vv;
 }
 
-static struct dot mint_dot(struct replica *replica, struct turn *turn, uint32_t vnode)
+static struct dot mint_dot(struct replica *replica, struct turn *turn, enum mint_as as, uint32_t vnode)
 {
-    struct tenure *tenure = &replica->tenures[vnode];
+    struct tenure *tenure = &replica->tenures[as][vnode];
     while (tenure->clock == 0) tenure->clock = prng_next(turn->prng);
     return (struct dot){.clock = tenure->clock, .counter = ++tenure->counter};
 }
@@ -407,7 +415,7 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
     uint64_t floor = object_stamp_max(&current);
     if (mint->stamp_floor > floor) floor = mint->stamp_floor;
     struct sibling write = {
-        .dot = mint_dot(replica, turn, mint->place->vnode),
+        .dot = mint_dot(replica, turn, mint->hint_for != 0 ? AS_STAND_IN : AS_HOME, mint->place->vnode),
         .stamp = hlc_mint(&replica->hlc, turn->wall_ms, floor),
         .token = token,
         .expires_ms = mint->expires_ms,
@@ -476,8 +484,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
 static void check(const struct actor *actor)
 {
     const struct replica *replica = (const struct replica *)actor;
-    for (uint32_t i = 0; i < replica->vnodes; i++)
-        CHECK((replica->tenures[i].clock == 0) == (replica->tenures[i].counter == 0));
+    for (int as = 0; as < MINT_AS; as++)
+        for (uint32_t i = 0; i < replica->vnodes; i++)
+            CHECK((replica->tenures[as][i].clock == 0) == (replica->tenures[as][i].counter == 0));
 }
 
 static void free_replica(struct actor *actor)
@@ -485,7 +494,7 @@ static void free_replica(struct actor *actor)
     struct replica *replica = (struct replica *)actor;
     hints_fini(replica->hints);
     free(replica->hints);
-    free(replica->tenures);
+    for (int as = 0; as < MINT_AS; as++) free(replica->tenures[as]);
     free(replica);
 }
 
@@ -505,7 +514,9 @@ void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct fores
     replica->vnodes = vnodes;
     replica->forest = forest;
     replica->hints = hints;
-    replica->tenures = calloc(vnodes, sizeof(*replica->tenures));
-    CHECK(replica->tenures != NULL);
+    for (int as = 0; as < MINT_AS; as++) {
+        replica->tenures[as] = calloc(vnodes, sizeof(*replica->tenures[as]));
+        CHECK(replica->tenures[as] != NULL);
+    }
     shard_add_actor(shard, &replica->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
 }

@@ -17,7 +17,9 @@
  * start, after an object of the vnode was unreadable, after a hint of it has gone (it may have been minted
  * here), and when any context names the clock above its own counter.
  *
- * A node that is no home mints only where no home can be reached, over all that it holds of the key. */
+ * A node that is no home mints only where no home can be reached, over all that it holds of the key, and with
+ * a clock of its own: it may be a home of the same key otherwise (for another number of homes), and mints
+ * there over its object alone. A home's clock is given up for its objects, a stand-in's for hints. */
 #pragma once
 
 #include <assert.h>

@@ -473,6 +473,42 @@ static void asks_a_home_it_reaches(void **state)
     one_shard_end(&s.one);
 }
 
+/* A is the last of three homes. For a put that wants one replica it is none, and stands in for the first; for
+ * the next put it is one, and mints on its object, where the first write is not: so it must not cover it. */
+static void mints_apart_as_a_home(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct object first, second;
+    begin(&s, true, (struct one_shard_options){0});
+    const struct ring *ring = shard_turn_context(s.one.shard)->ring;
+    for (int i = 0; s.list[2] != NODE_A; i++) {
+        snprintf(s.key, sizeof(s.key), "key%d", i);
+        uint32_t vnode = one_shard_place(&s.one, "t", s.key)->vnode;
+        memcpy(s.list, ring_preference_list(ring, vnode), sizeof(s.list));
+    }
+    s.others[0] = s.list[3];
+    one_shard_link(&s.one, s.list[0], false);
+    one_shard_link(&s.one, s.list[1], false);
+    Dynode__Client__Operation *operation = put_of(&s, "first", DYNODE__CLIENT__QUORUM__SLOPPY);
+    operation->put->n = 1;
+    one_shard_ask(&s.one, 1, 1, 1000, &operation, 1);
+    one_shard_sync(&s.one);
+    assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
+    assert_int_equal(hints_kept(&s), 1);
+    const Dynode__Peer__ReadAnswer *hint = read_here(&s, true);
+    assert_int_equal(object_decode(bytes_of(hint->object.data, hint->object.len), &s.one.arena, &first),
+                     STATUS_OK);
+    assert_int_equal(first.count, 1);
+    one_shard_forget(&s.one);
+    ask_put(&s, "second", DYNODE__CLIENT__QUORUM__SLOPPY);
+    one_shard_sync(&s.one);
+    assert_int_equal(one_shard_stored(&s.one, "t", s.key, &second), STATUS_OK);
+    struct object both = object_merge(&first, &second, RULE_SIBLINGS, &s.one.arena);
+    assert_int_equal(both.count, 2);
+    one_shard_end(&s.one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +523,7 @@ int main(void)
         cmocka_unit_test(goes_home),
         cmocka_unit_test(mints_as_a_stand_in),
         cmocka_unit_test(asks_a_home_it_reaches),
+        cmocka_unit_test(mints_apart_as_a_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
