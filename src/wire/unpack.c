@@ -53,8 +53,10 @@ static bool read_value(const ProtobufCFieldDescriptor *field, enum wire wire, st
     struct bytes run;
     switch (field->type) {
     case PROTOBUF_C_TYPE_BOOL:
-        if (wire != WIRE_VARINT || !varint_read(from, &number) || number > 1) return false;
-        *(protobuf_c_boolean *)value = (protobuf_c_boolean)number;
+        /* Of a longer one protobuf-c looks at all bits, also at those above the 64th. */
+        if (wire != WIRE_VARINT || from->size == 0 || from->data[0] > 1) return false;
+        *(protobuf_c_boolean *)value = from->data[0];
+        *from = bytes_of(from->data + 1, from->size - 1);
         return true;
     case PROTOBUF_C_TYPE_ENUM:
     case PROTOBUF_C_TYPE_UINT32:

@@ -1,5 +1,5 @@
-/* Unpack: protobuf-c into an arena, with a bound that protobuf-c itself does not have: a megabyte of empty
- * repeated messages may become 50-90 MiB of heap (LIBRARIES.md). */
+/* Unpack: what protobuf-c's unpack does, into an arena, with a bound that protobuf-c itself does not have: a
+ * megabyte of empty repeated messages may become 50-90 MiB of heap. What packers make is read without it. */
 #pragma once
 
 #include "base/arena.h"
@@ -13,7 +13,8 @@ enum {
 };
 
 /* Unpack @packed as @type into @arena; the caller casts *out. It still has to be validated: absent
- * submessages are NULL, enums and bools may hold anything. STATUS_INVALID    It does not decode.
+ * submessages are NULL, enums may hold anything.
+ * STATUS_INVALID    It does not decode.
  * STATUS_NO_MEMORY  Its tree is above the bound. */
 enum status unpack(const ProtobufCMessageDescriptor *type, struct bytes packed, struct arena *arena,
                    ProtobufCMessage **out);

@@ -199,7 +199,103 @@ static void test_as_protobuf_c(void **state)
     arena_fini(&arena);
 }
 
-/* What packers make is read without protobuf-c: its tree is no larger than what it holds. */
+/* The first type of each kind of packet; all others are within these. */
+static const ProtobufCMessageDescriptor *const roots[] = {
+    &dynode__client__client_hello__descriptor,  &dynode__client__server_hello__descriptor,
+    &dynode__client__request__descriptor,       &dynode__client__response__descriptor,
+    &dynode__peer__peer_hello__descriptor,      &dynode__peer__batch__descriptor,
+    &dynode__object__stored_object__descriptor, &dynode__object__sealed_context__descriptor,
+};
+
+static bool is_known_kind(const ProtobufCFieldDescriptor *field)
+{
+    bool packed = (field->flags & PROTOBUF_C_FIELD_FLAG_PACKED) != 0;
+    if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) return field->type == PROTOBUF_C_TYPE_MESSAGE;
+    switch (field->type) {
+    case PROTOBUF_C_TYPE_BOOL:
+    case PROTOBUF_C_TYPE_ENUM:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_STRING:
+        return field->label == PROTOBUF_C_LABEL_NONE;
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
+        return field->label == PROTOBUF_C_LABEL_NONE || (field->label == PROTOBUF_C_LABEL_REPEATED && packed);
+    case PROTOBUF_C_TYPE_BYTES:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return field->label == PROTOBUF_C_LABEL_NONE || field->label == PROTOBUF_C_LABEL_REPEATED;
+    default:
+        return false;
+    }
+}
+
+/* A type that is within itself would let a sender choose how deep the readers recurse. */
+static void walk(const ProtobufCMessageDescriptor *type, unsigned depth)
+{
+    if (depth == 10) fail_msg("%s lies ten types deep, or within itself", type->name);
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &type->fields[i];
+        if (!is_known_kind(field)) fail_msg("%s.%s is of a kind we don't pack", type->name, field->name);
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE) walk(field->descriptor, depth + 1);
+    }
+}
+
+/* Packer and reader know the kinds of fields that the proto files have, and no others. */
+static void test_kinds_of_fields(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) walk(roots[i], 0);
+}
+
+/* Numbers of more bits than they may have, each in ten bytes: protobuf-c says what they are. */
+static void test_numbers_above_64_bits(void **state)
+{
+    (void)state;
+    static const uint8_t flag[] = {0x30, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02},
+                         long_flag[] = {0x30, 0x81, 0x00}, other_flag[] = {0x30, 0x02},
+                         number[] = {0x18, 0x83, 0x80, 0x80, 0x80, 0x90, 0x80, 0x80, 0x80, 0x80, 0x7e};
+    struct arena arena;
+    ProtobufCMessage *get;
+    arena_init(&arena, 0);
+    const ProtobufCMessageDescriptor *type = &dynode__client__get__descriptor;
+    assert_true(read_alike(type, bytes_of(flag, sizeof(flag)), &arena));
+    assert_true(read_alike(type, bytes_of(long_flag, sizeof(long_flag)), &arena));
+    assert_true(read_alike(type, bytes_of(other_flag, sizeof(other_flag)), &arena));
+    assert_true(read_alike(type, bytes_of(number, sizeof(number)), &arena));
+    assert_int_equal(unpack(type, bytes_of(number, sizeof(number)), &arena, &get), STATUS_OK);
+    assert_int_equal(((Dynode__Client__Get *)get)->r, 3);
+    arena_fini(&arena);
+}
+
+/* What packers make is read without protobuf-c, which takes memory for a list of all fields that it has met.
+ */
+static void test_own_reader(void **state)
+{
+    (void)state;
+    enum { KEYS = 100, BLOCK = alignof(max_align_t) };
+    struct arena arena, theirs;
+    ProtobufCBinaryData keys[KEYS];
+    uint8_t key = 'k';
+    Dynode__Client__ScanPage page = DYNODE__CLIENT__SCAN_PAGE__INIT;
+    ProtobufCMessage *read;
+    for (uint32_t i = 0; i < KEYS; i++) keys[i] = (ProtobufCBinaryData){.data = &key, .len = 1};
+    page.n_keys = KEYS;
+    page.keys = keys;
+    struct bytes packed = pack_by_us(&page.base);
+    arena_init(&arena, 0);
+    arena_init(&theirs, 0);
+    assert_int_equal(unpack(page.base.descriptor, packed, &arena, &read), STATUS_OK);
+    size_t tree = (sizeof(page) + BLOCK - 1) / BLOCK * BLOCK + sizeof(keys) + (size_t)KEYS * BLOCK;
+    assert_int_equal(arena.used_bytes, tree);
+    assert_non_null(
+        protobuf_c_message_unpack(page.base.descriptor, arena_allocator(&theirs), packed.size, packed.data));
+    assert_true(theirs.used_bytes > tree);
+    free((void *)(uintptr_t)packed.data);
+    arena_fini(&arena);
+    arena_fini(&theirs);
+}
+
+/* What is read at the second attempt takes no more memory than what is read at the first. */
 static void test_an_attempt_leaves_nothing(void **state)
 {
     (void)state;
@@ -233,6 +329,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_protobuf_c),
+        cmocka_unit_test(test_kinds_of_fields),
+        cmocka_unit_test(test_numbers_above_64_bits),
+        cmocka_unit_test(test_own_reader),
         cmocka_unit_test(test_an_attempt_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
