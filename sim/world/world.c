@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/frame.h"
+#include "wire/varint.h"
 #include "world/world_state.h"
 
 static const uint64_t us = 1000, ms = 1000000;
@@ -34,9 +35,13 @@ uint64_t world_draw(struct world *world, struct span span)
     return span.min_ns + prng_below(&world->prng, span.max_ns - span.min_ns + 1);
 }
 
+/* In one byte order: the hash is the same on any machine. */
 void world_mix(struct world *world, uint64_t a, struct bytes bytes)
 {
-    uint64_t words[] = {world->hash, world->now_ns, a, hash64(bytes, 0)};
+    uint8_t words[4 * FIXED64_BYTES], *to = fixed64_write(words, world->hash);
+    to = fixed64_write(to, world->now_ns);
+    to = fixed64_write(to, a);
+    fixed64_write(to, hash64(bytes, 0));
     world->hash = hash64(bytes_of(words, sizeof(words)), 0);
 }
 
