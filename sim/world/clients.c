@@ -43,6 +43,13 @@ struct clients_options clients_options_draw(uint64_t seed)
     return options;
 }
 
+/* Must every operation succeed now? */
+static bool is_expecting(const struct clients *clients)
+{
+    uint32_t duties = clients->duty_count;
+    return duties > 0 && clients->duties[duties - 1].until_ns == UINT64_MAX;
+}
+
 /* --- what is under way --- */
 
 static void act(void *context, uint64_t argument);
@@ -143,8 +150,7 @@ static void act(void *context, uint64_t argument)
         rest(session);
         return;
     }
-    uint32_t duties = clients->duty_count;
-    bool expecting = duties > 0 && clients->duties[duties - 1].until_ns == UINT64_MAX;
+    bool expecting = is_expecting(clients);
     uint32_t most = expecting ? PATIENT_MS : clients->options.deadline_ms,
              least = expecting ? most : most / 10 + 1;
     uint32_t deadline_ms = least + (uint32_t)prng_below(&clients->prng, most - least + 1);
@@ -175,14 +181,15 @@ static enum outcome outcome_of(const struct lane *lane)
     return not_applied && !lane->maybe ? OUTCOME_FAIL : OUTCOME_INFO;
 }
 
-/* A write is sent again where that can't do harm: it was not applied, or it has a token. */
+/* A write is sent again where that can't do harm: it was not applied, or it has a token. Where it must
+ * succeed a failure is not to be forgotten over the next attempt. */
 static bool may_repeat(struct session *session, const struct lane *lane, enum outcome outcome)
 {
     const struct heard *heard = &lane->heard;
     if (lane->ask.kind == OP_GET || outcome == OUTCOME_OK || lane->attempts >= ATTEMPTS_MAX) return false;
     if (heard->rejected || heard->status == STATUS_TOO_MANY_SIBLINGS || heard->status == STATUS_TOO_LARGE)
         return false;
-    if (session->clients->stopped) return false;
+    if (session->clients->stopped || is_expecting(session->clients)) return false;
     return (session->tokens || outcome == OUTCOME_FAIL) && clients_chance(session->clients, 70);
 }
 

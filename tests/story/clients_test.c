@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -137,12 +138,47 @@ static void all_habits(void **state)
     for (size_t i = 0; i < sizeof(tally) / sizeof(*counts); i++) assert_true(counts[i] >= 10);
 }
 
+/* Where all must succeed no write is sent again: what failed once is on record as failed. */
+static void no_second_attempt(void **state)
+{
+    (void)state;
+    struct world_options options = world_options_default(1);
+    struct clients_options habits = clients_options_draw(1);
+    struct world_watch watch = {0};
+    uint32_t lost = 0;
+    options.client_resets = 100000; /* one answer of ten */
+    habits.tokens = 100;
+    habits.impatient = 0;
+    struct clients *clients = clients_alloc(&habits, &watch);
+    struct world *world = world_alloc(&options, &watch);
+    world_run(world, 500 * ms);
+    clients_begin(clients, world);
+    world_run(world, world_now(world) + 500 * ms);
+    clients_expect(clients, true);
+    uint32_t first = clients_history(clients)->count + 1;
+    world_run(world, world_now(world) + 1000 * ms);
+    clients_stop(clients, true);
+    clients_expect(clients, false);
+    world_run(world, world_now(world) + 2000 * ms);
+    for (uint32_t token = first; token <= clients_history(clients)->count; token++) {
+        const struct op *op = history_op(clients_history(clients), token);
+        assert_int_equal(op->flags & OP_REPEATED, 0);
+        lost += op->kind != OP_GET && op->outcome == OUTCOME_INFO;
+    }
+    assert_true(lost >= 10);
+    clients_judge(clients, true);
+    assert_non_null(strstr(clients_fault(clients), "where nothing failed, was "));
+    world_free(world);
+    clients_free(clients);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_shows),
         cmocka_unit_test(merging),
         cmocka_unit_test(all_habits),
+        cmocka_unit_test(no_second_attempt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
