@@ -34,13 +34,13 @@ void clients_judge(struct clients *clients, bool strict)
             checker_final(&cover, verdict);
             if (strict) checker_register(&cover, verdict);
             if (strict) checker_session(&cover, verdict);
+            judged[CLIENTS_SESSION] += strict;
             checker_merge(&cover, clients->contents, strict, verdict);
             checker_condition(&cover, overlap, verdict);
             judged[CLIENTS_MERGE]++;
         }
         checker_chain(&cover, world_first_fault_ns(clients->world), &judged[CLIENTS_CHAIN], verdict);
         judged[CLIENTS_REGISTER] += strict;
-        judged[CLIENTS_SESSION] += strict;
         judged[CLIENTS_CONDITION]++;
     }
     cover_fini(&cover);
