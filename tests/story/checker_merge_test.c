@@ -104,6 +104,17 @@ static void copies(void **state)
     assert_true(verdict.why[0] != 0);
 }
 
+static void hints(void **state)
+{
+    (void)state;
+    struct verdict verdict = {{0}};
+    uint32_t hints[] = {0, 0, 0};
+    assert_true(checker_hints(hints, 3, &verdict));
+    hints[2] = 1;
+    assert_false(checker_hints(hints, 3, &verdict));
+    assert_non_null(strstr(verdict.why, "node 3 keeps 1 hints"));
+}
+
 static bool answers(const struct history *history, const struct answer_rules *rules)
 {
     struct verdict verdict = {{0}};
@@ -172,7 +183,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cart),   cmocka_unit_test(bad_merge), cmocka_unit_test(counter),
-        cmocka_unit_test(copies), cmocka_unit_test(deadlines), cmocka_unit_test(core),
+        cmocka_unit_test(copies), cmocka_unit_test(hints),     cmocka_unit_test(deadlines),
+        cmocka_unit_test(core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
