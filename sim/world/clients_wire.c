@@ -3,16 +3,12 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "wire/unpack.h"
 #include "world/clients_state.h"
 
 void key_text(uint32_t key, char text[16])
 {
     snprintf(text, 16, "key%u", key);
-}
-
-static ProtobufCBinaryData to_pb(struct bytes bytes)
-{
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.size};
 }
 
 /* One operation and all that it points to. */
