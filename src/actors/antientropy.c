@@ -24,7 +24,9 @@ void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_
     if (self->dirty[vnode]) return;
     self->dirty[vnode] = true;
     self->dirty_count++;
-    antientropy_wake(self, turn, turn->now_ns + 1);
+    uint64_t after_ns = self->dirty_after_ns[vnode];
+    if (self->dirty_ns > after_ns) self->dirty_ns = after_ns;
+    antientropy_wake(self, turn, after_ns);
 }
 
 void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,
@@ -130,25 +132,40 @@ static struct exchange *unused_exchange(struct antientropy *self)
     return NULL;
 }
 
-/* A dirty vnode is compared with all its other homes that can be reached, whoever's turn it is. */
+/* May a dirty vnode be looked at now? If not, self->dirty_ns knows when to ask again. */
+static bool dirty_is_due(struct antientropy *self, const struct turn *turn, uint32_t vnode)
+{
+    uint64_t due_ns = self->dirty_after_ns[vnode];
+    if (!self->dirty[vnode]) return false;
+    if (!forest_is_built(self->forest, vnode)) due_ns = turn->now_ns + ANTIENTROPY_DIRTY_NS;
+    if (due_ns <= turn->now_ns) return true;
+    if (self->dirty_ns > due_ns) self->dirty_ns = due_ns;
+    return false;
+}
+
+/* A dirty vnode is compared with all its other homes that can be reached, whoever's turn it is. While a home
+ * is away, or its disk is full, each write marks the vnode again: that must not cost an exchange a write. */
 static bool expand_dirty(struct antientropy *self, struct turn *turn)
 {
     uint32_t vnodes = turn->cluster->vnodes;
-    if (self->dirty_count == 0 || self->jobs.count > 0) return false;
+    if (self->dirty_count == 0 || self->jobs.count > 0 || turn->now_ns < self->dirty_ns) return false;
+    self->dirty_ns = UINT64_MAX;
     for (uint32_t i = 0; i < vnodes; i++) {
         uint32_t vnode = (self->dirty_next + i) % vnodes;
-        if (!self->dirty[vnode] || !forest_is_built(self->forest, vnode)) continue;
+        if (!dirty_is_due(self, turn, vnode)) continue;
         self->dirty[vnode] = false;
+        self->dirty_after_ns[vnode] = turn->now_ns + ANTIENTROPY_DIRTY_NS;
         self->dirty_count--;
         self->dirty_next = vnode + 1;
+        self->dirty_ns = 0; /* there may be more */
         const uint64_t *list = ring_preference_list(turn->ring, vnode);
         for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
             if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
             for (uint32_t home = 0; home < n; home++)
-                if (list[home] != turn->self.node)
+                if (list[home] != turn->self.node && peers_reachable(turn->peers, list[home]))
                     add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
         }
-        return self->jobs.count > 0;
+        return true;
     }
     return false;
 }
@@ -342,6 +359,8 @@ static void pump(struct antientropy *self, struct turn *turn)
     antientropy_wake(self, turn, self->audit.next_ns);
     if (!pass->under_way) antientropy_wake(self, turn, pass->next_ns);
     if (self->mend.count > 0 && !self->mend.waits) antientropy_wake(self, turn, self->mend.next_ns);
+    /* If it is due already, some exchange has to end first. */
+    if (self->dirty_count > 0 && self->dirty_ns > turn->now_ns) antientropy_wake(self, turn, self->dirty_ns);
 }
 
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
@@ -464,6 +483,7 @@ static void free_antientropy(struct actor *actor)
     forest_free(self->forest);
     free(self->governor);
     free(self->dirty);
+    free(self->dirty_after_ns);
     free(self);
 }
 
@@ -494,6 +514,8 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     self->audit.vnode = turn->self.shard;
     self->dirty = calloc(turn->cluster->vnodes, sizeof(*self->dirty));
     CHECK(self->dirty != NULL);
+    self->dirty_after_ns = calloc(turn->cluster->vnodes, sizeof(*self->dirty_after_ns));
+    CHECK(self->dirty_after_ns != NULL);
     shard_add_actor(shard, &self->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
     antientropy_wake(self, turn, 0);
 }

@@ -12,10 +12,11 @@
  *      PushObjects   ... and gives B what it lacks   -->  ObjectsPushed, when that is durable
  *
  * Pull and push are one, so one of two homes begins: for even vnodes the one of the lower id. A vnode marked
- * dirty (MarkDirty) goes before all others, whoever's turn it is. Answers that do not come are waited for
- * ANTIENTROPY_TIMEOUT_NS; then the exchange is given up, and the next pass begins anew. A home that has not
- * built its trees yet is passed over. Nothing is ever undone by a repeat, a loss or an answer that is late:
- * what travels are objects, and joining them is idempotent.
+ * dirty (MarkDirty) goes before all others, whoever's turn it is, but not more than once in
+ * ANTIENTROPY_DIRTY_NS: while a home is away or its disk is full every write may mark it. Answers that do not
+ * come are waited for ANTIENTROPY_TIMEOUT_NS; then the exchange is given up, and the next pass begins anew. A
+ * home that has not built its trees yet is passed over. Nothing is ever undone by a repeat, a loss or an
+ * answer that is late: what travels are objects, and joining them is idempotent.
  *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
@@ -32,6 +33,7 @@
 
 enum {
     ANTIENTROPY_TIMEOUT_NS = 2000 * 1000 * 1000,
+    ANTIENTROPY_DIRTY_NS = 1000 * 1000 * 1000,
     ANTIENTROPY_EXCHANGES = 8,             /* begun here and under way at once */
     ANTIENTROPY_ROOTS = 128,               /* in one message */
     ANTIENTROPY_PAGE_KEYS = 256,           /* of leaves' keys in one answer, ... */

@@ -80,8 +80,10 @@ struct antientropy {
     bool strangers;    /* an object of a table that is not known here was seen */
     uint32_t generation;
     uint64_t timer, timer_ns;
-    bool *dirty; /* by vnode */
+    bool *dirty;              /* by vnode */
+    uint64_t *dirty_after_ns; /* by vnode: not before that */
     uint32_t dirty_count, dirty_next;
+    uint64_t dirty_ns; /* before that none of them may be looked at */
     struct jobs jobs;
     struct exchange exchanges[ANTIENTROPY_EXCHANGES];
     struct pass pass;

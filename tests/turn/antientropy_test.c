@@ -347,6 +347,34 @@ static void a_dirty_vnode_goes_first_whoever_should_begin(void **state)
     few_end(&few);
 }
 
+/* A home is away, and its vnode is marked with each write: that is no exchange a write with the one that is
+ * there. When marks end, the last has been looked at. */
+static void marks_are_paced(void **state)
+{
+    (void)state;
+    struct few_options options = options_of(seed_from("marks"));
+    options.pass_ns = 3600000 * ms;
+    few_begin(&few, &options);
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, 20000); /* the first pass is over */
+    memset(few.messages, 0, sizeof(few.messages));
+    for (uint32_t i = 0; i < 3000; i++) {
+        Dynode__Peer__MarkDirty dirty = DYNODE__PEER__MARK_DIRTY__INIT;
+        Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+        message.body_case = DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY;
+        message.mark_dirty = &dirty;
+        few_deliver(&few, 0, 0, few.nodes[0].id, &message);
+        few_pass_ms(&few, 1);
+    }
+    assert_in_range(few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES], 3, 4);
+    few_pass_ms(&few, 1001);
+    assert_in_range(few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES], 4, 5);
+    few_pass_ms(&few, 5000);
+    assert_in_range(few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES], 4, 5);
+    few_end(&few);
+}
+
 /* --- damage --- */
 
 static void rot(uint32_t node, uint32_t times)
@@ -437,6 +465,7 @@ int main(void)
         cmocka_unit_test(strangers_are_not_heard),
         cmocka_unit_test(a_home_without_trees_is_passed_over_until_it_has_them),
         cmocka_unit_test(a_dirty_vnode_goes_first_whoever_should_begin),
+        cmocka_unit_test(marks_are_paced),
         cmocka_unit_test(rotten_objects_are_fetched_anew),
         cmocka_unit_test(one_other_home_of_three_is_not_enough_to_mend),
         cmocka_unit_test(a_full_disk_is_waited_for),
