@@ -333,7 +333,9 @@ static void pump(struct antientropy *self, struct turn *turn)
     for (;;) {
         if (turn->store_broken) return;
         if (!governor_may(self->governor, turn->now_ns)) {
-            antientropy_wake(self, turn, governor_when(self->governor, turn->now_ns));
+            uint64_t when_ns = governor_when(self->governor, turn->now_ns);
+            uint64_t look_ns = turn->now_ns + GOVERNOR_OBSERVE_NS;
+            antientropy_wake(self, turn, when_ns < look_ns ? when_ns : look_ns);
             return;
         }
         struct exchange *exchange = NULL, *unused = unused_exchange(self);

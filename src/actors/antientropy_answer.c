@@ -163,6 +163,7 @@ static void answer_push(struct antientropy *self, struct turn *turn, const struc
 
 void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
 {
+    struct governor before = *self->governor;
     switch (mail->kind) {
     case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS:
         answer_roots(self, turn, mail);
@@ -180,4 +181,5 @@ void antientropy_answer(struct antientropy *self, struct turn *turn, const struc
         CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS);
         answer_push(self, turn, mail);
     }
+    governor_forgive(self->governor, &before);
 }

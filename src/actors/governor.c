@@ -60,6 +60,21 @@ void governor_spend(struct governor *governor, size_t bytes, uint32_t messages)
     governor->micromessages -= (int64_t)messages * million;
 }
 
+/* What is left of @now, where @before was the bucket: below @least only as far as it was before. */
+static int64_t at_least(int64_t now, int64_t before, int64_t least)
+{
+    if (now >= least) return now;
+    return before < least ? before : least;
+}
+
+void governor_forgive(struct governor *governor, const struct governor *before)
+{
+    int64_t second = (int64_t)governor->rate;
+    governor->bytes = at_least(governor->bytes, before->bytes, -second);
+    governor->micromessages = at_least(governor->micromessages, before->micromessages,
+                                       -(second * million / GOVERNOR_BYTES_OF_A_MESSAGE));
+}
+
 void governor_observe(struct governor *governor, uint64_t now_ns, const struct governor_load *load)
 {
     if (governor->observed_ns != 0 && now_ns < governor->observed_ns + GOVERNOR_OBSERVE_NS) return;

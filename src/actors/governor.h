@@ -7,6 +7,9 @@
  * within seven (additive increase and multiplicative decrease, as TCP has it, but for the rise, which has to
  * cross three orders of magnitude).
  *
+ * Whoever waits for the bucket looks again after GOVERNOR_OBSERVE_NS at the latest, or the rate would stay
+ * what it was when the debt was made.
+ *
  *      governor_may           is there anything in the bucket?
  *      governor_spend         what it came to: the bucket may go below nothing, and is then waited for
  *
@@ -57,6 +60,10 @@ uint64_t governor_when(struct governor *governor, uint64_t now_ns);
 
 /* So much was done. */
 void governor_spend(struct governor *governor, size_t bytes, uint32_t messages);
+
+/* What was spent since @before was for others that asked: it counts, but no more than a second's worth of it
+ * stays owed. Else they could keep this shard from its own work for as long as they like. */
+void governor_forgive(struct governor *governor, const struct governor *before);
 
 /* How busy the shard is; what it says counts at most every GOVERNOR_OBSERVE_NS. */
 void governor_observe(struct governor *governor, uint64_t now_ns, const struct governor_load *load);

@@ -375,6 +375,47 @@ static void marks_are_paced(void **state)
     few_end(&few);
 }
 
+static void set_busy(bool busy)
+{
+    for (uint32_t node = 0; node < few.options.nodes; node++)
+        for (uint32_t shard = 0; shard < few.options.shards[node]; shard++)
+            shard_counters(few.nodes[node].shards[shard])->in_flight =
+                busy ? GOVERNOR_BUSY_OPERATIONS + 1 : 0;
+}
+
+/* Large objects are a debt of a minute at the lowest rate; when the shards are quiet again it is paid at
+ * once.
+ */
+static void a_debt_of_busy_times_is_paid_in_quiet_ones(void **state)
+{
+    (void)state;
+    static uint8_t value[4000000];
+    char text[16];
+    uint64_t keys;
+    struct few_options options = options_of(seed_from("debt"));
+    options.nodes = 2;
+    options.n = 2;
+    options.shards[1] = 1;
+    options.vnodes = 1;
+    options.audit_ns = 3600000 * ms;
+    few_begin(&few, &options);
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, 3000);
+    set_busy(true);
+    few_pass_ms(&few, 1000);
+    few_stop(&few, 0);
+    for (uint32_t key = 0; key < 4; key++)
+        few_plant(&few, 0, key_of(key, text), (struct dot){1, 1}, bytes_of(value, sizeof(value)));
+    few_start(&few, 0);
+    set_busy(true);
+    few_pass_ms(&few, 4000);
+    assert_false(few_is_equal(&few, &keys));
+    set_busy(false);
+    assert_equal_at_last(8000, 4);
+    few_end(&few);
+}
+
 /* --- damage --- */
 
 static void rot(uint32_t node, uint32_t times)
@@ -466,6 +507,7 @@ int main(void)
         cmocka_unit_test(a_home_without_trees_is_passed_over_until_it_has_them),
         cmocka_unit_test(a_dirty_vnode_goes_first_whoever_should_begin),
         cmocka_unit_test(marks_are_paced),
+        cmocka_unit_test(a_debt_of_busy_times_is_paid_in_quiet_ones),
         cmocka_unit_test(rotten_objects_are_fetched_anew),
         cmocka_unit_test(one_other_home_of_three_is_not_enough_to_mend),
         cmocka_unit_test(a_full_disk_is_waited_for),

@@ -114,6 +114,34 @@ static void a_great_debt_is_paid_and_a_great_leap_of_time_is_no_burst(void **sta
     assert_true(governor.bytes <= GOVERNOR_BYTES_START / 10 + 1);
 }
 
+/* What others ask for may take all there is, and a second: not more, however much it is; and it forgives
+ * nothing that was owed before. */
+static void what_others_ask_for_owes_a_second(void **state)
+{
+    (void)state;
+    struct governor governor;
+    governor_init(&governor);
+    assert_true(governor_may(&governor, 100 * ms));
+    for (int i = 0; i < 1000; i++) {
+        struct governor before = governor;
+        governor_spend(&governor, 1048576, 1);
+        governor_forgive(&governor, &before);
+        assert_true(i > 10 || governor.bytes == before.bytes - 1048576);
+    }
+    assert_in_range(governor_when(&governor, 100 * ms), 1099 * ms, 1102 * ms);
+    for (int i = 0; i < 100000; i++) {
+        struct governor before = governor;
+        governor_spend(&governor, 0, 1);
+        governor_forgive(&governor, &before);
+    }
+    assert_in_range(governor_when(&governor, 100 * ms), 1099 * ms, 1102 * ms);
+    governor_spend(&governor, 64 * 1048576, 1);
+    struct governor before = governor;
+    governor_spend(&governor, 1048576, 1);
+    governor_forgive(&governor, &before);
+    assert_int_equal(governor.bytes, before.bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +149,7 @@ int main(void)
         cmocka_unit_test(it_gives_way_within_a_second_and_comes_back_within_ten),
         cmocka_unit_test(each_sign_of_a_busy_shard_counts),
         cmocka_unit_test(a_great_debt_is_paid_and_a_great_leap_of_time_is_no_burst),
+        cmocka_unit_test(what_others_ask_for_owes_a_second),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
