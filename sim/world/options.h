@@ -7,8 +7,10 @@
 #include "world/clients.h"
 
 enum {
-    FAULTS_NODES_MAX =
-        16, /* faults and clients know nodes as bits; a world without them holds WORLD_NODES_MAX */
+    /* Faults and clients know nodes as bits; a world without them holds WORLD_NODES_MAX. */
+    FAULTS_NODES_MAX = 16,
+    /* Each may have CLIENTS_BATCH_MAX clients, and so has who sweeps: elements of counters name one. */
+    SESSIONS_MAX = COUNTER_SESSIONS_MAX / CLIENTS_BATCH_MAX - 1,
 };
 
 /*    name, least, most, what it is */
@@ -20,7 +22,7 @@ enum {
     X(r, 1, FAULTS_NODES_MAX, "... of which a read waits for so many")                                       \
     X(w, 1, FAULTS_NODES_MAX, "... and a write for so many")                                                 \
     X(lww, 0, 1, "the table's rule: 0 siblings, 1 last write wins")                                          \
-    X(sessions, 1, 1000, "sessions, each with one request at a time")                                        \
+    X(sessions, 1, SESSIONS_MAX, "sessions, each with one request at a time")                                \
     X(keys, 1, 1000000, "keys")                                                                              \
     X(registers, 0, 1000, "how many keys are plain registers, against ...")                                  \
     X(carts, 0, 1000, "... shopping carts ...")                                                              \
