@@ -172,7 +172,8 @@ static uint32_t quorum_of(struct clients *clients, const struct sweep *sweep, ui
 {
     struct homes homes;
     find_homes(clients, key, sweep->nodes, &homes);
-    *whole = homes.filled == homes.count;
+    /* A sloppy write is on W nodes all the same: where each is asked for W, none may be missed. */
+    *whole = homes.filled == homes.count || (clients->options.weak == 0 && clients->options.quorum == 0);
     if (sweep->r != 0) return sweep->r;
     return homes.sound > clients->options.r ? homes.sound : clients->options.r;
 }

@@ -55,7 +55,8 @@ struct op {
 /* What a key holds in the end, as @node tells it. */
 struct final {
     uint32_t key, node;
-    bool whole; /* all homes took part; else a quorum, which may lack what is OP_WEAK */
+    bool whole; /* what is OP_WEAK has to be there too: no home lost its disk, or no such write was on one
+                   node */
     struct token_run seen;
 };
 

@@ -19,14 +19,22 @@ static const uint32_t all = (1 << NODES) - 1;
 
 enum befalls { NOTHING, WIPED, CRASHED }; /* the node AWAY */
 
+static bool all_are_whole(const struct history *history)
+{
+    assert_true(history->final_count > 0);
+    for (uint32_t i = 0; i < history->final_count; i++)
+        if (!history->finals[i].whole) return false;
+    return true;
+}
+
 /* The copies that were judged; *why: the verdict. */
 static uint64_t sweep(uint64_t seed, enum befalls befalls, bool mended, enum clients_judged what,
-                      char why[256])
+                      uint32_t weak, char why[256])
 {
     struct world_options options = world_options_default(seed);
     struct clients_options habits = clients_options_draw(seed);
     struct world_watch watch = {0};
-    habits.weak = 0;
+    habits.weak = weak;
     habits.habits.ttl_ms = 0;
     habits.grace_ns = 20 * ms;
     struct clients *clients = clients_alloc(&habits, &watch);
@@ -46,6 +54,9 @@ static uint64_t sweep(uint64_t seed, enum befalls befalls, bool mended, enum cli
     if (mended) world_fill_disks(world, FULL, false);
     clients_sweep(clients, befalls == CRASHED ? all & ~(1U << AWAY) : all, false);
     snprintf(why, 256, "%s", clients_fault(clients));
+    /* What one home has acknowledged may be gone with its disk, and nothing else. */
+    if (befalls != CRASHED)
+        assert_int_equal(all_are_whole(clients_history(clients)), weak == 0 || befalls == NOTHING);
     uint64_t judged = clients_judged(clients, what);
     world_free(world);
     clients_free(clients);
@@ -59,16 +70,26 @@ static void copies_that_differ_are_found(void **state)
     for (enum befalls befalls = NOTHING; befalls <= CRASHED; befalls++) {
         for (uint64_t seed = 1; seed <= 3; seed++) {
             char why[256];
-            assert_true(sweep(seed, befalls, true, whats[befalls], why) > 0);
+            assert_true(sweep(seed, befalls, true, whats[befalls], 0, why) > 0);
             assert_string_equal(why, "");
-            assert_true(sweep(seed, befalls, false, whats[befalls], why) > 0);
+            assert_true(sweep(seed, befalls, false, whats[befalls], 0, why) > 0);
             assert_non_null(strstr(why, "differs: node "));
         }
     }
 }
 
+static void weak_writes_may_be_lost(void **state)
+{
+    (void)state;
+    char why[256];
+    assert_true(sweep(1, WIPED, true, CLIENTS_COPIES_SOME, 5, why) > 0);
+    assert_string_equal(why, "");
+    assert_true(sweep(1, NOTHING, true, CLIENTS_COPIES, 5, why) > 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(copies_that_differ_are_found)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(copies_that_differ_are_found),
+                                       cmocka_unit_test(weak_writes_may_be_lost)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
