@@ -43,8 +43,9 @@ struct turn {
     const struct ring *ring;
     const struct peers *peers; /* who can be reached, in this shard's opinion */
     struct counters *counters;
-    bool store_broken; /* an actor saw the store fail: nothing of this turn leaves, and the shard starts anew
-                        */
+    uint64_t waited_ns; /* how long the mail that is delivered now lay here (see shard.h); 0: it did not */
+    bool store_broken;  /* an actor saw the store fail: nothing of this turn leaves, and the shard starts anew
+                         */
 };
 
 /* A message as its receiver sees it: borrowed until the turn ends. */
@@ -73,9 +74,14 @@ struct actor {
 void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
                const void *body);
 
-/* Would a message leave now? The node can be reached, and the queue is below its bound: what turn_send is
- * given next in this turn is not dropped here. */
+/* Would a message leave now? The node can be reached, the queue is below its bound, and the peer does not owe
+ * too many answers: what turn_send is given next in this turn is not dropped here. */
 bool turn_reaches(const struct turn *turn, struct address to);
+
+/* An answer from @node is waited for, to something of so many bytes; or it is not any more, for whatever
+ * reason. Each turn_owe has its turn_settle, with the same bytes. Nothing for ourselves. */
+void turn_owe(struct turn *turn, uint64_t node, size_t bytes);
+void turn_settle(struct turn *turn, uint64_t node, size_t bytes);
 
 /* Send what says that a write is done: it waits until everything this turn (and each turn before it) wrote is
  * durable. Also to this shard itself: delivered in a later turn. */

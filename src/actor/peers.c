@@ -52,6 +52,12 @@ bool peers_reachable(const struct peers *peers, uint64_t node)
     return peer != NULL && peer->reachable;
 }
 
+bool peers_overloaded(const struct peers *peers, uint64_t node)
+{
+    const struct peer *peer = peers_find(peers, node);
+    return peer != NULL && (peer->owed >= PEER_OWED_MAX || peer->owed_bytes >= PEER_OWED_BYTES_MAX);
+}
+
 void peer_set_link(struct peer *peer, bool up, uint64_t now_ns)
 {
     peer->link = up;

@@ -113,6 +113,7 @@ static void push(struct arrivals *arrivals, struct item item)
         arrivals->capacity = capacity;
     }
     arrivals->items[(arrivals->first + arrivals->count++) % arrivals->capacity] = item;
+    arrivals->fresh++;
     arrivals->bytes += item.bytes.size;
 }
 
@@ -286,12 +287,27 @@ static void link_changed(struct shard *shard, uint64_t node, bool up)
     turn_judge_peers(&shard->turn);
 }
 
+/* What came since the last turn waits from now on. */
+static void stamp(struct arrivals *arrivals, uint64_t now_ns)
+{
+    for (; arrivals->fresh > 0; arrivals->fresh--) {
+        uint32_t place = arrivals->first + arrivals->count - arrivals->fresh;
+        arrivals->items[place % arrivals->capacity].since_ns = now_ns;
+    }
+}
+
+static uint64_t oldest_wait_ns(const struct arrivals *arrivals, uint64_t now_ns)
+{
+    return arrivals->count == 0 ? 0 : now_ns - arrivals->items[arrivals->first].since_ns;
+}
+
 /* Deliver one message. */
 static void deliver_one(struct shard *shard, struct arrivals *arrivals)
 {
     struct item *item = &arrivals->items[arrivals->first];
     struct actor *client = shard->client_actor;
     bool done = true;
+    shard->turn.waited_ns = shard->turn.now_ns - item->since_ns;
     switch (item->kind) {
     case ITEM_BATCH:
         done = read_batch(shard, arrivals, item);
@@ -307,6 +323,7 @@ static void deliver_one(struct shard *shard, struct arrivals *arrivals)
         link_changed(shard, item->from, item->kind == ITEM_LINK_UP);
         break;
     }
+    shard->turn.waited_ns = 0;
     if (!done) return;
     arrivals->bytes -= item->bytes.size;
     item_release(item);
@@ -362,6 +379,9 @@ enum status shard_turn(struct shard *shard, uint64_t now_ns, uint64_t wall_ms)
     turn->now_ns = now_ns;
     turn->wall_ms = wall_ms;
     shard->counters.turns++;
+    stamp(&shard->mail, now_ns);
+    stamp(&shard->beats, now_ns);
+    shard->counters.mail_wait_us = oldest_wait_ns(&shard->mail, now_ns) / 1000;
     uint32_t messages = 0;
     struct actor *actor;
     uint64_t argument;

@@ -64,6 +64,9 @@ void shard_client_closed(struct shard *shard, uint64_t connection);
  */
 void shard_link_changed(struct shard *shard, uint64_t node, bool up);
 
+/* How long mail has waited is counted from the first turn that found it there: what came while the shard was
+ * idle has not waited, and what is behind more than one turn can take has, from then on (turn.waited_ns). */
+
 /* Is there mail that a turn could deliver now? */
 bool shard_has_mail(const struct shard *shard);
 size_t shard_mail_bytes(const struct shard *shard);

@@ -15,6 +15,7 @@ struct item {
     struct bytes bytes; /* BATCH, CLIENT_FRAME */
     bool opened;        /* BATCH: its head was read; bytes is what is left */
     struct address sender;
+    uint64_t since_ns; /* the turn that found it waiting; 0: none yet */
     void (*release)(void *owner);
     void *owner;
 };
@@ -23,6 +24,7 @@ struct item {
 struct arrivals {
     struct item *items;
     uint32_t first, count, capacity;
+    uint32_t fresh; /* of them: the last that no turn has seen yet */
     size_t bytes;
 };
 

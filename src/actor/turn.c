@@ -40,8 +40,34 @@ static bool is_here(const struct turn *turn, struct address to)
 bool turn_reaches(const struct turn *turn, struct address to)
 {
     if (is_here(turn, to)) return true;
-    return peers_reachable(turn->peers, to.node) &&
+    return peers_reachable(turn->peers, to.node) && !peers_overloaded(turn->peers, to.node) &&
            !outbox_is_full(outbox_queue(&turn->shard->outbox, to.node, to.shard % turn->shards));
+}
+
+/* NULL for ourselves. */
+static struct peer *peer_of(struct turn *turn, uint64_t node)
+{
+    return (struct peer *)(uintptr_t)peers_find(&turn->shard->peers, node);
+}
+
+void turn_owe(struct turn *turn, uint64_t node, size_t bytes)
+{
+    struct peer *peer = peer_of(turn, node);
+    if (peer == NULL) return;
+    peer->owed++;
+    peer->owed_bytes += bytes;
+    turn->counters->owed++;
+}
+
+void turn_settle(struct turn *turn, uint64_t node, size_t bytes)
+{
+    struct peer *peer = peer_of(turn, node);
+    if (peer == NULL) return;
+    CHECK(peer->owed > 0);
+    CHECK(peer->owed_bytes >= bytes);
+    peer->owed--;
+    peer->owed_bytes -= bytes;
+    turn->counters->owed--;
 }
 
 void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__Peer__Message__BodyCase kind,
@@ -152,7 +178,7 @@ void turn_judge_peers(struct turn *turn)
 void turn_peer_beat(struct turn *turn, uint64_t node, bool data)
 {
     struct peers *peers = &turn->shard->peers;
-    struct peer *peer = (struct peer *)(uintptr_t)peers_find(peers, node);
+    struct peer *peer = peer_of(turn, node);
     if (peer == NULL) return;
     if (data) {
         peer->data_beat_ns = turn->now_ns;

@@ -5,14 +5,18 @@
 #pragma once
 
 #include "actors/coordinator.h"
+#include "actors/governor.h"
 #include "actors/repeats.h"
 #include "actors/slot.h"
+#include "actors/speculation.h"
 
 struct coordinator {
     struct actor actor;
     struct context_secret secret;
     struct slots slots;
     struct repeats repeats; /* of writes that other nodes sent here */
+    struct speculation speculation;
+    struct governor *governor;
 };
 
 /* --- coordinator.c --- */
@@ -39,6 +43,10 @@ void coordinate_end(struct coordinator *coordinator, struct turn *turn, struct s
 void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                        Dynode__Client__Result *result);
 
+/* What to say of a quorum of @needed that can't be had: OVERLOADED if enough homes could be reached, but have
+ * too much waiting for them. */
+enum status coordinate_shortage(const struct turn *turn, const struct slot *slot, uint32_t needed);
+
 /* Answer that the quorum was not reached: @status is UNAVAILABLE or TIMEOUT, or what the store said. @why may
  * be NULL. */
 void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
@@ -47,8 +55,8 @@ void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, s
 /* A mint is on its way to the homes: look after COORDINATOR_STAND_IN_NS which of them are silent. */
 void coordinate_await_homes(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 
-/* Look after COORDINATOR_HEDGE_NS whether homes are silent. */
-void coordinate_arm_hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+/* A read begins: look after a while whether the homes that are asked now are slow (speculation.h). */
+void coordinate_begin_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 
 /* The positions that have answered so far and count, as bits. */
 uint32_t slot_answered(const struct slot *slot);
@@ -69,7 +77,14 @@ uint32_t slot_stand_ins_left(const struct turn *turn, const struct slot *slot);
 
 /* --- coordinate_read.c --- */
 
-void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool digest);
+void slot_ask(struct turn *turn, struct slot *slot, uint32_t home, bool digest);
+
+/* The homes that were asked first are slow: ask one more, if that is allowed. Without one they keep their
+ * chance. */
+void coordinate_speculate(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+
+/* Of homes that were asked first, and did not answer yet, none is needed any more. */
+void coordinate_measure_rest(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 
 /* A home, or who stood in for it, can't be reached any more. */
 void coordinate_read_lost(struct coordinator *coordinator, struct turn *turn, struct slot *slot,

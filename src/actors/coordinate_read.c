@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "wire/unpack.h"
 
-void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool digest)
+void slot_ask(struct turn *turn, struct slot *slot, uint32_t home, bool digest)
 {
     Dynode__Peer__Read *read = ARENA_NEW(turn->arena, Dynode__Peer__Read);
     dynode__peer__read__init(read);
@@ -14,8 +14,70 @@ void slot_ask(struct turn *turn, const struct slot *slot, uint32_t home, bool di
     read->stand_in = (slot->stood >> home & 1) != 0;
     struct address to = {.node = read->stand_in ? slot->stand_ins[home] : slot->homes[home],
                          .shard = slot->vnode};
+    if (turn->now_ns == slot->asked_ns && !read->stand_in && to.node != turn->self.node)
+        slot->first |= 1U << home;
+    slot_owe(slot, turn, home, read->stand_in);
     turn_send(turn, to, slot->id, DYNODE__PEER__MESSAGE__BODY_READ, read);
 }
+
+/* --- one home more --- */
+
+static bool is_silent(const struct turn *turn, uint64_t node)
+{
+    const struct peer *peer = peers_find(turn->peers, node);
+    return peer != NULL && turn->now_ns - peer->heard_ns >= SPECULATION_SILENT_NS;
+}
+
+/* Do fewer than the quorum have answered or give a sign of life? Then one more asked is one in place of
+ * another. */
+static bool lacks_living(const struct turn *turn, const struct slot *slot)
+{
+    uint32_t living = 0;
+    for (uint32_t i = 0; i < slot->n; i++) {
+        const struct get_answer *answer = &slot->get.answers[i];
+        uint64_t node = (slot->stood >> i & 1) != 0 ? slot->stand_ins[i] : slot->homes[i];
+        living += answer->asked && !answer->failed && (answer->answered || !is_silent(turn, node));
+    }
+    return living < slot->get.r;
+}
+
+/* The next home that is not asked yet and has room. */
+static bool next_home(const struct turn *turn, const struct slot *slot, uint32_t *home)
+{
+    for (uint32_t i = 0; i < slot->n; i++) {
+        const struct get_answer *answer = &slot->get.answers[i];
+        if (answer->asked || answer->failed) continue;
+        const struct peer *peer = peers_find(turn->peers, slot->homes[i]);
+        if (!turn_reaches(turn, slot_home_address(slot, i))) continue;
+        if (peer != NULL && peer->owed >= SPECULATION_OWED_MAX) continue;
+        *home = i;
+        return true;
+    }
+    return false;
+}
+
+void coordinate_speculate(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    uint32_t home;
+    if (!next_home(turn, slot, &home)) return;
+    if (!lacks_living(turn, slot)) {
+        if (!speculation_take(&coordinator->speculation)) {
+            turn->counters->speculations_withheld++;
+            return;
+        }
+        turn->counters->speculated++;
+    }
+    get_core_ask_home(&slot->get, home);
+    slot_ask(turn, slot, home, false);
+}
+
+void coordinate_measure_rest(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    for (; slot->first != 0; slot->first &= slot->first - 1)
+        speculation_measure(&coordinator->speculation, turn->now_ns - slot->asked_ns);
+}
+
+/* --- the quorum --- */
 
 /* Homes are too few: the next node that can be reached may hold a hint for one of them. */
 static bool ask_stand_in(struct turn *turn, struct slot *slot)
@@ -43,12 +105,18 @@ static void ask_wanting(struct turn *turn, struct slot *slot)
 
 /* Let those homes that answered something older have the result. Nothing waits for that, so the slot may be
  * used again before our own copy has its Merge: the object is not the slot's. */
-static void repair(struct turn *turn, const struct slot *slot, uint32_t stale, struct bytes encoded)
+static void repair(struct coordinator *coordinator, struct turn *turn, const struct slot *slot,
+                   uint32_t stale, struct bytes encoded)
 {
     encoded = bytes_copy(turn->arena, encoded);
     uint32_t agreed = (uint32_t)__builtin_popcount(slot_answered(slot) & ~slot->stood);
     for (uint32_t home = 0; home < slot->n; home++) {
         if ((stale >> home & 1) == 0 || (slot->stood >> home & 1) != 0) continue;
+        if (!governor_may(coordinator->governor, turn->now_ns)) {
+            turn->counters->repairs_shed++;
+            continue;
+        }
+        governor_spend(coordinator->governor, encoded.size, 1);
         Dynode__Peer__Merge *message = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
         dynode__peer__merge__init(message);
         message->place = slot_place(slot, turn->arena);
@@ -74,7 +142,7 @@ static void finish_get(struct coordinator *coordinator, struct turn *turn, struc
         result_add_object(result, &object, &coordinator->secret, slot->tag, buffer_bytes(&slot->key),
                           slot->context_only, turn);
     slot_add_receipt(slot, result, turn->arena);
-    if (stale != 0) repair(turn, slot, stale, encoded);
+    if (stale != 0) repair(coordinator, turn, slot, stale, encoded);
     coordinate_finish(coordinator, turn, slot, result);
 }
 
@@ -91,7 +159,7 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
             slot_mint_on_others(turn, slot);
             return;
         }
-        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
+        coordinate_fall_short(coordinator, turn, slot, coordinate_shortage(turn, slot, slot->get.r), NULL);
         return;
     case GET_NEED_OBJECTS:
         fetch = get_core_fetch(&slot->get);
@@ -138,6 +206,11 @@ void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn
     bool stand_in;
     struct slot *slot = coordinate_slot_of(coordinator, mail, &position, &stand_in);
     if (slot == NULL || slot->phase != SLOT_READING) return;
+    slot_settle(slot, turn, position, stand_in);
+    if (!stand_in && (slot->first >> position & 1) != 0) {
+        slot->first &= ~(1U << position);
+        speculation_measure(&coordinator->speculation, turn->now_ns - slot->asked_ns);
+    }
     if (!takes_answer(slot, position, stand_in, answer->status)) return;
     bool own_is_full = answer->status == STATUS_OVERLOADED && address_is(mail->from, turn->self);
     if (own_is_full || coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {

@@ -53,11 +53,12 @@ static void send_merges(struct turn *turn, struct slot *slot)
     Dynode__Peer__Merge *message = merge_of(turn, slot);
     for (uint32_t home = 0; home < slot->n; home++) {
         if (slot->homes[home] == turn->self.node) continue;
-        if (turn_reaches(turn, slot_home_address(slot, home)))
-            turn_send(turn, slot_home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE,
-                      message);
-        else
+        if (!turn_reaches(turn, slot_home_address(slot, home))) {
             put_core_fail(&slot->put, home);
+            continue;
+        }
+        slot_owe(slot, turn, home, false);
+        turn_send(turn, slot_home_address(slot, home), slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
     }
 }
 
@@ -77,6 +78,7 @@ static void send_hints(struct turn *turn, struct slot *slot)
         put_core_stand(&slot->put, position);
         message->hint_for = slot->homes[position];
         struct address to = {.node = slot->stand_ins[position], .shard = slot->vnode};
+        slot_owe(slot, turn, position, true);
         turn_send(turn, to, slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
     }
 }
@@ -160,11 +162,11 @@ void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, s
                            uint32_t needed)
 {
     slot->phase = SLOT_READING;
+    slot_settle_all(slot, turn);
     get_core_init(&slot->get, slot->n, needed);
     for (uint32_t home = 0; home < slot->n; home++)
         if (!turn_reaches(turn, slot_home_address(slot, home))) get_core_fail(&slot->get, home);
-    turn_disarm(turn, slot->hedge_timer);
-    coordinate_arm_hedge(coordinator, turn, slot);
+    coordinate_begin_reading(coordinator, turn, slot);
     coordinate_step_reading(coordinator, turn, slot);
 }
 
@@ -181,7 +183,10 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
     switch ((enum status)minted->status) {
     case STATUS_OK:
         slot->phase = SLOT_WRITING;
+        coordinate_measure_rest(coordinator, turn, slot);
+        slot_settle_all(slot, turn);
         buffer_append(&slot->object, encoded.data, encoded.size);
+        slot->owed_bytes = encoded.size;
         slot->alone = minted->alone;
         slots_weigh(&coordinator->slots, slot);
         coordinate_await_homes(coordinator, turn, slot);
@@ -238,6 +243,7 @@ void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const
     bool stand_in;
     struct slot *slot = coordinate_slot_of(coordinator, mail, &position, &stand_in);
     if (slot == NULL || slot->phase == SLOT_READING) return;
+    slot_settle(slot, turn, position, stand_in);
     if (merged->status != STATUS_OK)
         position_lost(slot, position, stand_in);
     else if (stand_in)

@@ -14,10 +14,22 @@ const char coordinate_too_much[] = "too many bytes are under way: ask for less a
 /* A timer's argument: the slot's id, and in the top bit which of its timers. */
 static const uint64_t HEDGE_BIT = 1ULL << 63;
 
-void coordinate_arm_hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+static void arm_hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot, uint64_t wait_ns)
 {
-    slot->hedge_timer =
-        turn_arm(turn, &coordinator->actor, turn->now_ns + COORDINATOR_HEDGE_NS, slot->id | HEDGE_BIT);
+    slot->hedge_timer = turn_arm(turn, &coordinator->actor, turn->now_ns + wait_ns, slot->id | HEDGE_BIT);
+}
+
+void coordinate_begin_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    slot->asked_ns = turn->now_ns;
+    slot->first = 0;
+    turn_disarm(turn, slot->hedge_timer);
+    slot->hedge_timer = 0;
+    bool alone = slot->homes[0] == turn->self.node && slot->get.r == 1 && !slot->write;
+    if (alone) return;
+    speculation_earn(&coordinator->speculation);
+    turn->counters->speculation_wait_us = coordinator->speculation.wait_ns / 1000;
+    arm_hedge(coordinator, turn, slot, coordinator->speculation.wait_ns);
 }
 
 struct slot *coordinate_slot_of(const struct coordinator *coordinator, const struct mail *mail,
@@ -63,6 +75,8 @@ void coordinate_count(const struct coordinator *coordinator, struct turn *turn)
 void coordinate_end(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
     if (slot->phase >= SLOT_WRITING && put_core_missing(&slot->put) != 0) mark_dirty(turn, slot);
+    coordinate_measure_rest(coordinator, turn, slot);
+    slot_settle_all(slot, turn);
     turn_disarm(turn, slot->deadline_timer);
     turn_disarm(turn, slot->hedge_timer);
     slots_give_back(&coordinator->slots, slot);
@@ -134,6 +148,7 @@ bool slot_take_stand_in(const struct turn *turn, struct slot *slot, uint32_t pos
         bool stand_in;
         if (slot_position_of(slot, node, &stand_in) < slot->n) continue;
         if (!turn_reaches(turn, (struct address){.node = node, .shard = slot->vnode})) continue;
+        CHECK((slot->stand_ins_owe >> position & 1) == 0); /* who stood there before has failed */
         slot->stand_ins[position] = node;
         return true;
     }
@@ -171,9 +186,19 @@ static void start_get(struct coordinator *coordinator, struct turn *turn, struct
     for (uint32_t home = 0; home < slot->n; home++)
         if (!turn_reaches(turn, slot_home_address(slot, home))) get_core_fail(&slot->get, home);
     turn->counters->gets++;
-    bool alone = slot->homes[0] == turn->self.node && r == 1;
-    if (!alone) coordinate_arm_hedge(coordinator, turn, slot);
+    coordinate_begin_reading(coordinator, turn, slot);
     coordinate_step_reading(coordinator, turn, slot);
+}
+
+enum status coordinate_shortage(const struct turn *turn, const struct slot *slot, uint32_t needed)
+{
+    uint32_t linked = 0, full = 0;
+    for (uint32_t i = 0; i < slot->n; i++) {
+        if (!peers_reachable(turn->peers, slot->homes[i])) continue;
+        linked++;
+        full += !turn_reaches(turn, slot_home_address(slot, i));
+    }
+    return full > 0 && linked >= needed ? STATUS_OVERLOADED : STATUS_UNAVAILABLE;
 }
 
 static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot)
@@ -229,7 +254,7 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
     uint32_t reachable = reachable_homes(turn, slot), got = reachable;
     if (slot->sloppy && reachable < w) got += slot_stand_ins_left(turn, slot);
     if (got < w) {
-        Dynode__Client__Result *result = result_new(turn->arena, STATUS_UNAVAILABLE, NULL);
+        Dynode__Client__Result *result = result_new(turn->arena, coordinate_shortage(turn, slot, w), NULL);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
         result->got = got;
         result->needed = w;
@@ -277,6 +302,16 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     if (write && mail->from.node != turn->self.node &&
         !repeats_note(&coordinator->repeats, mail->from, mail->request))
         return; /* the first of them has its answer, or will */
+    uint32_t left_ms = message->deadline_ms < DEADLINE_MS_MAX ? message->deadline_ms : DEADLINE_MS_MAX;
+    uint64_t left_ns = (uint64_t)left_ms * 1000000;
+    if (left_ns <= turn->waited_ns) { /* nobody waits for it any more */
+        Dynode__Client__Result *result = result_new(turn->arena, STATUS_TIMEOUT, NULL);
+        if (write) result->applied = DYNODE__CLIENT__APPLIED__NO;
+        turn->counters->expired++;
+        send_result(turn, mail->from, mail->request, result);
+        return;
+    }
+    left_ns -= turn->waited_ns;
     struct wish wish = wish_of(operation);
     const struct table *table = cluster_find_table(turn->cluster, bytes_str(wish.table));
     if (table == NULL) {
@@ -311,8 +346,6 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     slot->sloppy = wish.sloppy;
     buffer_append(&slot->key, wish.key.data, wish.key.size);
     set_homes(slot, turn);
-    uint32_t left_ms = message->deadline_ms < DEADLINE_MS_MAX ? message->deadline_ms : DEADLINE_MS_MAX;
-    uint64_t left_ns = (uint64_t)left_ms * 1000000;
     uint64_t margin = left_ns / 10 < COORDINATOR_MARGIN_NS ? left_ns / 10 : COORDINATOR_MARGIN_NS;
     slot->deadline_ns = turn->now_ns + left_ns - margin;
     arm_deadline(coordinator, turn, slot, write ? turn->now_ns + COORDINATOR_STAND_IN_NS : UINT64_MAX);
@@ -326,15 +359,13 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
 
 /* --- what else happens --- */
 
-/* A home is silent, or its object does not come: ask one home more. Without one the silent keep their chance.
- */
+/* A home is silent, or its object does not come. */
 static void hedge(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
-    uint32_t home;
     slot->hedge_timer = 0;
-    if (slot->phase != SLOT_READING || !get_core_ask(&slot->get, &home)) return;
-    coordinate_arm_hedge(coordinator, turn, slot);
-    slot_ask(turn, slot, home, false);
+    if (slot->phase != SLOT_READING) return;
+    arm_hedge(coordinator, turn, slot, SPECULATION_WAIT_MAX_NS);
+    coordinate_speculate(coordinator, turn, slot);
 }
 
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
@@ -368,6 +399,8 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
         bool stand_in;
         uint32_t position = slot_position_of(slot, node, &stand_in);
         if (position == slot->n) continue;
+        slot_settle(slot, turn, position, stand_in);
+        if (!stand_in) slot->first &= ~(1U << position);
         if (slot->phase == SLOT_READING)
             coordinate_read_lost(coordinator, turn, slot, position, stand_in);
         else
@@ -419,7 +452,7 @@ static void free_coordinator(struct actor *actor)
     free(coordinator);
 }
 
-void coordinator_add(struct shard *shard, const struct context_secret *secret)
+void coordinator_add(struct shard *shard, const struct context_secret *secret, struct governor *governor)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_COORDINATE,
@@ -436,6 +469,8 @@ void coordinator_add(struct shard *shard, const struct context_secret *secret)
                                         .check = check,
                                         .free = free_coordinator};
     coordinator->secret = *secret;
+    coordinator->governor = governor;
+    speculation_init(&coordinator->speculation);
     coordinator->slots.generation = request_id_draw(shard_turn_context(shard)->prng);
     shard_add_actor(shard, &coordinator->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
 }

@@ -3,7 +3,7 @@
  * A get is coordinated where it arrives, a put by one of the key's homes, because that home mints the write.
  *
  *      get:    ask R homes, own first --> R answers, merged --> answer; stale homes get the merged object
- *                 | silent for COORDINATOR_HEDGE_NS, or failed: ask the next
+ *                 | failed: ask the next; slow: ask one more, sometimes (speculation.h)
  *
  *      put:    [precondition: read a majority of the homes] --> Mint on the own replica
  *                 --> Merge to all other homes --> W durable votes: answer --> the rest: end
@@ -19,14 +19,18 @@
  * of what homes say that this node reaches all the same.
  *
  * Whether too many have failed is known at once from who can be reached, and at the deadline otherwise: never
- * a hang. A write that was refused before the mint was certainly not applied; after it, it may be. */
+ * a hang. A write that was refused before the mint was certainly not applied; after it, it may be.
+ *
+ * OVERLOAD. A home that owes too many answers (peers.h), or whose queue is full, is passed over as one that
+ * can't be reached; if for that too few are left the answer is OVERLOADED, at once. An operation whose time
+ * was up before its turn came is answered TIMEOUT and not begun. Copies that a read found stale are mended
+ * out of what background work may take (governor.h), and stay so, for anti-entropy, when that is used up. */
 #pragma once
 
 #include "actor/shard.h"
 #include "wire/context.h"
 
 enum {
-    COORDINATOR_HEDGE_NS = 50 * 1000 * 1000, /* a silent home is given up on and one more asked, for gets */
     COORDINATOR_STAND_IN_NS = 100 * 1000 * 1000, /* a home that is silent so long after a mint is replaced */
     COORDINATOR_LINGERING_MAX = 16384, /* answered slots that wait on, and bytes of them: what would be */
     COORDINATOR_LINGERING_BYTES_MAX = 64 * 1048576, /* above ends at once, and marks its vnode dirty */
@@ -36,5 +40,7 @@ enum {
                                               OVERLOADED, and so are reads whose answers come */
 };
 
-/* Make it and add it to the shard. */
-void coordinator_add(struct shard *shard, const struct context_secret *secret);
+struct governor;
+
+/* Make it and add it to the shard. @governor is borrowed. */
+void coordinator_add(struct shard *shard, const struct context_secret *secret, struct governor *governor);

@@ -36,6 +36,14 @@ bool get_core_ask(struct get_core *core, uint32_t *home)
     return false;
 }
 
+void get_core_ask_home(struct get_core *core, uint32_t home)
+{
+    CHECK(home < core->n);
+    CHECK(!core->answers[home].asked);
+    CHECK(!core->answers[home].failed);
+    core->answers[home].asked = true;
+}
+
 bool get_core_lost(const struct get_core *core, uint32_t *home)
 {
     for (uint32_t i = 0; i < core->n; i++) {

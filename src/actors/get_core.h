@@ -33,6 +33,9 @@ void get_core_fini(struct get_core *core);
 /* The next home to ask: not asked, not failed, the least number. False if there is none. Marks it asked. */
 bool get_core_ask(struct get_core *core, uint32_t *home);
 
+/* Home @home, which was not asked and has not failed, is asked. */
+void get_core_ask_home(struct get_core *core, uint32_t home);
+
 /* The first home that failed, but for one that is unreadable. False: there is none. */
 bool get_core_lost(const struct get_core *core, uint32_t *home);
 

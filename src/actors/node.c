@@ -25,11 +25,11 @@ void node_init(struct shard *shard, const struct node_options *options)
     if (bytes_max == 0) bytes_max = NODE_HINT_BYTES_MAX_DEFAULT / shard->options.shards;
     if (hints_load(hints, shard->options.store, bytes_max) != STATUS_OK) shard->turn.store_broken = true;
     router_add(shard, options, hints);
-    coordinator_add(shard, &options->secret);
     struct forest *forest = forest_alloc(options->cluster.vnodes);
     struct governor *governor = malloc(sizeof(*governor));
     CHECK(governor != NULL);
     governor_init(governor);
+    coordinator_add(shard, &options->secret, governor);
     replica_add(shard, options->filled, options->cluster.vnodes, forest, hints);
     handoff_add(shard, hints, governor);
     gossip_add(shard, &(struct gossip_options){

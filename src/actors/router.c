@@ -140,6 +140,7 @@ void router_done(struct router *router, struct turn *turn, struct task *task, Dy
 {
     struct request *request = task->request;
     uint32_t operation = task->operation;
+    if (task->node != 0) turn_settle(turn, task->node, 0);
     tasks_give_back(&router->tasks, task);
     turn->counters->in_flight = router->tasks.in_use;
     add_result(turn, request, operation, result);
@@ -147,8 +148,8 @@ void router_done(struct router *router, struct turn *turn, struct task *task, Dy
 
 /* --- sending operations to their coordinators --- */
 
-/* Where a write goes. False: nobody who may coordinate it can be reached, or those that can have too much
- * waiting for them. Only where no home can be reached somebody else will do. */
+/* Where a write goes. False: nobody who may coordinate it can be reached, or (*node is one of them then)
+ * those that can have too much waiting for them. Only where no home can be reached somebody else will do. */
 static bool write_target(const struct turn *turn, uint32_t vnode, uint32_t n, bool conditional, bool sloppy,
                          uint64_t *node)
 {
@@ -202,11 +203,13 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
     }
     if (n == 0 || n > table->n) n = table->n;
     uint32_t vnode = ring_vnode(turn->ring, hash64(key, table->tag));
-    struct address to = {.node = turn->self.node, .shard = vnode};
+    struct address to = {.node = write ? 0 : turn->self.node, .shard = vnode};
     struct wish wish = wish_of(operation);
     if (write && !write_target(turn, vnode, n, conditional, wish.sloppy, &to.node)) {
-        Dynode__Client__Result *result = result_new(
-            turn->arena, STATUS_UNAVAILABLE, "no home of the key can be reached, or too much waits for it");
+        bool full = to.node != 0;
+        Dynode__Client__Result *result =
+            full ? result_new(turn->arena, STATUS_OVERLOADED, "too much waits for the homes of the key")
+                 : result_new(turn->arena, STATUS_UNAVAILABLE, "no home of the key can be reached");
         result->applied = DYNODE__CLIENT__APPLIED__NO;
         result->needed = wish_quorum(&wish, table->w, n);
         add_result(turn, request, index, result);
@@ -221,6 +224,7 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
     }
     struct task *task = router_task(router, request, write ? TASK_WRITE : TASK_READ, index);
     task->node = to.node;
+    turn_owe(turn, to.node, 0);
     Dynode__Peer__Coordinate *message = ARENA_NEW(turn->arena, Dynode__Peer__Coordinate);
     dynode__peer__coordinate__init(message);
     message->operation = operation;
@@ -297,6 +301,16 @@ static enum status admit(const struct router *router, const struct connection *c
     return STATUS_OK;
 }
 
+static Dynode__Client__Result *not_begun(struct turn *turn, const Dynode__Client__Operation *operation,
+                                         enum status status)
+{
+    Dynode__Client__Result *result = result_new(turn->arena, status, NULL);
+    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_PUT ||
+        operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_DELETE)
+        result->applied = DYNODE__CLIENT__APPLIED__NO;
+    return result;
+}
+
 static void client_frame(struct actor *actor, struct turn *turn, uint64_t id, struct bytes payload)
 {
     struct router *router = (struct router *)actor;
@@ -317,15 +331,20 @@ static void client_frame(struct actor *actor, struct turn *turn, uint64_t id, st
     connection->in_flight += request->pending;
     uint32_t deadline_ms = message->deadline_ms == 0 ? DEADLINE_MS_DEFAULT : message->deadline_ms;
     if (deadline_ms > DEADLINE_MS_MAX) deadline_ms = DEADLINE_MS_MAX;
-    request->deadline_timer = turn_arm(turn, &router->actor, turn->now_ns + (uint64_t)deadline_ms * 1000000,
-                                       (uint64_t)(uintptr_t)request);
+    uint64_t deadline_ns = (uint64_t)deadline_ms * 1000000;
+    bool expired = turn->waited_ns >= deadline_ns;
+    uint64_t left_ns = expired ? 0 : deadline_ns - turn->waited_ns;
+    request->deadline_timer =
+        turn_arm(turn, &router->actor, turn->now_ns + left_ns, (uint64_t)(uintptr_t)request);
+    deadline_ms = (uint32_t)((left_ns + 999999) / 1000000);
     /* The last result frees the request, and that may be in this loop: nothing of it is touched after its
      * operation. */
     uint32_t count = (uint32_t)message->n_operations;
     for (uint32_t i = 0; i < count; i++) {
-        enum status status = admit(router, connection);
+        enum status status = expired ? STATUS_TIMEOUT : admit(router, connection);
+        turn->counters->expired += expired;
         if (status != STATUS_OK)
-            add_result(turn, request, i, result_new(turn->arena, status, NULL));
+            add_result(turn, request, i, not_begun(turn, message->operations[i], status));
         else
             start(router, turn, request, i, message->operations[i], deadline_ms);
     }

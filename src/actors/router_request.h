@@ -37,7 +37,7 @@ struct task {
     struct list link; /* of request->tasks */
     struct request *request;
     uint32_t operation; /* index in the client's request */
-    uint64_t node;      /* who was asked; 0: this node */
+    uint64_t node;      /* who was asked, and owes an answer; 0: this node */
     uint32_t shard;     /* of a scan: which shard of ours */
 };
 

@@ -34,6 +34,8 @@ static void keep_small(struct buffer *buffer)
 void slots_give_back(struct slots *slots, struct slot *slot)
 {
     CHECK(slot->phase != SLOT_FREE);
+    CHECK(slot->homes_owe == 0);
+    CHECK(slot->stand_ins_owe == 0);
     slots->bytes -= slot->bytes;
     if (slot->phase == SLOT_LINGERING) {
         slots->lingering--;
@@ -44,7 +46,8 @@ void slots_give_back(struct slots *slots, struct slot *slot)
     slot->id = request_id_next(slot->id);
     slot->deadline_timer = slot->hedge_timer = 0;
     slot->context_only = slot->alone = slot->late = false;
-    slot->stood = slot->next_fallback = 0;
+    slot->stood = slot->next_fallback = slot->first = 0;
+    slot->owed_bytes = 0;
     memset(slot->stand_ins, 0, sizeof(slot->stand_ins));
     keep_small(&slot->key);
     keep_small(&slot->mint);
@@ -89,6 +92,30 @@ void slots_fini(struct slots *slots)
     free(slots->pool);
     free(slots->unused);
     *slots = (struct slots){0};
+}
+
+void slot_owe(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in)
+{
+    uint32_t *owe = stand_in ? &slot->stand_ins_owe : &slot->homes_owe;
+    if (*owe >> position & 1) return;
+    *owe |= 1U << position;
+    turn_owe(turn, stand_in ? slot->stand_ins[position] : slot->homes[position], slot->owed_bytes);
+}
+
+void slot_settle(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in)
+{
+    uint32_t *owe = stand_in ? &slot->stand_ins_owe : &slot->homes_owe;
+    if ((*owe >> position & 1) == 0) return;
+    *owe &= ~(1U << position);
+    turn_settle(turn, stand_in ? slot->stand_ins[position] : slot->homes[position], slot->owed_bytes);
+}
+
+void slot_settle_all(struct slot *slot, struct turn *turn)
+{
+    for (uint32_t i = 0; (slot->homes_owe | slot->stand_ins_owe) >> i != 0; i++) {
+        slot_settle(slot, turn, i, false);
+        slot_settle(slot, turn, i, true);
+    }
 }
 
 uint32_t slot_position_of(const struct slot *slot, uint64_t node, bool *stand_in)

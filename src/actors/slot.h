@@ -39,6 +39,12 @@ struct slot {
     uint64_t stand_ins[TABLE_N_MAX];
     uint32_t next_fallback; /* of the preference list: who may stand in next */
     uint32_t stood;         /* of a get: positions where the stand-in's answer counts, as bits */
+    /* Who owes an answer (turn_owe), as bits of positions; and what each was counted with. */
+    uint32_t homes_owe, stand_ins_owe;
+    size_t owed_bytes;
+    /* Of a read: when it began, and which of those that were asked then have not answered yet. */
+    uint64_t asked_ns;
+    uint32_t first;
 
     struct get_core get;
     bool context_only;
@@ -81,6 +87,11 @@ static inline uint32_t slots_in_use(const struct slots *slots)
 }
 
 void slots_fini(struct slots *slots);
+
+/* The home of @position, or who stands in for it, owes an answer now; or no more, or nobody does. */
+void slot_owe(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in);
+void slot_settle(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in);
+void slot_settle_all(struct slot *slot, struct turn *turn);
 
 /* Which position a node has in this slot, as its home or (*stand_in) for it; n if it has none. */
 uint32_t slot_position_of(const struct slot *slot, uint64_t node, bool *stand_in);

@@ -606,13 +606,13 @@ static void queues_at_their_bound(void **state)
     one_shard_forget(&one);
     one_shard_clog(&one, others[1], 0, true);
     ask_put(&one, "fresh", "y");
-    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OVERLOADED);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
     struct object object;
     assert_int_equal(one_shard_stored(&one, "t", "fresh", &object), STATUS_NOT_FOUND);
     one_shard_forget(&one);
     ask_get(&one, "k", 0);
-    assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_int_equal(one_shard_result(&one)->status, STATUS_OVERLOADED);
     assert_int_equal(one_shard_result(&one)->got, 1); /* itself */
     assert_int_equal(one_shard_result(&one)->needed, 2);
     assert_int_equal(shard_counters(one.shard)->dropped, 0);
