@@ -99,10 +99,9 @@ static void judge_context(struct replica *replica, uint32_t vnode, const struct 
 
 /* What the checksum or the decoder says of stored bytes that can't be used. Anti-entropy fetches them anew.
  */
-static enum status unreadable(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at)
+static enum status unreadable(struct turn *turn, const Dynode__Peer__Place *at)
 {
     turn->counters->corrupt++;
-    forget_clock(replica, AS_HOME, at->vnode);
     Dynode__Peer__MarkDirty *dirty = ARENA_NEW(turn->arena, Dynode__Peer__MarkDirty);
     dynode__peer__mark_dirty__init(dirty);
     dirty->vnode = at->vnode;
@@ -112,8 +111,7 @@ static enum status unreadable(struct replica *replica, struct turn *turn, const 
 }
 
 /* Read an object's bytes, as far as their checksum. */
-static enum status load_encoded(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at,
-                                struct held_object *out)
+static enum status load_encoded(struct turn *turn, const Dynode__Peer__Place *at, struct held_object *out)
 {
     struct store_place place = place_of(at);
     *out = (struct held_object){.store_key = store_key_encode(&place, turn->arena), .place = place};
@@ -123,23 +121,24 @@ static enum status load_encoded(struct replica *replica, struct turn *turn, cons
     if (status != STATUS_OK) return status;
     if (object_unseal(out->store_key, stored, &out->encoded) != STATUS_OK) {
         out->damaged = true;
-        return unreadable(replica, turn, at);
+        return unreadable(turn, at);
     }
     out->checksum = object_checksum(stored);
     return STATUS_OK;
 }
 
-/* Read an object. STATUS_NOT_FOUND leaves an empty one. STATUS_CORRUPT: unreadable; its clock is given up,
- * and *out is as for NOT_FOUND, so that what comes from other homes can replace it. */
-static enum status load(struct replica *replica, struct turn *turn, const Dynode__Peer__Place *at,
-                        struct held_object *out)
+/* Read an object. STATUS_NOT_FOUND leaves an empty one. STATUS_CORRUPT: unreadable; *out is as for NOT_FOUND,
+ * so that what comes from other homes can replace it: whoever lets it gives the vnode's clock up, which may
+ * have minted what was lost. To have tried to read it costs no clock: that may be tried a thousand times, and
+ * each clock is an entry more in the contexts of other keys. */
+static enum status load(struct turn *turn, const Dynode__Peer__Place *at, struct held_object *out)
 {
-    enum status status = load_encoded(replica, turn, at, out);
+    enum status status = load_encoded(turn, at, out);
     if (status != STATUS_OK) return status;
     status = object_decode(out->encoded, turn->arena, &out->object);
     if (status == STATUS_OK) return status;
     out->encoded = bytes_of(NULL, 0);
-    return status == STATUS_CORRUPT ? unreadable(replica, turn, at) : status;
+    return status == STATUS_CORRUPT ? unreadable(turn, at) : status;
 }
 
 /* The shard's trees follow what is stored. */
@@ -214,7 +213,7 @@ static enum status read_own(struct replica *replica, struct turn *turn, const Dy
     enum status status = check_place(turn, read->place, read->n);
     if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
     if (status == STATUS_OK && is_full(turn)) status = STATUS_OVERLOADED;
-    if (status == STATUS_OK) status = load_encoded(replica, turn, read->place, &held);
+    if (status == STATUS_OK) status = load_encoded(turn, read->place, &held);
     if (status == STATUS_OK) *encoded = held.encoded;
     return status;
 }
@@ -268,11 +267,14 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     judge_context(replica, message->place->vnode, &incoming.context);
     struct held_object held;
     status = target != 0 ? load_hint(replica, turn, target, message->place, &held)
-                         : load(replica, turn, message->place, &held);
+                         : load(turn, message->place, &held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
     /* One write more would make a copy count again that has lost what it held before. A hint counts for what
      * is in it, whatever that is. */
-    if (status == STATUS_CORRUPT && target == 0 && !message->agreed) return status;
+    if (status == STATUS_CORRUPT && target == 0) {
+        if (!message->agreed) return status;
+        forget_clock(replica, AS_HOME, message->place->vnode);
+    }
     if (status == STATUS_OK) {
         if (bytes_equal(held.encoded, encoded)) return STATUS_OK;
         enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
@@ -349,9 +351,12 @@ static bool precondition_holds(const Dynode__Peer__Mint *mint, const struct obje
 static enum status gather_own(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
                               struct held_object *held, struct object *current)
 {
-    enum status status = load(replica, turn, mint->place, held);
+    enum status status = load(turn, mint->place, held);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
-    if (status == STATUS_CORRUPT && mint->n_others == 0) return status;
+    if (status == STATUS_CORRUPT) {
+        if (mint->n_others == 0) return status;
+        forget_clock(replica, AS_HOME, mint->place->vnode);
+    }
     /* What goes by what is stored here (what a delete covers, which stamp is the next) needs all of it. */
     bool by_what_is_here = mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0);
     if (by_what_is_here && !replica->filled && mint->n_others == 0) return STATUS_NOT_FILLED;
@@ -364,7 +369,7 @@ static enum status gather_any(struct replica *replica, struct turn *turn, const 
                               struct held_object *held, struct object *current)
 {
     struct held_object own;
-    enum status status = load(replica, turn, mint->place, &own);
+    enum status status = load(turn, mint->place, &own);
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
     *current = own.object;
     status = load_hint(replica, turn, mint->hint_for, mint->place, held);

@@ -14,8 +14,8 @@
  *
  * CLOCKS. A dot's clock id stands for one tenure of one vnode on this store, drawn at random and kept in
  * memory only (DESIGN.md section 5): a fresh one before the next mint whenever memory may have gone: after a
- * start, after an object of the vnode was unreadable, after a hint of it has gone (it may have been minted
- * here), and when any context names the clock above its own counter.
+ * start, after an object of the vnode that was unreadable is replaced, after a hint of it has gone (it may
+ * have been minted here), and when any context names the clock above its own counter.
  *
  * A node that is no home mints only where no home can be reached, over all that it holds of the key, and with
  * a clock of its own: it may be a home of the same key otherwise (for another number of homes), and mints

@@ -181,7 +181,8 @@ static void clocks(void **state)
     one_shard_end(&one);
 }
 
-/* A damaged object is CORRUPT to readers, is replaced by what a peer sends, and costs the vnode its clock. */
+/* A damaged object is CORRUPT to readers, is replaced by what a majority agreed on, and costs the vnode its
+ * clock then. */
 static void damaged_object(void **state)
 {
     (void)state;
@@ -202,6 +203,35 @@ static void damaged_object(void **state)
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_OK);
     assert_int_equal(put(&one, "t", "k", bytes_str("2"), (struct bytes){0})->status, STATUS_OK);
     assert_true(newest_clock(&one, "k") != first);
+    one_shard_end(&one);
+}
+
+/* Reading a damaged object again and again costs the other keys of its vnode nothing: an entry more in their
+ * contexts each time would fill those until no write fits. */
+static void damage_that_is_only_read(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    char key[16];
+    struct object object;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    uint32_t vnode = one_shard_place(&one, "t", "k")->vnode;
+    for (int i = 0; i == 0 || one_shard_place(&one, "t", key)->vnode != vnode; i++)
+        snprintf(key, sizeof(key), "other%d", i);
+    assert_int_equal(put(&one, "t", "k", bytes_str("1"), (struct bytes){0})->status, STATUS_OK);
+    one_shard_damage(&one, "t", "k");
+    for (int i = 0; i < 10; i++) {
+        one_shard_forget(&one);
+        assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_CORRUPT);
+        merge(&one, "t", "k", one_shard_object(&one, 5, 1, bytes_str("5")), 0);
+        assert_int_equal(put(&one, "t", key, bytes_str("x"), (struct bytes){0})->status, STATUS_OK);
+    }
+    assert_int_equal(one_shard_stored(&one, "t", key, &object), STATUS_OK);
+    assert_int_equal(object.context.count, 1);
+    uint64_t before = newest_clock(&one, key);
+    merge_agreed(&one, "t", "k", one_shard_object(&one, 5, 1, bytes_str("5")), 0, true);
+    assert_int_equal(put(&one, "t", key, bytes_str("y"), (struct bytes){0})->status, STATUS_OK);
+    assert_true(newest_clock(&one, key) != before);
     one_shard_end(&one);
 }
 
@@ -279,6 +309,7 @@ int main(void)
         cmocka_unit_test(digest_for_large_objects),
         cmocka_unit_test(clocks),
         cmocka_unit_test(damaged_object),
+        cmocka_unit_test(damage_that_is_only_read),
         cmocka_unit_test(sibling_cap),
         cmocka_unit_test(forged_contexts),
         cmocka_unit_test(full_disk),
