@@ -70,7 +70,7 @@ struct address slot_home_address(const struct slot *slot, uint32_t home);
 /* The next node of the preference list after the homes that can be reached and has no position yet: it is
  * given
  * @position. False: there is none. */
-bool slot_take_stand_in(const struct turn *turn, struct slot *slot, uint32_t position);
+bool slot_take_stand_in(struct turn *turn, struct slot *slot, uint32_t position);
 
 /* How many nodes could stand in now. */
 uint32_t slot_stand_ins_left(const struct turn *turn, const struct slot *slot);

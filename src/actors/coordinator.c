@@ -140,7 +140,7 @@ struct address slot_home_address(const struct slot *slot, uint32_t home)
     return (struct address){.node = slot->homes[home], .shard = slot->vnode};
 }
 
-bool slot_take_stand_in(const struct turn *turn, struct slot *slot, uint32_t position)
+bool slot_take_stand_in(struct turn *turn, struct slot *slot, uint32_t position)
 {
     const uint64_t *list = ring_preference_list(turn->ring, slot->vnode);
     while (slot->next_fallback < ring_nodes(turn->ring)) {
@@ -148,7 +148,7 @@ bool slot_take_stand_in(const struct turn *turn, struct slot *slot, uint32_t pos
         bool stand_in;
         if (slot_position_of(slot, node, &stand_in) < slot->n) continue;
         if (!turn_reaches(turn, (struct address){.node = node, .shard = slot->vnode})) continue;
-        CHECK((slot->stand_ins_owe >> position & 1) == 0); /* who stood there before has failed */
+        slot_settle(slot, turn, position, true); /* who stood there before, if its home came between */
         slot->stand_ins[position] = node;
         return true;
     }

@@ -265,6 +265,41 @@ static void unknown_never_counts(void **state)
     one_shard_end(&s.one);
 }
 
+static void read_answered(struct scene *scene, uint64_t from, uint64_t request, enum status status,
+                          struct bytes object)
+{
+    Dynode__Peer__ReadAnswer read = DYNODE__PEER__READ_ANSWER__INIT;
+    read.status = status;
+    read.digest = 7;
+    read.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)object.data, .len = object.size};
+    one_shard_receive(&scene->one, from, request, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, &read);
+}
+
+/* A home fails, comes back with what is no object, and fails again, all before the one who stands in for it
+ * has said anything: then the next one does. */
+static void a_home_fails_twice(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s, true, (struct one_shard_options){0});
+    ask_get(&s, DYNODE__CLIENT__QUORUM__SLOPPY);
+    uint64_t request = read_to(&s, s.homes[0])->request;
+    read_answered(&s, s.homes[0], request, STATUS_OVERLOADED, bytes_of(NULL, 0));
+    read_answered(&s, s.homes[1], request, STATUS_OVERLOADED, bytes_of(NULL, 0));
+    assert_true(read_to(&s, s.others[0])->read->stand_in);
+    assert_null(read_to(&s, s.others[1]));
+    read_answered(&s, s.homes[0], request, STATUS_OK, bytes_str("no object"));
+    assert_true(read_to(&s, s.others[1])->read->stand_in);
+    struct bytes object = one_shard_object(&s.one, 5, 1, bytes_str("x"));
+    read_answered(&s, s.others[0], request, STATUS_OK, object); /* it is not asked any more */
+    assert_int_equal(s.one.answer_count, 0);
+    read_answered(&s, s.others[1], request, STATUS_OK, object);
+    assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
+    assert_int_equal(one_shard_result(&s.one)->n_siblings, 1);
+    assert_int_equal(counters(&s)->owed, 0);
+    one_shard_end(&s.one);
+}
+
 /* --- A stands in --- */
 
 static Dynode__Peer__Merge *hint_of(struct scene *scene, uint64_t clock, const char *value, uint64_t target)
@@ -512,17 +547,12 @@ static void mints_apart_as_a_home(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replaced_at_once),
-        cmocka_unit_test(silent_is_replaced),
-        cmocka_unit_test(a_position_counts_once),
-        cmocka_unit_test(strict_does_without),
-        cmocka_unit_test(refused_hints),
-        cmocka_unit_test(unknown_never_counts),
-        cmocka_unit_test(keeps_and_tells),
-        cmocka_unit_test(bound_of_hints),
-        cmocka_unit_test(goes_home),
-        cmocka_unit_test(mints_as_a_stand_in),
-        cmocka_unit_test(asks_a_home_it_reaches),
+        cmocka_unit_test(replaced_at_once),       cmocka_unit_test(silent_is_replaced),
+        cmocka_unit_test(a_position_counts_once), cmocka_unit_test(strict_does_without),
+        cmocka_unit_test(refused_hints),          cmocka_unit_test(unknown_never_counts),
+        cmocka_unit_test(a_home_fails_twice),     cmocka_unit_test(keeps_and_tells),
+        cmocka_unit_test(bound_of_hints),         cmocka_unit_test(goes_home),
+        cmocka_unit_test(mints_as_a_stand_in),    cmocka_unit_test(asks_a_home_it_reaches),
         cmocka_unit_test(mints_apart_as_a_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
