@@ -109,7 +109,9 @@ struct page {
 static bool visit(void *context, struct bytes key, struct bytes value)
 {
     struct page *page = context;
-    if (bytes_equal(key, page->after)) return true;
+    uint64_t target;
+    struct store_place place;
+    if (bytes_equal(key, page->after) || !hint_key_decode(key, &target, &place)) return true;
     page->full = page->count == page->room || (page->count > 0 && page->bytes + value.size > page->bytes_max);
     if (page->full) return false;
     page->keys[page->count] = bytes_copy(page->arena, key);

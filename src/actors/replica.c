@@ -308,7 +308,8 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
     uint64_t digest = status == STATUS_OK ? object_digest(hint.encoded) : 0;
     if ((status == STATUS_OK || status == STATUS_CORRUPT) && digest == message->digest) {
         status = hints_remove(replica->hints, turn->store, hint.store_key, turn->arena);
-        forget_clock(replica, AS_STAND_IN, message->place->vnode);
+        if (place.vnode < replica->vnodes) /* else its key has rotted: nobody minted it under that */
+            forget_clock(replica, AS_STAND_IN, place.vnode);
     }
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
 }

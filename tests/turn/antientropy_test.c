@@ -426,6 +426,29 @@ static void rot(uint32_t node, uint32_t times)
     }
 }
 
+/* Hints whose keys are no keys, or name what there is not, do no harm, and go or are passed over. */
+static void rotten_keys_of_hints(void **state)
+{
+    (void)state;
+    struct few_options options = options_of(seed_from("rotten hints"));
+    few_begin(&few, &options);
+    struct store *store = few.nodes[0].stores[0];
+    for (uint32_t i = 0; i < 100; i++) {
+        uint8_t key[40], value[40];
+        size_t key_size = 8 + prng_below(&few.prng, sizeof(key) - 7);
+        for (size_t k = 0; k < sizeof(key); k++) key[k] = value[k] = (uint8_t)prng_next(&few.prng);
+        put_be64(key, few.nodes[1].id);
+        assert_int_equal(store_put(store, STORE_HINTS, bytes_of(key, key_size),
+                                   bytes_of(value, prng_below(&few.prng, sizeof(value)))),
+                         STATUS_OK);
+    }
+    assert_int_equal(store_commit(store), STATUS_OK);
+    start_all();
+    few_pass_ms(&few, 5000);
+    assert_true(shard_counters(few.nodes[0].shards[0])->corrupt > 0);
+    few_end(&few);
+}
+
 static uint64_t mended(uint32_t node)
 {
     uint64_t count = 0;
@@ -509,6 +532,7 @@ int main(void)
         cmocka_unit_test(marks_are_paced),
         cmocka_unit_test(a_debt_of_busy_times_is_paid_in_quiet_ones),
         cmocka_unit_test(rotten_objects_are_fetched_anew),
+        cmocka_unit_test(rotten_keys_of_hints),
         cmocka_unit_test(one_other_home_of_three_is_not_enough_to_mend),
         cmocka_unit_test(a_full_disk_is_waited_for),
     };
