@@ -17,7 +17,7 @@ PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
 JUDGED = {"core": 190, "copies": 220, "copies-beside-lost": 60, "register": 300, "session": 200, "condition": 300, "merge": 200,
           "chain": 70}
-LATER = {"wipe", "rot"}  # off unless set by hand
+LATER = {"wipe"}  # off unless set by hand
 
 
 def run(source, seeds, *sets, program=None):
