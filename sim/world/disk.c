@@ -217,7 +217,8 @@ void world_wipe(struct world *world, uint32_t node)
 
 bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard)
 {
-    return world->nodes[node].shards[shard].filled;
+    const struct sim_shard *sim = &world->nodes[node].shards[shard];
+    return sim->filled && store_error(sim->store)[0] == 0; /* else it is lost, though nobody has noticed */
 }
 
 bool world_is_filled(const struct world *world, uint32_t node)

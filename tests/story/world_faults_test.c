@@ -83,6 +83,29 @@ static void errors_of_disks(void **state)
     end(&busy);
 }
 
+/* A store that is broken is lost from that moment on, also if its node ends before it notices. */
+static void error_before_a_crash(void **state)
+{
+    (void)state;
+    struct world_options options = three_nodes();
+    struct busy busy = begin(&options);
+    uint32_t found = 0;
+    for (uint32_t node = 0; node < 3; node++) {
+        assert_true(world_is_filled(busy.world, node));
+        world_fail_disk(busy.world, node, 0, STORE_MEM_SYNC);
+        while (world_is_filled(busy.world, node)) world_step(busy.world);
+        if (store_error(world_store(busy.world, node, 0))[0] == 0) continue; /* it was noticed at once */
+        found++;
+        world_crash(busy.world, node);
+        assert_false(world_is_filled(busy.world, node));
+        world_restart(busy.world, node);
+        assert_false(world_is_filled(busy.world, node));
+        assert_int_equal(store_error(world_store(busy.world, node, 0))[0], 0);
+    }
+    assert_true(found > 0);
+    end(&busy);
+}
+
 static void disks(void **state)
 {
     (void)state;
@@ -233,8 +256,10 @@ static void batches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_of_disks), cmocka_unit_test(disks), cmocka_unit_test(ways),
-        cmocka_unit_test(stalls),          cmocka_unit_test(nodes), cmocka_unit_test(batches),
+        cmocka_unit_test(errors_of_disks), cmocka_unit_test(error_before_a_crash),
+        cmocka_unit_test(disks),           cmocka_unit_test(ways),
+        cmocka_unit_test(stalls),          cmocka_unit_test(nodes),
+        cmocka_unit_test(batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
