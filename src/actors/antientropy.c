@@ -401,6 +401,7 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
     for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++)
         if (self->exchanges[i].phase != EXCHANGE_FREE && self->exchanges[i].node == node)
             exchange_end(turn, &self->exchanges[i]);
+    antientropy_wake(self, turn, turn->now_ns); /* others may have waited for their places */
 }
 
 static void receive_dirty(struct antientropy *self, struct turn *turn, const struct mail *mail)

@@ -375,6 +375,40 @@ static void marks_are_paced(void **state)
     few_end(&few);
 }
 
+static enum few_fate lose_pages_of_1(void *context, uint32_t from, uint32_t to,
+                                     Dynode__Peer__Message *message)
+{
+    (void)context;
+    (void)to;
+    return from == 1 && message->body_case == DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER ? FEW_DROP
+                                                                                           : FEW_PASS;
+}
+
+/* All exchanges are with a home that dies: those with the others begin at once. */
+static void a_home_that_dies_frees_its_places(void **state)
+{
+    (void)state;
+    char text[16];
+    struct few_options options = options_of(seed_from("places"));
+    options.shards[0] = options.shards[1] = options.shards[2] = 1;
+    options.vnodes = 64;
+    options.pass_ns = options.audit_ns = 3600000 * ms;
+    few_begin(&few, &options);
+    few.hook = lose_pages_of_1;
+    for (uint32_t key = 0; key < 300; key++)
+        few_plant(&few, 0, key_of(key, text), (struct dot){1, 1}, bytes_str("x"));
+    start_all();
+    uint64_t asked_ms = 0;
+    while (few.messages[DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS] < ANTIENTROPY_EXCHANGES && asked_ms++ < 10000)
+        few_pass_ms(&few, 1);
+    few_pass_ms(&few, 200);
+    uint64_t pushed = few.messages[DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS];
+    few_stop(&few, 1);
+    few_pass_ms(&few, 500);
+    assert_true(few.messages[DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS] > pushed);
+    few_end(&few);
+}
+
 static void set_busy(bool busy)
 {
     for (uint32_t node = 0; node < few.options.nodes; node++)
@@ -530,6 +564,7 @@ int main(void)
         cmocka_unit_test(a_home_without_trees_is_passed_over_until_it_has_them),
         cmocka_unit_test(a_dirty_vnode_goes_first_whoever_should_begin),
         cmocka_unit_test(marks_are_paced),
+        cmocka_unit_test(a_home_that_dies_frees_its_places),
         cmocka_unit_test(a_debt_of_busy_times_is_paid_in_quiet_ones),
         cmocka_unit_test(rotten_objects_are_fetched_anew),
         cmocka_unit_test(rotten_keys_of_hints),
