@@ -46,16 +46,17 @@ static void judge_covered(struct bench *bench)
 {
     struct history_file *file = bench->file;
     struct cover *cover = &bench->cover;
+    bool overlap = file->strict && file->w + file->n / 2 + 1 > file->n;
     if (file->history.lww) {
         JUDGE(bench, "final", checker_final_lww(cover, &verdict));
         if (file->strict) JUDGE(bench, "register", checker_register_lww(cover, &verdict));
+        JUDGE(bench, "condition", checker_condition_lww(cover, overlap, &verdict));
         return;
     }
     JUDGE(bench, "final", checker_final(cover, &verdict));
     if (file->strict) JUDGE(bench, "register", checker_register(cover, &verdict));
     if (file->strict) JUDGE(bench, "session", checker_session(cover, &verdict));
     JUDGE(bench, "merge", checker_merge(cover, file->contents, file->strict, &verdict));
-    bool overlap = file->strict && file->w + file->n / 2 + 1 > file->n;
     JUDGE(bench, "condition", checker_condition(cover, overlap, &verdict));
 }
 

@@ -188,6 +188,12 @@ class Judge(unittest.TestCase):
         history.lines[-2] = "final 0 0 1 1"
         self.faulty(history, "final", "")
 
+    def test_a_condition_in_an_lww_table(self):
+        history = History(TABLE.replace("siblings", "lww"))
+        history.put((0, 10))
+        history.put((20, 30), flags="a")
+        self.faulty(history, "condition", "the condition of write 2")
+
     def test_nonsense(self):
         history = History()
         history.put((0, 10))
