@@ -72,7 +72,7 @@ struct address slot_home_address(const struct slot *slot, uint32_t home);
  * @position. False: there is none. */
 bool slot_take_stand_in(struct turn *turn, struct slot *slot, uint32_t position);
 
-/* How many nodes could stand in now. */
+/* How many nodes could stand in now, or do. */
 uint32_t slot_stand_ins_left(const struct turn *turn, const struct slot *slot);
 
 /* --- coordinate_read.c --- */

@@ -158,7 +158,8 @@ bool slot_take_stand_in(struct turn *turn, struct slot *slot, uint32_t position)
 uint32_t slot_stand_ins_left(const struct turn *turn, const struct slot *slot)
 {
     const uint64_t *list = ring_preference_list(turn->ring, slot->vnode);
-    uint32_t count = 0;
+    /* Who mints as a stand-in may be a home of the table, though none of this operation. */
+    uint32_t count = slot->away && ring_is_home(turn->ring, slot->vnode, slot->table_n, turn->self.node);
     for (uint32_t i = slot->next_fallback; i < ring_nodes(turn->ring); i++)
         count += turn_reaches(turn, (struct address){.node = list[i], .shard = slot->vnode});
     return count;

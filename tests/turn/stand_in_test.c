@@ -541,6 +541,15 @@ static void mints_apart_as_a_home(void **state)
     assert_int_equal(one_shard_stored(&s.one, "t", s.key, &second), STATUS_OK);
     struct object both = object_merge(&first, &second, RULE_SIBLINGS, &s.one.arena);
     assert_int_equal(both.count, 2);
+    /* Alone it is enough, too. */
+    for (uint32_t i = 2; i < 5; i++)
+        if (s.list[i] != NODE_A) one_shard_link(&s.one, s.list[i], false);
+    one_shard_forget(&s.one);
+    operation = put_of(&s, "third", DYNODE__CLIENT__QUORUM__SLOPPY);
+    operation->put->n = 1;
+    one_shard_ask(&s.one, 1, 1, 1000, &operation, 1);
+    one_shard_sync(&s.one);
+    assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
     one_shard_end(&s.one);
 }
 
