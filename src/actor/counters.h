@@ -14,16 +14,17 @@ struct counters {
     uint64_t dropped; /* messages, because a queue was at its bound */
     uint64_t invalid; /* messages from peers that did not decode */
     uint64_t turns;
-    uint64_t connections;  /* a gauge, set by the host */
-    uint64_t in_flight;    /* a gauge: operations taken and not answered */
-    uint64_t coordinating; /* a gauge: coordinator slots whose asker waits */
-    uint64_t lingering;    /* a gauge: those that are answered and wait for the rest of their homes */
-    uint64_t dirty;        /* writes that a home lacks and no hint has */
-    uint64_t owed;         /* a gauge: answers that all peers together owe (peers.h) */
-    uint64_t expired;      /* operations that were not begun, because their time was up */
-    uint64_t mail_wait_us; /* a gauge: how long the oldest mail had lain when the last turn began */
-    uint64_t repairs_shed; /* copies that a read found stale, and background work had no room to mend */
-    uint64_t speculated;   /* reads that asked one home more (actors/speculation.h) ... */
+    uint64_t connections;   /* a gauge, set by the host */
+    uint64_t in_flight;     /* a gauge: operations taken and not answered */
+    uint64_t coordinating;  /* a gauge: coordinator slots whose asker waits */
+    uint64_t lingering;     /* a gauge: those that are answered and wait for the rest of their homes */
+    uint64_t dirty;         /* writes that a home lacks and no hint has */
+    uint64_t owed;          /* a gauge: answers that all peers together owe (peers.h) */
+    uint64_t results_bytes; /* a gauge: results that wait for the rest of their requests */
+    uint64_t expired;       /* operations that were not begun, because their time was up */
+    uint64_t mail_wait_us;  /* a gauge: how long the oldest mail had lain when the last turn began */
+    uint64_t repairs_shed;  /* copies that a read found stale, and background work had no room to mend */
+    uint64_t speculated;    /* reads that asked one home more (actors/speculation.h) ... */
     uint64_t speculations_withheld; /* ... and times that it was not allowed */
     uint64_t speculation_wait_us;   /* a gauge: after how long one is asked */
 

@@ -45,10 +45,15 @@ bool outbox_is_full(const struct outbox_queue *queue)
     return queue->batch.size > OUTBOX_QUEUE_BYTES_MAX;
 }
 
+bool outbox_is_full_of_answers(const struct outbox_queue *queue)
+{
+    return queue->batch.size > OUTBOX_ANSWERS_BYTES_MAX;
+}
+
 bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct bytes field)
 {
     struct outbox_queue *queue = outbox_queue(outbox, node, shard);
-    if (queue->batch.size + field.size > OUTBOX_QUEUE_BYTES_MAX) {
+    if (queue->batch.size + field.size > OUTBOX_ANSWERS_BYTES_MAX) {
         queue->dropped++;
         return false;
     }

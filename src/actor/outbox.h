@@ -3,14 +3,21 @@
  *
  * A destination's batch grows while its queue is busy: batches adapt to load by themselves. A batch at its
  * bound, to a node or to a shard of this one that stands still, drops what is added: who must not take that
- * for silence asks turn_reaches first. */
+ * for silence asks turn_reaches first.
+ *
+ * Requests have one bound and answers another, twice as far: so that two who drown each other in requests are
+ * not deprived of their answers, and what was asked is finished before more is asked. Nobody waits for room
+ * in a queue: so queues that are full in a circle don't stand still. */
 #pragma once
 
 #include "base/bytes.h"
 #include "client.pb-c.h"
 #include "peer.pb-c.h"
 
-enum { OUTBOX_QUEUE_BYTES_MAX = 64 * 1024 * 1024 };
+enum {
+    OUTBOX_QUEUE_BYTES_MAX = 64 * 1024 * 1024,
+    OUTBOX_ANSWERS_BYTES_MAX = 2 * OUTBOX_QUEUE_BYTES_MAX, /* what is there and an answer are at most this */
+};
 
 /* Between nodes there are two lanes, each with queues and links of its own. What is on the one never waits
  * for the other: no order is kept between them. */
@@ -64,7 +71,11 @@ void outbox_fini(struct outbox *outbox);
 struct outbox_queue *outbox_queue(struct outbox *outbox, uint64_t node, uint32_t shard);
 struct outbox_queue *outbox_lane(struct outbox *outbox, uint64_t node, uint32_t shard, enum link_lane lane);
 
+/* For requests. */
 bool outbox_is_full(const struct outbox_queue *queue);
 
-/* Data. False: dropped, the queue is at its bound. @field is one packed message (wire/batch.h). */
+/* For what says how something that was asked has ended. */
+bool outbox_is_full_of_answers(const struct outbox_queue *queue);
+
+/* Data, an answer. False: dropped, the queue is at its bound. @field is one packed message (wire/batch.h). */
 bool outbox_add(struct outbox *outbox, uint64_t node, uint32_t shard, struct bytes field);

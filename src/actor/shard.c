@@ -217,7 +217,7 @@ static void pass_on(struct shard *shard, Dynode__Peer__Message *message, struct 
     message->origin_shard = from.shard;
     uint32_t to = message->to_shard % turn->shards;
     struct outbox_queue *queue = outbox_queue(&shard->outbox, turn->self.node, to);
-    if (outbox_is_full(queue)) {
+    if (turn_has_no_room(queue, message->body_case)) {
         queue->dropped++;
         shard->counters.dropped++;
         return;

@@ -6,6 +6,9 @@
 
 enum { SHARD_ACTORS_MAX = 16 };
 
+/* turn.c: is there no room in a queue for a message of this kind? */
+bool turn_has_no_room(const struct outbox_queue *queue, Dynode__Peer__Message__BodyCase kind);
+
 enum item_kind { ITEM_BATCH, ITEM_CLIENT_FRAME, ITEM_CLIENT_CLOSED, ITEM_LINK_UP, ITEM_LINK_DOWN };
 
 /* One arrival. A batch is read message by message and may be left half read by the end of a turn. */

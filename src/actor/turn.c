@@ -32,6 +32,27 @@ static enum link_lane lane_of(Dynode__Peer__Message__BodyCase kind, const void *
     }
 }
 
+static bool is_answer(Dynode__Peer__Message__BodyCase kind)
+{
+    switch (kind) {
+    case DYNODE__PEER__MESSAGE__BODY_COORDINATED:
+    case DYNODE__PEER__MESSAGE__BODY_READ_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_MERGED:
+    case DYNODE__PEER__MESSAGE__BODY_HANDED_OFF:
+    case DYNODE__PEER__MESSAGE__BODY_ADMINISTERED:
+    case DYNODE__PEER__MESSAGE__BODY_SCAN_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_SHARD_REPORTED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool turn_has_no_room(const struct outbox_queue *queue, Dynode__Peer__Message__BodyCase kind)
+{
+    return is_answer(kind) ? outbox_is_full_of_answers(queue) : outbox_is_full(queue);
+}
+
 static bool is_here(const struct turn *turn, struct address to)
 {
     return to.node == turn->self.node && to.shard % turn->shards == turn->self.shard;
@@ -94,7 +115,7 @@ void turn_send(struct turn *turn, struct address to, uint64_t request, Dynode__P
         const struct peer *peer = peers_find(&shard->peers, to.node);
         if (peer == NULL || !peer->link) return;
     }
-    if (outbox_is_full(queue)) {
+    if (turn_has_no_room(queue, kind)) {
         queue->dropped++;
         turn->counters->dropped++;
         return;

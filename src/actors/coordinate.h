@@ -43,8 +43,8 @@ void coordinate_end(struct coordinator *coordinator, struct turn *turn, struct s
 void coordinate_finish(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                        Dynode__Client__Result *result);
 
-/* What to say of a quorum of @needed that can't be had: OVERLOADED if enough homes could be reached, but have
- * too much waiting for them. */
+/* What to say of a quorum of @needed that can't be had, before a mint: OVERLOADED if enough homes could be
+ * reached, but have too much to do. */
 enum status coordinate_shortage(const struct turn *turn, const struct slot *slot, uint32_t needed);
 
 /* Answer that the quorum was not reached: @status is UNAVAILABLE or TIMEOUT, or what the store said. @why may

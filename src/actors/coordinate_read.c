@@ -217,6 +217,7 @@ void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn
         coordinate_fall_short(coordinator, turn, slot, STATUS_OVERLOADED, coordinate_too_much);
         return;
     }
+    slot->refused |= answer->status == STATUS_OVERLOADED;
     get_core_add(&slot->get, position, answer->status, answer->digest, from_pb(answer->object));
     slots_weigh(&coordinator->slots, slot);
     coordinate_step_reading(coordinator, turn, slot);

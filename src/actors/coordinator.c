@@ -199,7 +199,7 @@ enum status coordinate_shortage(const struct turn *turn, const struct slot *slot
         linked++;
         full += !turn_reaches(turn, slot_home_address(slot, i));
     }
-    return full > 0 && linked >= needed ? STATUS_OVERLOADED : STATUS_UNAVAILABLE;
+    return (full > 0 || slot->refused) && linked >= needed ? STATUS_OVERLOADED : STATUS_UNAVAILABLE;
 }
 
 static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot)

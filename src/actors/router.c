@@ -32,6 +32,7 @@ static void response_init(Dynode__Client__Response *response, const struct reque
 /* Send the results that wait. */
 static void flush(struct turn *turn, struct request *request, bool last)
 {
+    turn->counters->results_bytes -= request->results.size;
     if (request->connection == NULL) {
         buffer_clear(&request->results);
         return;
@@ -62,6 +63,9 @@ static void append_result(struct turn *turn, struct request *request, const Dyno
     *to++ = TAG_RESPONSE_RESULTS;
     pack(&result->base, varint_write(to, length));
     request->results.size += size;
+    turn->counters->results_bytes += size;
+    if (turn->counters->results_bytes > ROUTER_RESULTS_BYTES_MAX && request->pending > 0)
+        flush(turn, request, false);
 }
 
 /* Siblings above a frame go out a few at a time, each part marked `more`; context and receipt come with the
@@ -361,7 +365,8 @@ static void client_closed(struct actor *actor, struct turn *turn, uint64_t id)
         struct request *request = LIST_OF(connection->requests.next, struct request, link);
         list_remove(&request->link);
         request->connection = NULL;
-        buffer_clear(&request->results);
+        turn->counters->results_bytes -= request->results.size;
+        buffer_fini(&request->results);
     }
     free(connection);
 }

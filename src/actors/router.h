@@ -25,6 +25,7 @@ struct node_options;
 enum {
     ROUTER_FRAME_BYTES =
         3 * 1048576, /* results are sent on once so many bytes of them wait; below a client's frame */
+    ROUTER_RESULTS_BYTES_MAX = 64 * 1048576, /* of all requests: above it each is sent as it comes */
 };
 
 /* Make it and add it to the shard, as the actor for clients too. The options are copied, @hints (for reports)

@@ -230,6 +230,14 @@ void router_report_shard(struct router *router, struct turn *turn, const struct 
     report->hints_refused = router->hints->refused;
     report->dirty = counters->dirty;
     report->lingering = (uint32_t)counters->lingering;
+    report->owed = (uint32_t)counters->owed;
+    report->results_bytes = counters->results_bytes;
+    report->mail_wait_us = counters->mail_wait_us;
+    report->expired = counters->expired;
+    report->repairs_shed = counters->repairs_shed;
+    report->speculated = counters->speculated;
+    report->speculations_withheld = counters->speculations_withheld;
+    report->speculation_wait_us = counters->speculation_wait_us;
     report->vnodes_built = (uint32_t)counters->vnodes_built;
     report->exchanges = counters->exchanges;
     report->differing = counters->differing;

@@ -25,6 +25,7 @@ struct slot {
     uint64_t asker_request;
     uint64_t deadline_timer, hedge_timer;
     uint64_t timer_ns, deadline_ns; /* the deadline timer may fire before, for stand-ins */
+    bool refused;                   /* a home said OVERLOADED */
     bool late;                      /* a home that is silent now is replaced */
 
     uint64_t tag, hash;

@@ -277,6 +277,10 @@ struct dynode_shard_report {
     uint32_t hint_count;
     uint64_t hint_bytes_max, hints_refused, dirty;
     uint32_t lingering;
+    /* Overload: what client.proto says of each. */
+    uint32_t owed;
+    uint64_t results_bytes, mail_wait_us, expired, repairs_shed;
+    uint64_t speculated, speculations_withheld, speculation_wait_us;
 };
 
 struct dynode_node_report {

@@ -258,6 +258,14 @@ static const struct dynode_node_report *copy_report(struct arena *arena,
             SAME(hints_refused),
             SAME(dirty),
             SAME(lingering),
+            SAME(owed),
+            SAME(results_bytes),
+            SAME(mail_wait_us),
+            SAME(expired),
+            SAME(repairs_shed),
+            SAME(speculated),
+            SAME(speculations_withheld),
+            SAME(speculation_wait_us),
         };
 #undef SAME
     }

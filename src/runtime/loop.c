@@ -24,7 +24,7 @@ enum {
     GATHERINGS_MAX = 3,        /* polls before a sync, that it may cover more */
     ROUNDS_MAX = 4,            /* of turns and a flush, before the sockets are looked at again */
     PARCELS_MAX = 64,          /* taken from one sender before the others are looked at */
-    MAIL_BYTES_MAX = 64 << 20, /* above it no more is taken from links; shards are bounded by admission */
+    MAIL_BYTES_MAX = 64 << 20, /* above it no more is taken from links, nor from shards of the node */
     RETRY_MS = 1,              /* how soon a full queue is tried again */
     TICK_MS = 500,             /* how often the members are looked at */
     DEAD_LINK_MS = 5000,       /* a peer that answers no heartbeat so long is dialled anew */
@@ -303,6 +303,8 @@ static void on_mail(uv_poll_t *poll, int status, int events)
     (void)events;
     if (status != 0) return;
     for (int i = 0; i < PARCELS_MAX; i++) {
+        if (shard_mail_bytes(loop->shard) > MAIL_BYTES_MAX)
+            return; /* it runs turns; then this is called again */
         if (!mailbox_take(loop->mailbox, sender, &parcel)) return;
         take_in(loop, &parcel);
     }

@@ -19,7 +19,8 @@ struct queue {
     bool reader_open, writer_open;
     bool connected;
     int descriptor;
-    nng_aio *send; /* kept: a call with a flag would allocate one each time */
+    atomic_size_t bytes; /* sent and not taken */
+    nng_aio *send;       /* kept: a call with a flag would allocate one each time */
 };
 
 struct mailbox {
@@ -163,6 +164,7 @@ bool mailbox_take(struct mailbox *mailbox, uint32_t sender, struct parcel *out)
     CHECK(sender < mailbox->senders);
     nng_msg *msg = receive(mailbox, &mailbox->queues[sender]);
     if (msg == NULL) return false;
+    atomic_fetch_sub(&mailbox->queues[sender].bytes, nng_msg_len(msg));
     parcel_unpack(msg, out);
     return true;
 }
@@ -171,10 +173,18 @@ bool mailbox_try_send(struct mailbox *mailbox, uint32_t sender, nng_msg **msg)
 {
     CHECK(sender < mailbox->senders);
     struct queue *queue = &mailbox->queues[sender];
-    nng_aio_set_msg(queue->send, *msg);
-    nng_send_aio(queue->writer, queue->send);
-    nng_aio_wait(queue->send);
-    if (nng_aio_result(queue->send) != 0) return false;
+    size_t size = nng_msg_len(*msg), before = atomic_fetch_add(&queue->bytes, size);
+    bool sent = before == 0 || before + size <= MAILBOX_BYTES_MAX;
+    if (sent) {
+        nng_aio_set_msg(queue->send, *msg);
+        nng_send_aio(queue->writer, queue->send);
+        nng_aio_wait(queue->send);
+        sent = nng_aio_result(queue->send) == 0;
+    }
+    if (!sent) {
+        atomic_fetch_sub(&queue->bytes, size);
+        return false;
+    }
     *msg = NULL;
     return true;
 }

@@ -4,8 +4,9 @@
  *
  * Each sender has a pair of PAIR0 sockets of its own, with a short buffer at both ends: that was the quickest
  * pattern at rest and with many writers (README.md, tests/bench/mailbox_bench.c), it keeps each sender's
- * order and loses nothing. What does not fit stays with the sender, whose batch grows meanwhile: nobody ever
- * blocks. A sender learns that its queue is free again by trying.
+ * order and loses nothing. A queue is bounded in parcels and in bytes; what does not fit stays with the
+ * sender, whose batch grows meanwhile: nobody ever blocks. A sender learns that its queue is free again by
+ * trying.
  *
  * Senders are numbered: 0 to shards - 1 are the shards of this node, the last one is the acceptor
  * (acceptor.h). */
@@ -18,7 +19,10 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-enum { MAILBOX_BUFFER = 32 /* parcels, at either end of each queue */ };
+enum {
+    MAILBOX_BUFFER = 32,                  /* parcels, at either end of each queue */
+    MAILBOX_BYTES_MAX = 32 * 1024 * 1024, /* in one queue; a parcel always finds room in an empty one */
+};
 
 enum parcel_kind {
     PARCEL_SHARD_BATCH, /* a batch from a shard of this node */

@@ -488,7 +488,15 @@ static void shards_of_a_node(void **state)
     /* While shard 3 stands still its queue ends at the bound, and who asks for its keys is told. */
     one_shard_clog(&one, NODE_A, 3, true);
     const uint64_t dropped = shard_counters(one.shard)->dropped;
-    shard_deliver(one.shard, NODE_B, buffer_bytes(&batch), NULL, NULL);
+    struct buffer question = {0};
+    Dynode__Peer__Read read = DYNODE__PEER__READ__INIT;
+    read.place = one_shard_place(&one, "t", "k");
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_READ;
+    message.read = &read;
+    batch_begin(&question, NODE_B, 5);
+    batch_add(&question, &message);
+    shard_deliver(one.shard, NODE_B, buffer_bytes(&question), NULL, NULL);
+    buffer_fini(&question);
     one_shard_turn(&one);
     assert_int_equal(shard_counters(one.shard)->dropped, dropped + 1);
     char key[16];

@@ -142,6 +142,43 @@ static void full_is_not_blocked(void **state)
     mailbox_free(mailbox);
 }
 
+static bool send_large(struct mailbox *mailbox, size_t size)
+{
+    uint8_t *payload = calloc(1, size);
+    assert_non_null(payload);
+    nng_msg *msg =
+        parcel_pack(&(struct parcel){.kind = PARCEL_SHARD_BATCH, .payload = bytes_of(payload, size)});
+    free(payload);
+    bool sent = mailbox_try_send(mailbox, 0, &msg);
+    if (!sent) nng_msg_free(msg);
+    return sent;
+}
+
+/* A few large parcels fill a queue, too. */
+static void full_of_bytes(void **state)
+{
+    (void)state;
+    struct mailbox *mailbox;
+    struct parcel parcel;
+    enum { SIZE = 4 << 20 };
+    assert_int_equal(mailbox_alloc(1, &mailbox), STATUS_OK);
+    uint32_t sent = 0;
+    while (send_large(mailbox, SIZE)) sent++;
+    assert_int_equal(sent, MAILBOX_BYTES_MAX / SIZE - 1); /* each has a head, too */
+    struct pollfd fd = {.fd = mailbox_descriptor(mailbox, 0), .events = POLLIN};
+    for (uint32_t i = 0; i < sent; i++) {
+        while (!mailbox_take(mailbox, 0, &parcel)) assert_int_equal(poll(&fd, 1, 5000), 1);
+        nng_msg_free(parcel.msg);
+        if (i == 0) assert_true(send_large(mailbox, SIZE));
+        if (i == 0) assert_false(send_large(mailbox, SIZE));
+    }
+    while (!mailbox_take(mailbox, 0, &parcel)) assert_int_equal(poll(&fd, 1, 5000), 1);
+    nng_msg_free(parcel.msg);
+    assert_true(send_large(mailbox, MAILBOX_BYTES_MAX + 1)); /* into an empty one */
+    assert_false(send_large(mailbox, 1));
+    mailbox_free(mailbox);
+}
+
 static void descriptors_are_closed(void **state)
 {
     (void)state;
@@ -201,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_and_no_loss),
         cmocka_unit_test(full_is_not_blocked),
+        cmocka_unit_test(full_of_bytes),
         cmocka_unit_test(descriptors_are_closed),
         cmocka_unit_test(nothing_on_its_way_is_lost),
     };
