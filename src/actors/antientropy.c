@@ -320,6 +320,7 @@ static void look_at_tables(struct antientropy *self, struct turn *turn)
 static void observe(struct antientropy *self, struct turn *turn, uint64_t lag_ns)
 {
     struct governor_load load = {.mail_bytes = shard_mail_bytes(turn->shard),
+                                 .wait_ns = turn->counters->mail_wait_us * 1000,
                                  .operations = turn->counters->in_flight,
                                  .lag_ns = lag_ns};
     governor_observe(self->governor, turn->now_ns, &load);

@@ -81,7 +81,7 @@ void governor_observe(struct governor *governor, uint64_t now_ns, const struct g
     fill(governor, now_ns);
     governor->observed_ns = now_ns;
     bool busy = load->mail_bytes > GOVERNOR_BUSY_MAIL_BYTES || load->operations > GOVERNOR_BUSY_OPERATIONS ||
-                load->lag_ns > GOVERNOR_BUSY_LAG_NS;
+                load->wait_ns > GOVERNOR_BUSY_WAIT_NS || load->lag_ns > GOVERNOR_BUSY_LAG_NS;
     governor->rate = busy ? governor->rate / 2 : governor->rate + governor->rate / 10;
     if (governor->rate < GOVERNOR_BYTES_FLOOR) governor->rate = GOVERNOR_BYTES_FLOOR;
     if (governor->rate > GOVERNOR_BYTES_CEILING) governor->rate = GOVERNOR_BYTES_CEILING;

@@ -4,8 +4,8 @@
  * The loop is closed: whoever does background work tells the governor now and then how busy the shard is
  * (governor_observe). Busy halves both rates, a quiet shard lets them rise by a tenth, and both stay between
  * a floor, so that repair never stands still, and a ceiling. So the rate falls within a second and comes back
- * within seven (additive increase and multiplicative decrease, as TCP has it, but for the rise, which has to
- * cross three orders of magnitude).
+ * within five (additive increase and multiplicative decrease, as TCP has it, but for the rise, which has to
+ * cross two orders of magnitude).
  *
  * Whoever waits for the bucket looks again after GOVERNOR_OBSERVE_NS at the latest, or the rate would stay
  * what it was when the debt was made.
@@ -21,18 +21,19 @@
 #include <stdint.h>
 
 enum {
-    GOVERNOR_BYTES_FLOOR = 256 * 1024, /* a second */
-    GOVERNOR_BYTES_START = 16 * 1048576,
-    GOVERNOR_BYTES_CEILING = 128 * 1048576,
-    GOVERNOR_BYTES_OF_A_MESSAGE = 4096, /* messages a second are the bytes divided by this: 64 to 32,768 */
+    GOVERNOR_BYTES_FLOOR = 1024 * 1024, /* a second */
+    GOVERNOR_BYTES_START = 8 * 1048576,
+    GOVERNOR_BYTES_CEILING = 64 * 1048576,
+    GOVERNOR_BYTES_OF_A_MESSAGE = 4096, /* messages a second are the bytes divided by this: 256 to 16,384 */
     GOVERNOR_OBSERVE_NS = 100 * 1000 * 1000, /* looks between which less time has passed count as one */
-    GOVERNOR_BURST_MS = 100,                 /* what a bucket holds at most */
+    GOVERNOR_BURST_MS = 20,                  /* what a bucket holds at most: who comes next waits for it */
 };
 
 /* When a shard counts as busy. */
 enum {
     GOVERNOR_BUSY_MAIL_BYTES = 512 * 1024,
     GOVERNOR_BUSY_OPERATIONS = 256,
+    GOVERNOR_BUSY_WAIT_NS = 10 * 1000 * 1000,
     GOVERNOR_BUSY_LAG_NS = 20 * 1000 * 1000,
 };
 
@@ -46,6 +47,7 @@ struct governor {
 
 struct governor_load {
     size_t mail_bytes;   /* that wait for this shard */
+    uint64_t wait_ns;    /* how long the oldest of it has */
     uint64_t operations; /* of clients, under way */
     uint64_t lag_ns;     /* how late a timer fired */
 };

@@ -89,6 +89,7 @@ static void each_sign_of_a_busy_shard_counts(void **state)
     const struct governor_load loads[] = {
         {.mail_bytes = GOVERNOR_BUSY_MAIL_BYTES + 1},
         {.operations = GOVERNOR_BUSY_OPERATIONS + 1},
+        {.wait_ns = GOVERNOR_BUSY_WAIT_NS + 1},
         {.lag_ns = GOVERNOR_BUSY_LAG_NS + 1},
     };
     for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
@@ -105,7 +106,7 @@ static void a_great_debt_is_paid_and_a_great_leap_of_time_is_no_burst(void **sta
     struct governor governor;
     governor_init(&governor);
     assert_true(governor_may(&governor, 100 * ms));
-    governor_spend(&governor, 64 * 1048576, 1);
+    governor_spend(&governor, 4 * GOVERNOR_BYTES_START, 1);
     assert_false(governor_may(&governor, 100 * ms));
     uint64_t when_ns = governor_when(&governor, 100 * ms);
     assert_true(when_ns > 3900 * ms);
@@ -124,9 +125,9 @@ static void what_others_ask_for_owes_a_second(void **state)
     assert_true(governor_may(&governor, 100 * ms));
     for (int i = 0; i < 1000; i++) {
         struct governor before = governor;
-        governor_spend(&governor, 1048576, 1);
+        governor_spend(&governor, GOVERNOR_BYTES_START / 16, 1);
         governor_forgive(&governor, &before);
-        assert_true(i > 10 || governor.bytes == before.bytes - 1048576);
+        assert_true(i > 10 || governor.bytes == before.bytes - GOVERNOR_BYTES_START / 16);
     }
     assert_in_range(governor_when(&governor, 100 * ms), 1099 * ms, 1102 * ms);
     for (int i = 0; i < 100000; i++) {
