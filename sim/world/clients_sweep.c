@@ -66,20 +66,18 @@ void clients_begin(struct clients *clients, struct world *world)
 
 /* --- what the stores hold --- */
 
-/* A key's homes, and how many of them answer when it is read: those among the nodes that are there, with the
- * disk they always had, and a copy that can be read. */
+/* A key's homes, and how many of them answer when it is read: those among the nodes that are there, with a
+ * copy that is filled, and that can be read. */
 struct homes {
     struct store_place place;
     char text[16];
     uint32_t nodes[WORLD_NODES_MAX], count;
-    uint32_t filled,
-        sound; /* of those that are there: how many did not lose their disk, and hold no rotten copy */
+    uint32_t filled, sound; /* of those that are there: how many count, and hold no rotten copy */
 };
 
-static struct store *store_of(struct clients *clients, const struct homes *homes, uint32_t node, bool *filled)
+static struct store *store_of(struct clients *clients, const struct homes *homes, uint32_t node)
 {
     uint32_t shard = homes->place.vnode % world_shards(clients->world, node);
-    if (filled != NULL) *filled = world_is_shard_filled(clients->world, node, shard);
     return world_store(clients->world, node, shard);
 }
 
@@ -89,8 +87,7 @@ static uint64_t digest_of(struct clients *clients, const struct homes *homes, ui
     struct arena arena;
     arena_init(&arena, 0);
     struct bytes stored, encoded, key = store_key_encode(&homes->place, &arena);
-    bool there =
-        store_get(store_of(clients, homes, node, NULL), STORE_OBJECTS, key, &arena, &stored) == STATUS_OK;
+    bool there = store_get(store_of(clients, homes, node), STORE_OBJECTS, key, &arena, &stored) == STATUS_OK;
     *rotten = there && object_unseal(key, stored, &encoded) != STATUS_OK;
     uint64_t digest = there ? hash64(stored, 1) | 1 : 0;
     arena_fini(&arena);
@@ -107,9 +104,8 @@ static bool is_home(const struct homes *homes, uint32_t node)
 /* May @node's copy be compared with others? */
 static bool counts(struct clients *clients, const struct homes *homes, uint32_t node, uint32_t nodes)
 {
-    bool filled;
-    store_of(clients, homes, node, &filled);
-    return (nodes >> node & 1) != 0 && filled;
+    return (nodes >> node & 1) != 0 &&
+           world_is_copy_filled(clients->world, node, homes->place.vnode, homes->count);
 }
 
 static void find_homes(struct clients *clients, uint32_t key, uint32_t nodes, struct homes *out)
@@ -290,4 +286,7 @@ void clients_sweep(struct clients *clients, uint32_t nodes, bool equal)
     read_through(clients, &sweep);
     world_run(world, world_now(world) + 500 * ms);
     if (!core) judge_hints(clients);
+    for (uint32_t node = 0; node < world_nodes(world) && !core && equal; node++)
+        if (!world_is_filled(world, node, clients->options.n))
+            verdict_fault(&clients->verdict, "n%u is not filled at the end", node + 1);
 }

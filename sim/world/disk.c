@@ -8,6 +8,7 @@
  * shard starts anew on an empty one that counts for no read, while the rest of the node goes on. */
 #include <stdlib.h>
 
+#include "actors/copies.h"
 #include "base/check.h"
 #include "world/world_state.h"
 
@@ -24,7 +25,7 @@ static void renew(struct world *world, uint32_t node, uint32_t shard)
             world_count(world, faults[operation], node);
     store_close(sim->store);
     sim->store = store_mem_open();
-    sim->filled = false;
+    sim->born = false;
 }
 
 void disk_claim(struct world *world, uint32_t node, uint32_t shard)
@@ -36,16 +37,16 @@ void disk_claim(struct world *world, uint32_t node, uint32_t shard)
                                 .shard = shard,
                                 .shards = owner->shard_count,
                                 .vnodes = world->cluster.vnodes,
-                                .filled = sim->filled};
+                                .born = sim->born};
     char why[128];
     if (store_error(sim->store)[0] != 0) { /* it broke, and the node ended before it noticed */
         renew(world, node, shard);
-        identity.filled = false;
+        identity.born = false;
     }
     store_mem_set_full(sim->store, false); /* a few bytes are found for a new store's name */
     CHECK(identity_claim(sim->store, &identity, why, sizeof(why), &identity) == STATUS_OK);
     store_mem_set_full(sim->store, owner->full);
-    sim->filled = identity.filled;
+    sim->born = identity.born;
 }
 
 void disk_crash(struct world *world, uint32_t node, uint32_t shard)
@@ -215,15 +216,47 @@ void world_wipe(struct world *world, uint32_t node)
     for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++) renew(world, node, shard);
 }
 
-bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard)
+/* What a shard knows of its copies; *loaded is used where it is down. */
+static const struct copies *copies_of(const struct sim_shard *sim, uint32_t vnodes, struct copies *loaded)
 {
-    const struct sim_shard *sim = &world->nodes[node].shards[shard];
-    return sim->filled && store_error(sim->store)[0] == 0; /* else it is lost, though nobody has noticed */
+    bool lost = store_error(sim->store)[0] != 0; /* though nobody may have noticed yet */
+    if (sim->shard != NULL && !lost) return node_copies(sim->shard);
+    CHECK(copies_load(loaded, sim->store, sim->born && !lost, vnodes) == STATUS_OK || lost);
+    return loaded;
 }
 
-bool world_is_filled(const struct world *world, uint32_t node)
+bool world_is_copy_filled(const struct world *world, uint32_t node, uint32_t vnode, uint32_t n)
 {
+    struct copies loaded = {0};
+    const struct sim_node *owner = &world->nodes[node];
+    const struct sim_shard *sim = &owner->shards[vnode % owner->shard_count];
+    bool filled = copies_is_filled(copies_of(sim, world->cluster.vnodes, &loaded), vnode, n);
+    copies_fini(&loaded);
+    return filled;
+}
+
+bool world_is_filled(const struct world *world, uint32_t node, uint32_t n)
+{
+    const struct sim_node *owner = &world->nodes[node];
+    struct ring *ring = cluster_ring(&world->cluster);
+    bool filled = true;
+    if (n > world->options.nodes) n = world->options.nodes;
+    for (uint32_t shard = 0; shard < owner->shard_count; shard++) {
+        struct copies loaded = {0};
+        const struct copies *copies = copies_of(&owner->shards[shard], world->cluster.vnodes, &loaded);
+        for (uint32_t vnode = shard; vnode < world->cluster.vnodes; vnode += owner->shard_count)
+            if (ring_is_home(ring, vnode, n, owner->id) && !copies_is_filled(copies, vnode, n))
+                filled = false;
+        copies_fini(&loaded);
+    }
+    ring_free(ring);
+    return filled;
+}
+
+bool world_is_safe(const struct world *world, uint32_t node, uint32_t n)
+{
+    if (!world->nodes[node].up || !world_is_filled(world, node, n)) return false;
     for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
-        if (!world_is_shard_filled(world, node, shard)) return false;
+        if (store_mem_unsynced(world->nodes[node].shards[shard].store) > 0) return false;
     return true;
 }

@@ -162,9 +162,19 @@ static void empty(struct faults *faults, uint32_t a, uint32_t b)
     world_fill_disks(faults->world, a, false);
 }
 
+/* Who has been filled again since has what was acknowledged before: it may be another's turn to lose it.
+ * Hints are not among that. */
+static void forgive(struct faults *faults)
+{
+    for (uint32_t node = 0; node < faults->options->nodes && faults->options->sloppy == 0; node++)
+        if ((faults->rotten >> node & 1) == 0 && world_is_safe(faults->world, node, faults->options->n))
+            faults->lost &= ~(UINT32_C(1) << node);
+}
+
 /* May what @node has stored be lost? */
 static bool may_lose(struct faults *faults, uint32_t node)
 {
+    forgive(faults);
     uint32_t lost = faults->lost | UINT32_C(1) << node;
     if ((uint32_t)__builtin_popcount(lost) > faults->options->lost_max) return false;
     faults->lost = lost;
@@ -306,7 +316,7 @@ uint32_t faults_draw_core(struct faults *faults)
     /* A home that has lost its data is missed no more when it is gone. */
     uint32_t out = 0, lost = faults->rotten;
     for (uint32_t node = 0; node < options->nodes; node++)
-        if (!world_is_filled(faults->world, node)) lost |= UINT32_C(1) << node;
+        if (!world_is_filled(faults->world, node, options->n)) lost |= UINT32_C(1) << node;
     uint32_t wanted = 1 + (uint32_t)below(faults, options->nodes),
              first = (uint32_t)below(faults, options->nodes);
     for (uint32_t i = 0; i < options->nodes && (uint32_t)__builtin_popcount(out) < wanted; i++) {

@@ -135,11 +135,13 @@ struct store *world_store(struct world *world, uint32_t node, uint32_t shard)
 
 uint32_t world_homes(struct world *world, const char *name, struct bytes key, uint32_t homes[WORLD_NODES_MAX])
 {
-    uint32_t node = 0;
-    while (node < world->options.nodes && !world->nodes[node].up) node++;
-    if (node == world->options.nodes) return 0;
-    const struct turn *turn = shard_turn_context(world->nodes[node].shards[0].shard);
-    const struct table *table = cluster_find_table(turn->cluster, bytes_str(name));
+    const struct turn *turn = NULL;
+    const struct table *table = NULL;
+    for (uint32_t node = 0; node < world->options.nodes && table == NULL; node++) {
+        if (!world->nodes[node].up) continue; /* and one that was wiped may know of no table yet */
+        turn = shard_turn_context(world->nodes[node].shards[0].shard);
+        table = cluster_find_table(turn->cluster, bytes_str(name));
+    }
     if (table == NULL) return 0;
     const uint64_t *list = ring_preference_list(turn->ring, ring_vnode(turn->ring, hash64(key, table->tag)));
     for (uint32_t i = 0; i < table->n; i++) homes[i] = world_node_of(world, list[i]);

@@ -136,6 +136,7 @@ static void draw_faults(struct options *options, struct prng *prng)
     options->overtakings = draw_rate(prng, 20000);
     options->clock_jumps = draw_rate(prng, 12000);
     if (prng_chance(prng, 1, 4)) options->rots = draw(prng, 1, 6000);
+    options->wipes = draw_rate(prng, 6000);
 }
 
 /* One world of eight has no fault before its core: so long conditional writes have to be linearizable. */

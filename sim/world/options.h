@@ -85,7 +85,7 @@ enum {
     X(sync_errors, 0, 100000, "an hour: a sync fails")                                                       \
     X(clock_jumps, 0, 100000, "an hour: a clock is set")                                                     \
     X(rots, 0, 100000, "an hour: a bit of a stored object turns")                                            \
-    X(wipes, 0, 100000, "an hour: a node is killed and its disks wiped (off unless set by hand)")
+    X(wipes, 0, 100000, "an hour: a node is killed and its disks wiped")
 
 struct options {
     uint64_t seed;

@@ -79,7 +79,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
         .software = "dynode",
         .operations_max = operations_max != 0 ? operations_max : NODE_OPERATIONS_MAX_DEFAULT,
         .connection_operations_max = NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
-        .filled = sim->filled,
+        .born = sim->born,
         .replaced = sim->replaced,
         .repair_pass_ns = world->options.repair_pass_ns,
         .audit_pass_ns = world->options.audit_pass_ns,
@@ -241,7 +241,7 @@ struct world *world_alloc(const struct world_options *options, const struct worl
         cluster_merge_member(&world->cluster, &member);
         for (uint32_t shard = 0; shard < node->shard_count; shard++) {
             node->shards[shard].store = store_mem_open();
-            node->shards[shard].filled = true;
+            node->shards[shard].born = true;
             node->shards[shard].links = calloc(options->nodes, sizeof(struct sim_link));
             CHECK(node->shards[shard].links != NULL);
         }

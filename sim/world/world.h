@@ -199,10 +199,15 @@ bool world_rot(struct world *world, uint32_t node, uint32_t shard);
 /* The disks of a node that is down are replaced by empty ones. */
 void world_wipe(struct world *world, uint32_t node);
 
-/* Was any store of the node lost (a failure, a wipe)? Until the exchange between replicas exists it stays
- * unfilled: that node counts for no read of that shard's vnodes. */
-bool world_is_filled(const struct world *world, uint32_t node);
-bool world_is_shard_filled(const struct world *world, uint32_t node, uint32_t shard);
+/* Does the node's copy count for reads, or has it lost its store (a failure, a wipe) and was not filled since
+ * (actors/copies.h)? @n: homes of the table. Of a node that is down: what its disk says. */
+bool world_is_copy_filled(const struct world *world, uint32_t node, uint32_t vnode, uint32_t n);
+
+/* The same of all copies of the node. */
+bool world_is_filled(const struct world *world, uint32_t node, uint32_t n);
+
+/* ... and it is up, and a crash would change nothing of that. */
+bool world_is_safe(const struct world *world, uint32_t node, uint32_t n);
 
 /* --- rumours --- */
 

@@ -36,7 +36,7 @@ struct sim_way {
 
 struct sim_shard {
     struct store *store;    /* outlives crashes */
-    bool filled;            /* false: it replaced one that was lost */
+    bool born;              /* false: it replaced one that was lost */
     bool replaced;          /* ... while its node was up */
     uint64_t life;          /* of @shard: no two have the same */
     struct shard *shard;    /* NULL while the node is down */

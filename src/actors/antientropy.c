@@ -19,6 +19,11 @@ void antientropy_wake(struct antientropy *self, struct turn *turn, uint64_t at_n
     self->timer_ns = at_ns;
 }
 
+bool antientropy_is_unsure(const struct antientropy *self, uint32_t vnode)
+{
+    return self->strangers || forest_is_distrusted(self->forest, vnode);
+}
+
 void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode)
 {
     if (self->dirty[vnode]) return;
@@ -167,6 +172,33 @@ static bool expand_dirty(struct antientropy *self, struct turn *turn)
         }
         return true;
     }
+    return false;
+}
+
+/* --- fills --- */
+
+/* The homes that the vnode's copies wait for and that can be reached. */
+static void expand_unfilled(struct antientropy *self, const struct turn *turn, uint32_t vnode)
+{
+    const uint64_t *list = ring_preference_list(turn->ring, vnode);
+    for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
+        if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
+        for (uint32_t home = 0; home < n; home++)
+            if (list[home] != turn->self.node && peers_reachable(turn->peers, list[home]) &&
+                copies_waits_for(self->copies, vnode, n, list[home]))
+                add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
+    }
+}
+
+static bool look_for_unfilled(struct antientropy *self, const struct turn *turn)
+{
+    struct fill *fill = &self->fill;
+    if (self->copies->born || self->jobs.count > 0 || turn->now_ns < fill->next_ns) return false;
+    for (; fill->vnode < turn->cluster->vnodes && self->jobs.count == 0; fill->vnode += turn->shards)
+        if (forest_is_built(self->forest, fill->vnode)) expand_unfilled(self, turn, fill->vnode);
+    if (self->jobs.count > 0) return true;
+    fill->vnode = turn->self.shard;
+    fill->next_ns = turn->now_ns + self->options.pass_ns / 8;
     return false;
 }
 
@@ -351,7 +383,7 @@ static void pump(struct antientropy *self, struct turn *turn)
         } else if (unused != NULL && self->jobs.count > 0) {
             struct job job = take_job(&self->jobs);
             if (!is_under_way(self, &job)) exchange_begin(unused, &job);
-        } else if (unused != NULL && expand_dirty(self, turn)) {
+        } else if (unused != NULL && (look_for_unfilled(self, turn) || expand_dirty(self, turn))) {
             continue;
         } else if (unused != NULL && !pass->waits && (pass->under_way || turn->now_ns >= pass->next_ns)) {
             step_pass(self, turn);
@@ -362,8 +394,10 @@ static void pump(struct antientropy *self, struct turn *turn)
     antientropy_wake(self, turn, self->audit.next_ns);
     if (!pass->under_way) antientropy_wake(self, turn, pass->next_ns);
     if (self->mend.count > 0 && !self->mend.waits) antientropy_wake(self, turn, self->mend.next_ns);
-    /* If it is due already, some exchange has to end first. */
+    /* What is due already has to wait for some exchange's end. */
     if (self->dirty_count > 0 && self->dirty_ns > turn->now_ns) antientropy_wake(self, turn, self->dirty_ns);
+    if (!self->copies->born && self->fill.next_ns > turn->now_ns)
+        antientropy_wake(self, turn, self->fill.next_ns);
 }
 
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
@@ -396,6 +430,7 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
         uint64_t soon_ns = turn->now_ns + 100 * ms;
         if (self->pass.next_ns > soon_ns) self->pass.next_ns = soon_ns;
         if (self->mend.next_ns > soon_ns) self->mend.next_ns = soon_ns;
+        if (self->fill.next_ns > soon_ns) self->fill.next_ns = soon_ns;
         antientropy_wake(self, turn, soon_ns);
         return;
     }
@@ -492,7 +527,7 @@ static void free_antientropy(struct actor *actor)
 }
 
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
-                     struct governor *governor)
+                     struct governor *governor, const struct copies *copies)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY,        DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS,
@@ -514,8 +549,9 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     self->options = *options;
     self->forest = forest;
     self->governor = governor;
+    self->copies = copies;
     if (options->pass_ns != 0) self->generation = request_id_draw(turn->prng);
-    self->audit.vnode = turn->self.shard;
+    self->audit.vnode = self->fill.vnode = turn->self.shard;
     self->dirty = calloc(turn->cluster->vnodes, sizeof(*self->dirty));
     CHECK(self->dirty != NULL);
     self->dirty_after_ns = calloc(turn->cluster->vnodes, sizeof(*self->dirty_after_ns));

@@ -18,6 +18,12 @@
  * home that has not built its trees yet is passed over. Nothing is ever undone by a repeat, a loss or an
  * answer that is late: what travels are objects, and joining them is idempotent.
  *
+ * FILL. A copy that is not filled (copies.h) goes before all else: this home itself begins an exchange with
+ * each other one that it has not heard of. Any exchange that this home began counts, if nothing that the
+ * other holds can have been missed: both went by the same ring and by trees that are right, no key was passed
+ * over and no object refused. Whether all of it was taken is known when it has been: the replica hears of the
+ * end (Exchanged) behind the last object. What blocks a fill is told: ShardReport's unfilled_for.
+ *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
  * and once a majority of homes has answered (or all others have), what they hold together replaces it.
@@ -28,6 +34,7 @@
 #pragma once
 
 #include "actor/shard.h"
+#include "actors/copies.h"
 #include "actors/governor.h"
 #include "merkle/forest.h"
 
@@ -56,9 +63,9 @@ struct antientropy_options {
     uint64_t pass_ns; /* from the end of a pass to the next, an eighth of it if something differed; 0: neither
                          trees nor audits, and no pass */
     uint64_t audit_ns; /* from the beginning of an audit to the next, at least */
-    bool filled;       /* false: this store was lost, and what is not in it may be known to others */
 };
 
-/* Make it and add it to the shard. @forest and @governor become its own; others of the shard borrow them. */
+/* Make it and add it to the shard. @forest and @governor become its own; others of the shard borrow them.
+ * @copies is borrowed. */
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
-                     struct governor *governor);
+                     struct governor *governor, const struct copies *copies);

@@ -61,7 +61,10 @@ static void answer_nodes(struct antientropy *self, struct turn *turn, const stru
 {
     Dynode__Peer__TreeNodesAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__TreeNodesAnswer);
     dynode__peer__tree_nodes_answer__init(answer);
-    answer->status = nodes(self, turn, mail->body, answer);
+    const Dynode__Peer__TreeNodes *asked = mail->body;
+    answer->status = nodes(self, turn, asked, answer);
+    answer->ring = ring_version(turn->ring);
+    answer->unsure = answer->status == STATUS_OK && antientropy_is_unsure(self, asked->vnode);
     antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER,
                      &answer->base);
 }
@@ -126,11 +129,13 @@ static void answer_fetch(struct antientropy *self, struct turn *turn, const stru
     const Dynode__Peer__FetchObjects *asked = mail->body;
     Dynode__Peer__ObjectsFetched *answer = ARENA_NEW(turn->arena, Dynode__Peer__ObjectsFetched);
     dynode__peer__objects_fetched__init(answer);
-    answer->status = self->options.filled ? STATUS_OK : STATUS_NOT_FILLED;
-    if (!is_ours(turn, asked->vnode, asked->n) || asked->n_keys > ANTIENTROPY_WINDOW_KEYS)
+    if (!is_ours(turn, asked->vnode, asked->n) || asked->n_keys > ANTIENTROPY_WINDOW_KEYS) {
         answer->status = STATUS_INVALID;
-    else
+    } else {
+        bool filled = copies_is_filled(self->copies, asked->vnode, asked->n);
+        answer->status = filled ? STATUS_OK : STATUS_NOT_FILLED;
         fetch(self, turn, asked, answer);
+    }
     if (turn->store_broken) return;
     antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED,
                      &answer->base);

@@ -46,6 +46,12 @@ struct pass {
     struct job asked[ANTIENTROPY_ROOTS];
 };
 
+/* A look at all copies, for those that are not filled. */
+struct fill {
+    uint32_t vnode;   /* the next */
+    uint64_t next_ns; /* when the next look begins */
+};
+
 struct audit {
     uint32_t vnode; /* that is swept, or is next in its turn */
     bool sweeping;  /* one, @swept */
@@ -74,6 +80,7 @@ struct antientropy {
     struct antientropy_options options;
     struct forest *forest;
     struct governor *governor;
+    const struct copies *copies;
     struct table_homes homes;
     struct map tables; /* as last looked at: names of tag and n */
     uint32_t ns;       /* the numbers of homes that tables have, as bits */
@@ -87,6 +94,7 @@ struct antientropy {
     struct jobs jobs;
     struct exchange exchanges[ANTIENTROPY_EXCHANGES];
     struct pass pass;
+    struct fill fill;
     struct audit audit;
     struct mend mend;
 };
@@ -95,6 +103,9 @@ struct antientropy {
 
 /* Look again at @at_ns at the latest. */
 void antientropy_wake(struct antientropy *self, struct turn *turn, uint64_t at_ns);
+
+/* May the vnode's trees lack something that is stored? */
+bool antientropy_is_unsure(const struct antientropy *self, uint32_t vnode);
 
 void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode);
 

@@ -201,12 +201,6 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
     case STATUS_NOT_FILLED: {
         /* Our copy can't be minted upon. What it held is at the other homes, or at enough of them: read
          * those, then mint over it. With N = 1 there is none, and the answer says so. */
-        if (minted->status == STATUS_NOT_FILLED && slot->n == 1) { /* nobody else holds anything */
-            slot->minting->others = ARENA_NEW(turn->arena, ProtobufCBinaryData);
-            slot->minting->n_others = 1;
-            slot_mint(turn, slot, slot->minting);
-            break;
-        }
         uint32_t needed = slot->n - slot->put.w + 1;
         bool again = get_core_got(&slot->get) > 0;
         if (slot->n > 1 && !again) {

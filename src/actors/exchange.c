@@ -20,6 +20,7 @@ void exchange_begin(struct exchange *exchange, const struct job *job)
     exchange->n = job->n;
     exchange->want_count = exchange->want_next = 0;
     exchange->last = false;
+    exchange->whole = true;
     buffer_clear(&exchange->after);
     buffer_clear(&exchange->keys);
     memset(exchange->leaves, 0, sizeof(exchange->leaves));
@@ -30,6 +31,22 @@ void exchange_end(struct turn *turn, struct exchange *exchange)
     turn_disarm(turn, exchange->timer);
     exchange->phase = EXCHANGE_FREE;
     exchange->waits = false;
+}
+
+/* It has come to its end. If we are sure to have all that the other had, our replica hears of it behind the
+ * last object that was sent to it. */
+static void complete(struct turn *turn, struct exchange *exchange)
+{
+    if (exchange->whole && exchange->ring == ring_version(turn->ring)) {
+        Dynode__Peer__Exchanged *message = ARENA_NEW(turn->arena, Dynode__Peer__Exchanged);
+        dynode__peer__exchanged__init(message);
+        message->vnode = exchange->vnode;
+        message->n = exchange->n;
+        message->node = exchange->node;
+        message->refused = exchange->refused;
+        turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGED, message);
+    }
+    exchange_end(turn, exchange);
 }
 
 /* What the other sent can't be: it is no use to go on with it. */
@@ -102,6 +119,9 @@ static void nodes_answered(struct antientropy *self, struct turn *turn, struct e
             any = any || exchange->leaves[inner] != 0;
         }
     } else {
+        exchange->ring = answer->ring;
+        exchange->refused = self->copies->refused;
+        if (answer->unsure || antientropy_is_unsure(self, exchange->vnode)) exchange->whole = false;
         forest_inners(self->forest, exchange->vnode, exchange->n, mine);
         exchange->inners = differing(mine, theirs);
         any = exchange->inners != 0;
@@ -109,7 +129,7 @@ static void nodes_answered(struct antientropy *self, struct turn *turn, struct e
     if (any)
         exchange->phase = leaves ? EXCHANGE_KEYS : EXCHANGE_LEAVES;
     else
-        exchange_end(turn, exchange); /* somebody was faster */
+        complete(turn, exchange); /* somebody was faster */
 }
 
 /* --- keys --- */
@@ -141,7 +161,7 @@ static void want(struct turn *turn, struct exchange *exchange, struct bytes key,
 }
 
 /* Their page, if it can be one. */
-static bool read_page(struct antientropy *self, struct turn *turn, const struct exchange *exchange,
+static bool read_page(struct antientropy *self, struct turn *turn, struct exchange *exchange,
                       const Dynode__Peer__LeafKeysAnswer *answer, struct leaf_page *page)
 {
     struct store_place place;
@@ -156,7 +176,10 @@ static bool read_page(struct antientropy *self, struct turn *turn, const struct 
         if (!antientropy_place(self, turn, key, &place, &table) || place.vnode != exchange->vnode)
             return false;
         /* A table that one side does not know yet, or otherwise, is no fault. */
-        if (table_homes_count(table, turn) != exchange->n) continue;
+        if (table_homes_count(table, turn) != exchange->n) {
+            exchange->whole = false;
+            continue;
+        }
         page->keys[page->count++] = (struct page_key){key, answer->keys[i]->checksum};
     }
     page->cursor = from_pb(answer->cursor);
@@ -263,8 +286,10 @@ static void pushing_add(struct pushing *pushing, struct turn *turn, struct bytes
     turn->counters->objects_out++;
 }
 
-/* Join what the other has with our own, and what it lacks with what is to be pushed. */
-static void merge_fetched(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+/* Join what the other has with our own, and what it lacks with what is to be pushed. False: what it has may
+ * not be here now. What can't be read there is lost there; what can't be read here does not count (mend.c).
+ */
+static bool merge_fetched(struct antientropy *self, struct turn *turn, struct exchange *exchange,
                           struct bytes key, const Dynode__Peer__FetchedObject *fetched,
                           struct pushing *pushing)
 {
@@ -272,27 +297,29 @@ static void merge_fetched(struct antientropy *self, struct turn *turn, struct ex
     const struct table *table;
     struct bytes own, encoded = from_pb(fetched->object);
     struct object mine = {0}, theirs = {0};
-    if (!antientropy_place_in(self, turn, key, exchange->vnode, exchange->n, &place, &table)) return;
-    if (fetched->status != STATUS_OK && fetched->status != STATUS_NOT_FOUND) return;
+    if (!antientropy_place_in(self, turn, key, exchange->vnode, exchange->n, &place, &table)) return false;
+    if (fetched->status == STATUS_CORRUPT) return true;
+    if (fetched->status != STATUS_OK && fetched->status != STATUS_NOT_FOUND) return false;
     enum status status = antientropy_load(self, turn, key, &own);
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) return;
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) return status == STATUS_CORRUPT;
     if (fetched->status == STATUS_NOT_FOUND) { /* it has gone since */
         if (status == STATUS_OK) pushing_add(pushing, turn, key, own);
-        return;
+        return true;
     }
-    if (bytes_equal(own, encoded)) return;
+    if (bytes_equal(own, encoded)) return true;
     if (object_decode(encoded, turn->arena, &theirs) != STATUS_OK || theirs.context.count == 0) {
         turn->counters->invalid++;
-        return;
+        return false;
     }
-    if (status == STATUS_OK && object_decode(own, turn->arena, &mine) != STATUS_OK) return;
+    if (status == STATUS_OK && object_decode(own, turn->arena, &mine) != STATUS_OK) return false;
     turn->counters->objects_in++;
     struct object merged = object_merge(&mine, &theirs, table->rule, turn->arena);
-    if (!object_fits(&merged)) return;
+    if (!object_fits(&merged)) return false;
     bool as_theirs = object_equal(&merged, &theirs), as_mine = object_equal(&merged, &mine);
     struct bytes result = as_theirs ? encoded : as_mine ? own : object_encode(&merged, turn->arena);
     if (!as_mine) antientropy_merge(turn, &place, table, result, false);
     if (!as_theirs) pushing_add(pushing, turn, key, result);
+    return true;
 }
 
 static void push(struct antientropy *self, struct turn *turn, struct exchange *exchange,
@@ -318,7 +345,7 @@ static void objects_answered(struct antientropy *self, struct turn *turn, struct
     /* Ours may be far larger than theirs: those that this message has no room for are fetched again. */
     for (size_t i = 0; i < answer->n_objects && pushing.bytes < ANTIENTROPY_WINDOW_BYTES; i++) {
         struct bytes key = want_key(exchange, exchange->want_next++);
-        merge_fetched(self, turn, exchange, key, answer->objects[i], &pushing);
+        if (!merge_fetched(self, turn, exchange, key, answer->objects[i], &pushing)) exchange->whole = false;
         if (turn->store_broken) return;
     }
     if (pushing.message->n_objects > 0) push(self, turn, exchange, &pushing);
@@ -364,7 +391,7 @@ static void step_objects(struct antientropy *self, struct turn *turn, struct exc
     }
     if (exchange->last) {
         turn->counters->exchanges++;
-        exchange_end(turn, exchange);
+        complete(turn, exchange);
     } else {
         exchange->phase = EXCHANGE_KEYS;
         ask_keys(self, turn, exchange);

@@ -28,6 +28,9 @@ struct exchange {
     uint64_t timer;
     uint64_t node;
     uint32_t vnode, n;
+    bool whole;                  /* so far nothing that the other holds can have been missed */
+    uint64_t ring;               /* by which both went, where it is */
+    uint64_t refused;            /* by our replica, before */
     uint32_t inners;             /* that differ, as bits */
     uint32_t leaves[TREE_INNER]; /* below each of them, as bits */
 

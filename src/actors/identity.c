@@ -33,7 +33,7 @@ enum status identity_read(struct store *store, struct identity *out)
                                  .shard = get_be32(at + 16),
                                  .shards = get_be32(at + 20),
                                  .vnodes = get_be32(at + 24),
-                                 .filled = at[28] != 0};
+                                 .born = at[28] != 0};
     }
     arena_fini(&arena);
     return status;
@@ -47,7 +47,7 @@ static enum status identity_write(struct store *store, const struct identity *id
     put_be32(bytes + 16, identity->shard);
     put_be32(bytes + 20, identity->shards);
     put_be32(bytes + 24, identity->vnodes);
-    bytes[28] = identity->filled;
+    bytes[28] = identity->born;
     enum status status = store_put(store, STORE_META, identity_key(), bytes_of(bytes, sizeof(bytes)));
     if (status == STATUS_OK) status = store_commit(store);
     if (status == STATUS_OK) status = store_sync(store);

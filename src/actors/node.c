@@ -5,6 +5,7 @@
 #include "actor/shard_state.h"
 #include "actors/antientropy.h"
 #include "actors/coordinator.h"
+#include "actors/copies.h"
 #include "actors/gossip.h"
 #include "actors/handoff.h"
 #include "actors/replica.h"
@@ -24,25 +25,34 @@ void node_init(struct shard *shard, const struct node_options *options)
     uint64_t bytes_max = options->hint_bytes_max;
     if (bytes_max == 0) bytes_max = NODE_HINT_BYTES_MAX_DEFAULT / shard->options.shards;
     if (hints_load(hints, shard->options.store, bytes_max) != STATUS_OK) shard->turn.store_broken = true;
-    router_add(shard, options, hints);
+    struct copies *copies = calloc(1, sizeof(*copies));
+    CHECK(copies != NULL);
+    if (copies_load(copies, shard->options.store, options->born, cluster->vnodes) != STATUS_OK)
+        shard->turn.store_broken = true;
+    router_add(shard, options, hints, copies);
     struct forest *forest = forest_alloc(options->cluster.vnodes);
     struct governor *governor = malloc(sizeof(*governor));
     CHECK(governor != NULL);
     governor_init(governor);
     coordinator_add(shard, &options->secret, governor);
-    replica_add(shard, options->filled, options->cluster.vnodes, forest, hints);
+    replica_add(shard, options->cluster.vnodes, forest, hints, copies);
     handoff_add(shard, hints, governor);
     gossip_add(shard, &(struct gossip_options){
                           .self = self, .unpublished = options->replaced, .silent = options->silent});
     shard->peers.silent = options->silent;
-    struct antientropy_options antientropy = {
-        .pass_ns = options->repair_pass_ns, .audit_ns = options->audit_pass_ns, .filled = options->filled};
-    antientropy_add(shard, &antientropy, forest, governor);
+    struct antientropy_options antientropy = {.pass_ns = options->repair_pass_ns,
+                                              .audit_ns = options->audit_pass_ns};
+    antientropy_add(shard, &antientropy, forest, governor, copies);
 }
 
 void node_drain(struct shard *shard)
 {
     router_drain(shard->client_actor);
+}
+
+const struct copies *node_copies(const struct shard *shard)
+{
+    return router_copies(shard->client_actor);
 }
 
 uint32_t node_in_flight(const struct shard *shard)

@@ -20,11 +20,11 @@ struct node_options {
     uint32_t operations_max;            /* in flight on this shard; above it OVERLOADED */
     uint32_t connection_operations_max; /* in flight on one connection */
     uint64_t hint_bytes_max;            /* kept for other nodes on this shard; 0: the default, shared out */
-    bool filled;                        /* false: the store was lost, and counts for no read */
+    bool born;     /* the store, with the cluster; false: it replaced one that was lost */
     bool replaced; /* a shard that was lost stood here: what it knew of the cluster is stored and told anew */
     uint64_t repair_pass_ns; /* antientropy.h: pass_ns and audit_ns; 0: no anti-entropy */
     uint64_t audit_pass_ns;
-    bool silent;   /* no heartbeats: who is linked is reachable. For worlds that are too large for them */
+    bool silent; /* no heartbeats: who is linked is reachable. For worlds that are too large for them */
     uint64_t started_wall_ms;
     uint64_t (*resident_bytes)(void); /* memory of the process, for NodeReport; NULL: not told */
 };
@@ -39,6 +39,11 @@ void node_init(struct shard *shard, const struct node_options *options);
 
 /* The stop has begun: new requests are answered STOPPING; the rest goes on. */
 void node_drain(struct shard *shard);
+
+struct copies;
+
+/* Which vnode copies of this shard count. */
+const struct copies *node_copies(const struct shard *shard);
 
 /* Operations taken from clients and not answered yet, on this shard. */
 uint32_t node_in_flight(const struct shard *shard);

@@ -25,13 +25,13 @@ enum mint_as { AS_HOME, AS_STAND_IN, MINT_AS };
 
 struct replica {
     struct actor actor;
-    bool filled;
     struct hlc hlc;
     uint32_t vnodes;
     struct tenure *tenures[MINT_AS]; /* by vnode */
     struct forest *forest;           /* of the shard */
     struct table_homes homes;
     struct hints *hints;
+    struct copies *copies;
 };
 
 /* What the store holds of a key, as an object or as a hint, as far as it can be read. */
@@ -141,6 +141,13 @@ static enum status load(struct turn *turn, const Dynode__Peer__Place *at, struct
     return status == STATUS_CORRUPT ? unreadable(turn, at) : status;
 }
 
+/* Does what is here of the key count? */
+static bool is_filled(struct replica *replica, const struct turn *turn, const Dynode__Peer__Place *at)
+{
+    const struct table *table = table_homes_find(&replica->homes, turn, at->tag);
+    return copies_is_filled(replica->copies, at->vnode, table_homes_count(table, turn));
+}
+
 /* The shard's trees follow what is stored. */
 static void grow_tree(struct replica *replica, const struct turn *turn, const struct held_object *held,
                       uint64_t checksum)
@@ -211,7 +218,7 @@ static enum status read_own(struct replica *replica, struct turn *turn, const Dy
 {
     struct held_object held;
     enum status status = check_place(turn, read->place, read->n);
-    if (status == STATUS_OK && !replica->filled) status = STATUS_NOT_FILLED;
+    if (status == STATUS_OK && !is_filled(replica, turn, read->place)) status = STATUS_NOT_FILLED;
     if (status == STATUS_OK && is_full(turn)) status = STATUS_OVERLOADED;
     if (status == STATUS_OK) status = load_encoded(turn, read->place, &held);
     if (status == STATUS_OK) *encoded = held.encoded;
@@ -292,6 +299,8 @@ static void receive_merge(struct replica *replica, struct turn *turn, const stru
     Dynode__Peer__Merged *answer = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
     dynode__peer__merged__init(answer);
     answer->status = merge(replica, turn, mail->body);
+    bool brought = address_is(mail->from, turn->self) && mail->request == 0; /* by anti-entropy */
+    if (brought && answer->status != STATUS_OK) replica->copies->refused++;
     if (mail->request != 0) turn_send_durable(turn, mail->from, mail->request, answer_kind, answer);
 }
 
@@ -312,6 +321,17 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
             forget_clock(replica, AS_STAND_IN, place.vnode);
     }
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+}
+
+/* --- Exchanged --- */
+
+/* What could not be taken is still lacking; so is what may have been told after the homes changed. */
+static void receive_exchanged(struct replica *replica, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__Exchanged *message = mail->body;
+    if (message->refused != replica->copies->refused) return;
+    copies_hear(replica->copies, turn->store, turn->ring, turn->self.node, message->vnode, message->n,
+                message->node); /* a full disk: the next exchange says so again */
 }
 
 /* --- Mint --- */
@@ -360,7 +380,8 @@ static enum status gather_own(struct replica *replica, struct turn *turn, const 
     }
     /* What goes by what is stored here (what a delete covers, which stamp is the next) needs all of it. */
     bool by_what_is_here = mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0);
-    if (by_what_is_here && !replica->filled && mint->n_others == 0) return STATUS_NOT_FILLED;
+    if (by_what_is_here && mint->n_others == 0 && !is_filled(replica, turn, mint->place))
+        return STATUS_NOT_FILLED;
     *current = held->object;
     return STATUS_OK;
 }
@@ -459,10 +480,11 @@ static void receive_mint(struct replica *replica, struct turn *turn, const struc
 static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
 {
     struct replica *replica = (struct replica *)actor;
-    bool inside =
-        mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT || mail->kind == DYNODE__PEER__MESSAGE__BODY_DROP_HINT;
+    bool inside = mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT ||
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_DROP_HINT ||
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_EXCHANGED;
     if (inside && !address_is(mail->from, turn->self)) {
-        turn->counters->invalid++; /* nobody mints or drops for another shard */
+        turn->counters->invalid++; /* nobody mints, drops or fills for another shard */
         return;
     }
     switch (mail->kind) {
@@ -480,6 +502,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         break;
     case DYNODE__PEER__MESSAGE__BODY_MINT:
         receive_mint(replica, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_EXCHANGED:
+        receive_exchanged(replica, turn, mail);
         break;
     default:
         CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD);
@@ -501,25 +526,28 @@ static void free_replica(struct actor *actor)
     hints_fini(replica->hints);
     free(replica->hints);
     for (int as = 0; as < MINT_AS; as++) free(replica->tenures[as]);
+    copies_fini(replica->copies);
+    free(replica->copies);
     free(replica);
 }
 
-void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest,
-                 struct hints *hints)
+void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, struct hints *hints,
+                 struct copies *copies)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_READ,      DYNODE__PEER__MESSAGE__BODY_MERGE,
         DYNODE__PEER__MESSAGE__BODY_HAND_OFF,  DYNODE__PEER__MESSAGE__BODY_MINT,
         DYNODE__PEER__MESSAGE__BODY_DROP_HINT, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
+        DYNODE__PEER__MESSAGE__BODY_EXCHANGED,
     };
     struct replica *replica = calloc(1, sizeof(*replica));
     CHECK(replica != NULL);
     replica->actor =
         (struct actor){.name = "replica", .receive = receive, .check = check, .free = free_replica};
-    replica->filled = filled;
     replica->vnodes = vnodes;
     replica->forest = forest;
     replica->hints = hints;
+    replica->copies = copies;
     for (int as = 0; as < MINT_AS; as++) {
         replica->tenures[as] = calloc(vnodes, sizeof(*replica->tenures[as]));
         CHECK(replica->tenures[as] != NULL);

@@ -11,6 +11,7 @@
  *      coordinator (any shard)   -- Read -->                           <-- ReadAnswer
  *                                   stand_in: of the hints of the key, merged
  *      router (this node)        -- ScanShard -->                      <-- ScanAnswer
+ *      anti-entropy (same shard) -- Exchanged --> an exchange brought all that another home had (copies.h)
  *
  * CLOCKS. A dot's clock id stands for one tenure of one vnode on this store, drawn at random and kept in
  * memory only (DESIGN.md section 5): a fresh one before the next mint whenever memory may have gone: after a
@@ -26,6 +27,7 @@
 
 #include "actor/actor.h"
 #include "actor/shard.h"
+#include "actors/copies.h"
 #include "actors/hints.h"
 #include "merkle/forest.h"
 
@@ -37,7 +39,7 @@ enum {
 };
 static_assert((int)REPLICA_TURN_BYTES_MAX > SHARD_TURN_ARENA_BYTES, "other mail begins with room");
 
-/* Make it and add it to the shard. @filled false: it counts for no read (DESIGN.md section 6). @forest: the
- * shard's (borrowed), told of each write. @hints: moved; it alone changes them. */
-void replica_add(struct shard *shard, bool filled, uint32_t vnodes, struct forest *forest,
-                 struct hints *hints);
+/* Make it and add it to the shard. @forest: the shard's (borrowed), told of each write. @hints and @copies:
+ * moved; it alone changes them. */
+void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, struct hints *hints,
+                 struct copies *copies);

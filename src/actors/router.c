@@ -474,7 +474,8 @@ static void free_router(struct actor *actor)
     free(router);
 }
 
-struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints)
+struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints,
+                         const struct copies *copies)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_COORDINATED,  DYNODE__PEER__MESSAGE__BODY_ADMINISTERED,
@@ -493,6 +494,7 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
                                    .free = free_router};
     router->options = *options;
     router->hints = hints;
+    router->copies = copies;
     router->tasks.generation = request_id_draw(shard_turn_context(shard)->prng);
     router->options.cluster = (struct cluster){0};
     shard_add_actor(shard, &router->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
@@ -503,6 +505,11 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
 void router_drain(struct actor *router)
 {
     ((struct router *)router)->draining = true;
+}
+
+const struct copies *router_copies(const struct actor *actor)
+{
+    return ((const struct router *)actor)->copies;
 }
 
 uint32_t router_in_flight(const struct actor *router)

@@ -2,9 +2,11 @@
  */
 #include <stdlib.h>
 
+#include "actors/copies.h"
 #include "actors/hints.h"
 #include "actors/result.h"
 #include "actors/router_state.h"
+#include "actors/table_homes.h"
 #include "base/check.h"
 #include "wire/cluster_wire.h"
 #include "wire/pack.h"
@@ -196,6 +198,33 @@ static uint32_t vnodes_held(const struct turn *turn)
     return held;
 }
 
+/* Copies that are not filled, and the homes that they wait for. */
+static void report_unfilled(const struct router *router, const struct turn *turn,
+                            Dynode__Client__ShardReport *report)
+{
+    const struct cluster *cluster = turn->cluster;
+    uint32_t ns = 0;
+    for (uint32_t i = 0; i < cluster->table_count; i++)
+        ns |= UINT32_C(1) << table_homes_count(&cluster->tables[i], turn);
+    bool *waits = arena_zalloc(turn->arena, ring_nodes(turn->ring) * sizeof(*waits));
+    for (uint32_t vnode = turn->self.shard; vnode < cluster->vnodes; vnode += turn->shards) {
+        const uint64_t *list = ring_preference_list(turn->ring, vnode);
+        for (uint32_t n = 2; n <= COPIES_N_MAX; n++) {
+            if ((ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node) ||
+                copies_is_filled(router->copies, vnode, n))
+                continue;
+            report->unfilled++;
+            for (uint32_t home = 0; home < n; home++)
+                if (list[home] != turn->self.node && copies_waits_for(router->copies, vnode, n, list[home]))
+                    waits[ring_node_index(turn->ring, list[home])] = true;
+        }
+    }
+    report->filled = report->unfilled == 0;
+    report->unfilled_for = ARENA_ARRAY(turn->arena, uint64_t, ring_nodes(turn->ring));
+    for (uint32_t i = 0; i < ring_nodes(turn->ring); i++)
+        if (waits[i]) report->unfilled_for[report->n_unfilled_for++] = cluster->members[i].id;
+}
+
 void router_report_shard(struct router *router, struct turn *turn, const struct mail *mail)
 {
     Dynode__Client__ShardReport *report = ARENA_NEW(turn->arena, Dynode__Client__ShardReport);
@@ -224,7 +253,7 @@ void router_report_shard(struct router *router, struct turn *turn, const struct 
     report->cache_bytes_max = stats.cache_bytes_max;
     report->dropped = counters->dropped;
     report->corrupt = counters->corrupt;
-    report->filled = router->options.filled;
+    report_unfilled(router, turn, report);
     report->hints = report_hints(router, turn, &report->n_hints);
     report->hint_bytes_max = router->hints->bytes_max;
     report->hints_refused = router->hints->refused;

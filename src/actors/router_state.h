@@ -10,6 +10,7 @@ struct router {
     struct actor actor;
     struct node_options options; /* .cluster is empty: the turn's is the one to look at */
     const struct hints *hints;
+    const struct copies *copies;
     bool draining;
     struct map connections; /* id to struct connection */
     struct tasks tasks;

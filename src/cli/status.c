@@ -126,6 +126,27 @@ static void print_hints(const struct dynode_cluster *cluster, const struct dynod
             print_hint(cluster, reply->results[i].node, cluster->members[k].id, &any);
 }
 
+/* Copies that lost what they held, and which homes they still have to hear of. A dead one blocks them. */
+static void print_unfilled(const struct dynode_cluster *cluster, const struct dynode_reply *reply)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        const struct dynode_node_report *node = reply->results[i].node;
+        for (uint32_t k = 0; node != NULL && k < node->shard_count; k++) {
+            const struct dynode_shard_report *s = &node->shards[k];
+            if (s->unfilled == 0) continue;
+            if (!any)
+                printf("\n%-14s %5s %9s  %s\n", "NODE", "SHARD", "UNFILLED",
+                       "COUNT FOR NO READ UNTIL HEARD FROM");
+            any = true;
+            printf("%-14s %5u %9u ", node->name, s->shard, s->unfilled);
+            for (uint32_t j = 0; j < s->unfilled_for_count; j++)
+                printf(" %s", name_of(cluster, s->unfilled_for[j]));
+            putchar('\n');
+        }
+    }
+}
+
 static void print_status(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
                          const struct dynode_reply *before, double seconds)
 {
@@ -160,6 +181,7 @@ static void print_status(const struct dynode_cluster *cluster, const struct dyno
          "DIFFERING; "
          "AUDITS\nread everything through, and what they find DAMAGED is fetched anew.");
     print_hints(cluster, reply);
+    print_unfilled(cluster, reply);
 }
 
 static json_t *json_shard(const struct dynode_shard_report *s, const struct dynode_shard_report *b,
@@ -177,8 +199,13 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
     NUMBER(hint_bytes_max), NUMBER(hints_refused), NUMBER(dirty), NUMBER(lingering);
     NUMBER(owed), NUMBER(results_bytes), NUMBER(mail_wait_us), NUMBER(expired), NUMBER(repairs_shed);
     NUMBER(speculated), NUMBER(speculations_withheld), NUMBER(speculation_wait_us);
-#undef NUMBER
     json_object_set_new(object, "filled", json_boolean(s->filled));
+    NUMBER(unfilled);
+#undef NUMBER
+    json_t *waits = json_array();
+    for (uint32_t i = 0; i < s->unfilled_for_count; i++)
+        json_array_append_new(waits, json_string(cli_id(s->unfilled_for[i])));
+    json_object_set_new(object, "unfilled_for", waits);
 #define RATE(field)                                                                                          \
     json_object_set_new(object, #field "_per_second", json_real((double)(s->field - b->field) / seconds))
     if (b != NULL && seconds > 0 && s->turns >= b->turns) /* else it has restarted in between */

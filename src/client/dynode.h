@@ -281,6 +281,9 @@ struct dynode_shard_report {
     uint32_t owed;
     uint64_t results_bytes, mail_wait_us, expired, repairs_shed;
     uint64_t speculated, speculations_withheld, speculation_wait_us;
+    uint32_t unfilled;
+    const uint64_t *unfilled_for; /* node ids */
+    uint32_t unfilled_for_count;
 };
 
 struct dynode_node_report {

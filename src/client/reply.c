@@ -266,6 +266,9 @@ static const struct dynode_node_report *copy_report(struct arena *arena,
             SAME(speculated),
             SAME(speculations_withheld),
             SAME(speculation_wait_us),
+            SAME(unfilled),
+            .unfilled_for = copy_nodes(arena, shard->unfilled_for, shard->n_unfilled_for),
+            .unfilled_for_count = (uint32_t)shard->n_unfilled_for,
         };
 #undef SAME
     }

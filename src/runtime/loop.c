@@ -120,9 +120,9 @@ static bool store_replace(struct loop *loop, const char *reason, bool *moved)
 {
     const struct shard_store_options *options = &loop->options.store_options;
     char why[512];
-    bool filled;
+    bool born;
     if (!*moved) *moved = shard_store_set_aside(options, reason, why, sizeof(why)) == STATUS_OK;
-    if (*moved && shard_store_open(options, NULL, why, sizeof(why), &loop->store, &filled) == STATUS_OK)
+    if (*moved && shard_store_open(options, NULL, why, sizeof(why), &loop->store, &born) == STATUS_OK)
         return true;
     log_line(LOG_LEVEL_ERROR, "shard %u: no new store can be made: %s", loop->options.index, why);
     return false;
@@ -175,7 +175,7 @@ static void shard_restart(struct loop *loop)
     cluster_copy(shard_turn_context(loop->shard)->cluster, &cluster);
     cluster_fini(&node->cluster);
     node->cluster = cluster;
-    node->filled = loop->options.store_options.identity.filled = false;
+    node->born = loop->options.store_options.identity.born = false;
     node->replaced = true;
     shard_free(loop->shard);
     loop->shard = NULL;

@@ -9,7 +9,7 @@
 
 struct loop_options {
     uint32_t index;
-    struct node_options node;                 /* its cluster is copied; `filled` is of this shard's store */
+    struct node_options node;                 /* its cluster is copied; `born` is of this shard's store */
     struct store *store;                      /* moved: the loop closes it */
     struct shard_store_options store_options; /* to open a new one when it is lost */
     struct mailbox *const *mailboxes;         /* of all shards: borrowed until the last loop has ended */

@@ -28,7 +28,7 @@ struct slot {
     struct store *store; /* until the loop has it */
     struct mailbox *mailbox;
     struct loop *loop;
-    bool filled;
+    bool born;
 };
 
 struct node_runtime {
@@ -158,12 +158,11 @@ static enum status stores_open(struct node_runtime *node, char why[NODE_WHY_BYTE
                                             .shard = i,
                                             .shards = node->shards,
                                             .vnodes = node->cluster.vnodes,
-                                            .filled = !node->record.complete};
+                                            .born = !node->record.complete};
         if (node->record.complete && access(store->path, F_OK) != 0)
             log_line(LOG_LEVEL_ERROR, "shard %u: its store is gone; the shard starts with an empty one", i);
         struct cluster *cluster = i == CLUSTER_OWNER_SHARD ? &node->cluster : NULL;
-        enum status status =
-            shard_store_open(store, cluster, why, NODE_WHY_BYTES, &slot->store, &slot->filled);
+        enum status status = shard_store_open(store, cluster, why, NODE_WHY_BYTES, &slot->store, &slot->born);
         if (status != STATUS_OK) return status;
     }
     if (node->record.complete) return STATUS_OK;
@@ -225,7 +224,7 @@ static void threads_start(struct node_runtime *node)
                      .connection_operations_max = options->connection_operations_max,
                      .hint_bytes_max = options->hint_bytes_max,
                      .resident_bytes = resident_bytes,
-                     .filled = slot->filled,
+                     .born = slot->born,
                      .repair_pass_ns = ANTIENTROPY_PASS_NS,
                      .audit_pass_ns = ANTIENTROPY_AUDIT_NS,
                      .started_wall_ms = options->self.incarnation},

@@ -8,7 +8,7 @@
 
 static enum status open_and_claim(const struct shard_store_options *options, const struct identity *identity,
                                   struct cluster *cluster, char *why, size_t why_bytes, struct store **store,
-                                  bool *filled)
+                                  bool *born)
 {
     struct store_wt_options engine = options->engine;
     struct identity have;
@@ -19,7 +19,7 @@ static enum status open_and_claim(const struct shard_store_options *options, con
         status = identity_claim(*store, identity, why, why_bytes, &have);
         if (status == STATUS_OK && cluster != NULL) status = cluster_load(*store, cluster);
         if (status == STATUS_OK) {
-            *filled = have.filled;
+            *born = have.born;
             return STATUS_OK;
         }
         store_close(*store);
@@ -30,15 +30,14 @@ static enum status open_and_claim(const struct shard_store_options *options, con
 }
 
 enum status shard_store_open(const struct shard_store_options *options, struct cluster *cluster, char *why,
-                             size_t why_bytes, struct store **store, bool *filled)
+                             size_t why_bytes, struct store **store, bool *born)
 {
-    enum status status = open_and_claim(options, &options->identity, cluster, why, why_bytes, store, filled);
+    enum status status = open_and_claim(options, &options->identity, cluster, why, why_bytes, store, born);
     if (status == STATUS_STORE_BROKEN || status == STATUS_CORRUPT) {
         struct identity empty = options->identity;
-        empty.filled = false;
+        empty.born = false;
         status = shard_store_set_aside(options, why, why, why_bytes);
-        if (status == STATUS_OK)
-            status = open_and_claim(options, &empty, NULL, why, why_bytes, store, filled);
+        if (status == STATUS_OK) status = open_and_claim(options, &empty, NULL, why, why_bytes, store, born);
     }
     return status == STATUS_OK || status == STATUS_IN_USE ? status : STATUS_INVALID;
 }

@@ -12,18 +12,17 @@ enum { SHARD_STORE_PATH_BYTES = 384 };
 struct shard_store_options {
     char path[SHARD_STORE_PATH_BYTES];
     struct store_wt_options engine; /* path is not looked at */
-    struct identity
-        identity; /* what the store must be; `filled`: what one without a word of itself becomes */
+    struct identity identity; /* what the store must be; `born`: what one without a word of itself becomes */
 };
 
 /* Open it, or an empty one if it is not there or broken. @cluster gets what is stored of it merged in; NULL:
- * another shard keeps that. *filled: does the store count for reads?
+ * another shard keeps that. *born: does the store count for reads?
  *
  * STATUS_IN_USE   Another process has it open.
  * STATUS_INVALID  It can't be made, or is another shard's.
  * *why: a line. */
 enum status shard_store_open(const struct shard_store_options *options, struct cluster *cluster, char *why,
-                             size_t why_bytes, struct store **store, bool *filled);
+                             size_t why_bytes, struct store **store, bool *born);
 
 /* Move the store, closed and broken as @reason says, aside: shard_store_open makes an empty one then. OK too
  * if there is none.

@@ -46,7 +46,7 @@ static void start_node(struct world *world, uint32_t node, const struct cluster 
                                 .node = world_node_id(node),
                                 .shards = 1,
                                 .vnodes = WORLD_VNODES,
-                                .filled = true},
+                                .born = true},
                     claimed;
     char why[256];
     CHECK(identity_claim(store, &identity, why, sizeof(why), &claimed) == STATUS_OK);
@@ -60,7 +60,7 @@ static void start_node(struct world *world, uint32_t node, const struct cluster 
                                      .software = "dynode",
                                      .operations_max = WORLD_OPERATIONS_MAX,
                                      .connection_operations_max = WORLD_OPERATIONS_MAX / 2,
-                                     .filled = true});
+                                     .born = true});
 }
 
 /* A shard's link to @node is up, and @node has answered a heartbeat. */

@@ -106,12 +106,50 @@ static void a_turned_bit(void **state)
     story_discard(&story); /* how often it is asked meanwhile is not the story */
 }
 
+/* A disk is wiped: its node stores and acknowledges, but nobody goes by what it reads before both other homes
+ * have told it what they hold. */
+static void a_wiped_home(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin_with_repair(&story, "a_wiped_home");
+    story_key(&story, "apple");
+    story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
+    story_pass_ms(&story, 10);
+    story_say(&story,
+              "one home's disks are wiped while another is dead: it counts for no read, and none can be had");
+    world_crash(story.world, story.homes[2]);
+    world_crash(story.world, story.homes[1]);
+    world_wipe(story.world, story.homes[1]);
+    story_pass_ms(&story, 1000);
+    world_restart(story.world, story.homes[1]);
+    story_pass_ms(&story, 3000);
+    assert_false(world_is_filled(story.world, story.homes[1], 3));
+    struct call *get = story_wait(&story, story_get(&story, story.homes[0], (struct extras){0}));
+    assert_int_equal(get->status, STATUS_UNAVAILABLE);
+    story_say(&story, "but it takes part in a write");
+    struct call *put = story_wait(&story, story_put(&story, story.homes[0], "green", (struct extras){0}));
+    assert_int_equal(put->status, STATUS_OK);
+    story_say(&story, "the dead home is back, and tells what it has: from then on it counts");
+    world_restart(story.world, story.homes[2]);
+    story_pass_ms(&story, 4000);
+    assert_true(world_is_filled(story.world, story.homes[1], 3));
+    assert_equal_homes(&story);
+    story_say(&story, "alone with the first it makes a quorum");
+    world_crash(story.world, story.homes[2]);
+    story_pass_ms(&story, 1500);
+    story_expect(story_wait(&story, story_get(&story, story.homes[1], (struct extras){0})), STATUS_OK,
+                 VALUES("red", "green"));
+    story_end(&story);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(after_a_cut),
         cmocka_unit_test(after_a_crash),
         cmocka_unit_test(a_turned_bit),
+        cmocka_unit_test(a_wiped_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

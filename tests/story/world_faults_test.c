@@ -69,7 +69,7 @@ static void errors_of_disks(void **state)
     pass(&busy, 1000);
     assert_true(world_fail_disk(busy.world, 0, 0, STORE_MEM_SYNC)); /* of the one that is held */
     world_mend_disks(busy.world, 0);
-    assert_true(world_is_filled(busy.world, 0));
+    assert_true(world_is_filled(busy.world, 0, 3));
     for (uint32_t fault = WORLD_READ_ERROR; fault <= WORLD_SYNC_ERROR; fault++)
         assert_int_equal(counted(&busy, fault), 0);
     for (uint32_t operation = STORE_MEM_READ; operation <= STORE_MEM_SYNC; operation++) {
@@ -79,7 +79,7 @@ static void errors_of_disks(void **state)
     pass(&busy, 1000);
     for (uint32_t fault = WORLD_READ_ERROR; fault <= WORLD_SYNC_ERROR; fault++)
         assert_int_equal(counted(&busy, fault), 1);
-    for (uint32_t node = 0; node < 3; node++) assert_false(world_is_filled(busy.world, node));
+    for (uint32_t node = 0; node < 3; node++) assert_false(world_is_filled(busy.world, node, 3));
     end(&busy);
 }
 
@@ -91,15 +91,15 @@ static void error_before_a_crash(void **state)
     struct busy busy = begin(&options);
     uint32_t found = 0;
     for (uint32_t node = 0; node < 3; node++) {
-        assert_true(world_is_filled(busy.world, node));
+        assert_true(world_is_filled(busy.world, node, 3));
         world_fail_disk(busy.world, node, 0, STORE_MEM_SYNC);
-        while (world_is_filled(busy.world, node)) world_step(busy.world);
+        while (world_is_filled(busy.world, node, 3)) world_step(busy.world);
         if (store_error(world_store(busy.world, node, 0))[0] == 0) continue; /* it was noticed at once */
         found++;
         world_crash(busy.world, node);
-        assert_false(world_is_filled(busy.world, node));
+        assert_false(world_is_filled(busy.world, node, 3));
         world_restart(busy.world, node);
-        assert_false(world_is_filled(busy.world, node));
+        assert_false(world_is_filled(busy.world, node, 3));
         assert_int_equal(store_error(world_store(busy.world, node, 0))[0], 0);
     }
     assert_true(found > 0);

@@ -1,8 +1,8 @@
-"""Worlds by the hundred, in the release build: the fixed seeds 1 to 300, 100 fresh ones, and wiped and rotten disks within
-what the quorums bear; and some in this build, with all its sanitizers. Every kind of fault must have taken place.
+"""Worlds by the hundred, in the release build: the fixed seeds 1 to 300, 100 fresh ones, and more wiped and rotten disks
+than those have, within what the quorums bear; and some in this build, with all its sanitizers. Every kind of fault must have taken place.
 
 The negative controls, without which the checkers may be blind: with R=W=1, and with sloppy quorums, a read must be found to
-miss a write, and where more is wiped than the quorums bear keys must be found that nobody can read. A process that dies must be
+miss a write, and where more is wiped at a time than the quorums bear writes must be found to be lost. A process that dies must be
 found too, even with the status of one that ran to its end.
 
 usage: world_seeds_test.py SOURCE_DIR DYNODE_WORLD
@@ -15,9 +15,8 @@ import tempfile
 
 PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
-JUDGED = {"core": 190, "copies": 220, "copies-beside-lost": 60, "register": 300, "session": 200, "condition": 300, "merge": 200,
+JUDGED = {"core": 190, "copies": 270, "register": 300, "session": 200, "condition": 300, "merge": 200,
           "chain": 70}
-LATER = {"wipe"}  # off unless set by hand
 
 
 def run(source, seeds, *sets, program=None):
@@ -70,7 +69,7 @@ def main():
     few = {name for name, least in JUDGED.items() if judged.get(name, 0) < least}
     assert not few, f"judged too seldom: {few}"
     assert judged["copies-core"] == judged["core"]
-    missing = {kind for kind in kinds(source) - LATER if counts.get(kind, 0) == 0}
+    missing = {kind for kind in kinds(source) if counts.get(kind, 0) == 0}
     assert not missing, f"never took place: {missing}"
 
     fresh = int.from_bytes(os.urandom(5), "big")
@@ -100,10 +99,10 @@ def main():
     assert missed, "all is sloppy, and no read missed a write: the checker of registers is blind\n" + tail
     print(f"sloppy: {missed[0]}", flush=True)
 
-    status, tail, _ = run(source, "1..40", *PLAIN, "lost_max=5", "wipes=6000")
-    lost = re.findall("# the last read of key .* ended UNAVAILABLE", tail)
-    assert status == 1 and lost, "all disks were wiped, and every key was read\n" + tail
-    print(f"more wiped than the quorums bear: in {len(lost)} or more of 40 seeds a key can't be read any more")
+    status, tail, _ = run(source, "1..40", *PLAIN, "lost_max=3", "wipes=6000")
+    lost = re.findall("# in the end node .* lacks write .*, acknowledged at", tail)
+    assert status == 1 and lost, "three disks of five were wiped, and every write is there\n" + tail
+    print(f"more wiped than the quorums bear: in {len(lost)} or more of 40 seeds a write is lost")
 
     deaths_are_found(source)
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "actors/copies.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/batch.h"
@@ -101,7 +102,7 @@ void few_start(struct few *few, uint32_t number)
             .software = "dynode",
             .operations_max = NODE_OPERATIONS_MAX_DEFAULT,
             .connection_operations_max = NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
-            .filled = true,
+            .born = !node->lost,
             .repair_pass_ns = node->silent ? 0 : few->options.pass_ns,
             .audit_pass_ns = few->options.audit_ns,
             .started_wall_ms = few->wall_ms,
@@ -120,6 +121,32 @@ void few_stop(struct few *few, uint32_t number)
     for (uint32_t s = 0; s < few->options.shards[number]; s++) shard_free(node->shards[s]);
     for (uint32_t i = 0; i < few->options.nodes; i++)
         if (i != number && few->nodes[i].up) link(few, number, i, false);
+}
+
+void few_lose(struct few *few, uint32_t number)
+{
+    struct few_node *node = &few->nodes[number];
+    CHECK(!node->up);
+    node->lost = true;
+    for (uint32_t s = 0; s < few->options.shards[number]; s++) {
+        store_close(node->stores[s]);
+        node->stores[s] = store_mem_open();
+    }
+}
+
+void few_copies(struct few *few, uint32_t number, uint32_t *filled, uint32_t *unfilled)
+{
+    const struct few_node *node = &few->nodes[number];
+    *filled = *unfilled = 0;
+    for (uint32_t vnode = 0; vnode < few->options.vnodes; vnode++) {
+        const struct shard *shard = node->shards[vnode % few->options.shards[number]];
+        const struct ring *ring = shard_turn_context(node->shards[0])->ring;
+        if (!ring_is_home(ring, vnode, few->options.n, node->id)) continue;
+        if (copies_is_filled(node_copies(shard), vnode, few->options.n))
+            ++*filled;
+        else
+            ++*unfilled;
+    }
 }
 
 static uint32_t node_of(const struct few *few, uint64_t id)

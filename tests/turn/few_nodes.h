@@ -26,6 +26,7 @@ struct few_node {
     uint64_t id;
     bool up;
     bool silent; /* no anti-entropy when it starts */
+    bool lost;   /* its stores: few_lose */
     struct store *stores[FEW_SHARDS_MAX];
     struct shard *shards[FEW_SHARDS_MAX];
 };
@@ -52,6 +53,12 @@ void few_end(struct few *few);
 
 void few_start(struct few *few, uint32_t node);
 void few_stop(struct few *few, uint32_t node);
+
+/* Replace the stores of a node that is down by empty ones. */
+void few_lose(struct few *few, uint32_t node);
+
+/* How many copies of table "t" count on a node that is up, and how many of its own do not. */
+void few_copies(struct few *few, uint32_t node, uint32_t *filled, uint32_t *unfilled);
 
 /* Let time pass; all mail and timers run. */
 void few_pass_ms(struct few *few, uint64_t ms);

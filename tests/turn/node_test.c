@@ -131,14 +131,14 @@ static void identity(void **state)
     struct store *store = store_mem_open();
     char why[200];
     const struct identity mine = {
-        .cluster = 1, .node = 2, .shard = 3, .shards = 4, .vnodes = 64, .filled = true};
+        .cluster = 1, .node = 2, .shard = 3, .shards = 4, .vnodes = 64, .born = true};
     struct identity out;
     assert_int_equal(identity_read(store, &out), STATUS_NOT_FOUND);
     assert_int_equal(identity_claim(store, &mine, why, sizeof(why), &out), STATUS_OK);
     store_mem_crash(store); /* it was synced */
     assert_int_equal(identity_claim(store, &mine, why, sizeof(why), &out), STATUS_OK);
     assert_true(out.node == 2);
-    assert_true(out.filled);
+    assert_true(out.born);
     struct identity others[] = {mine, mine, mine, mine, mine};
     others[0].cluster = 9;
     others[1].node = 9;

@@ -70,7 +70,7 @@ void one_shard_begin(struct one_shard *one, struct one_shard_options options)
         .operations_max = operations != 0 ? operations : NODE_OPERATIONS_MAX_DEFAULT,
         .connection_operations_max =
             of_connection != 0 ? of_connection : NODE_CONNECTION_OPERATIONS_MAX_DEFAULT,
-        .filled = !options.unfilled,
+        .born = !options.unfilled,
         .hint_bytes_max = options.hint_bytes_max,
         .started_wall_ms = one->wall_ms,
     };

@@ -1,0 +1,220 @@
+/* A store is lost: its copies count again when every other home has told what it has, and not before. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "few_nodes.h"
+#include "wire/object_wire.h"
+
+static const uint64_t ms = 1000000;
+
+enum { KEYS = 400, VNODES = 8, ENOUGH_MS = 10000 };
+
+static struct few few;
+
+static void begin(const char *name)
+{
+    uint64_t seed = prng_entropy() >> 20;
+    printf("%s: seed %llu\n", name, (unsigned long long)seed);
+    const struct few_options options = {.nodes = 3,
+                                        .shards = {2, 1, 3},
+                                        .vnodes = VNODES,
+                                        .n = 3,
+                                        .pass_ns = 1000 * ms,
+                                        .audit_ns = 5000 * ms,
+                                        .seed = seed};
+    few_begin(&few, &options);
+    for (uint32_t key = 0; key < KEYS; key++) {
+        char text[16];
+        struct bytes name_of = bytes_of(text, (size_t)snprintf(text, sizeof(text), "key%u", key));
+        struct dot dot = {.clock = 7, .counter = 1};
+        /* Of each key one other home has none. */
+        for (uint32_t node = 0; node < 3; node++)
+            if (node != 1 + key % 2) few_plant(&few, node, name_of, dot, bytes_str("x"));
+    }
+    few_lose(&few, 0);
+}
+
+static void assert_copies(uint32_t node, uint32_t filled)
+{
+    uint32_t count, others;
+    few_copies(&few, node, &count, &others);
+    assert_int_equal(count + others, VNODES);
+    assert_int_equal(count, filled);
+}
+
+static void every_home_is_needed(void **state)
+{
+    (void)state;
+    begin("every home");
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, 0); /* half of the keys are on C alone */
+    assert_copies(1, VNODES);
+    few_start(&few, 2);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES);
+    uint64_t keys;
+    assert_true(few_is_equal(&few, &keys));
+    assert_int_equal(keys, KEYS);
+    /* It is known after a restart, and nobody asks again. */
+    few_stop(&few, 0);
+    few_start(&few, 0);
+    assert_copies(0, VNODES);
+    few_end(&few);
+}
+
+/* One after the other is as good as both at once, and a restart in between does no harm. */
+static void one_home_at_a_time(void **state)
+{
+    (void)state;
+    begin("one at a time");
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, ENOUGH_MS);
+    few_stop(&few, 1);
+    few_stop(&few, 0);
+    few_start(&few, 0);
+    few_start(&few, 2);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES);
+    few_end(&few);
+}
+
+/* Two that have lost everything are filled from the third, and need to hear of one another. */
+static void two_are_lost(void **state)
+{
+    (void)state;
+    begin("two are lost");
+    few_lose(&few, 1);
+    few_start(&few, 0);
+    few_start(&few, 2);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES);
+    assert_copies(1, VNODES);
+    few_end(&few);
+}
+
+/* What makes an exchange one that may have missed something. */
+enum doubt { UNSURE, OTHER_RING, UNKNOWN_TABLE, INVALID_OBJECT, LOST_ANSWER, DOUBTS };
+
+static enum few_fate doubt(void *context, uint32_t from, uint32_t to, Dynode__Peer__Message *message)
+{
+    enum doubt kind = *(const enum doubt *)context;
+    bool told = message->body_case == DYNODE__PEER__MESSAGE__BODY_GOSSIP ||
+                message->body_case == DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE;
+    if (told && kind == UNKNOWN_TABLE) return FEW_DROP;
+    /* Nor does C begin an exchange, or B with C, in which what it has would come to A after all. */
+    bool roots = message->body_case == DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS;
+    if (roots && (from == 2 || to == 2)) return FEW_DROP;
+    if (from != 2 || to != 0) return FEW_PASS;
+    if (message->body_case == DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER) {
+        message->tree_nodes_answer->unsure |= kind == UNSURE;
+        message->tree_nodes_answer->ring += kind == OTHER_RING;
+    }
+    if (message->body_case == DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED) {
+        Dynode__Peer__ObjectsFetched *fetched = message->objects_fetched;
+        if (kind == LOST_ANSWER) return FEW_DROP;
+        for (size_t i = 0; i < fetched->n_objects && kind == INVALID_OBJECT; i++) {
+            fetched->objects[i]->status = STATUS_INVALID;
+            fetched->objects[i]->object.len = 0;
+        }
+    }
+    return FEW_PASS;
+}
+
+/* A table that C alone knows, and has keys of. */
+static void add_table_at_c(void)
+{
+    const char *why;
+    struct table table = {.id = 2, .name = "u", .n = 3, .r = 2, .w = 2, .alter_stamp = 1};
+    assert_int_equal(cluster_create_table(&few.cluster, &table, &why), STATUS_OK);
+    few.table = cluster_find_table(&few.cluster, bytes_str("u"));
+    for (uint32_t key = 0; key < KEYS; key++) {
+        char text[16];
+        struct bytes name_of = bytes_of(text, (size_t)snprintf(text, sizeof(text), "key%u", key));
+        few_plant(&few, 2, name_of, (struct dot){.clock = 8, .counter = 1}, bytes_str("x"));
+    }
+    few.table = cluster_find_table(&few.cluster, bytes_str("t"));
+}
+
+static void doubts_do_not_count(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"unsure", "other ring", "unknown table", "invalid", "lost"};
+    for (enum doubt kind = 0; kind < DOUBTS; kind++) {
+        begin(names[kind]);
+        few.hook = doubt;
+        few.context = &kind;
+        few_start(&few, 0);
+        few_start(&few, 1);
+        if (kind == UNKNOWN_TABLE) add_table_at_c();
+        few_start(&few, 2);
+        few_pass_ms(&few, ENOUGH_MS);
+        assert_copies(0, 0); /* every vnode has a key that C alone has */
+        few.hook = NULL;
+        few_pass_ms(&few, ENOUGH_MS);
+        assert_copies(0, VNODES);
+        few_end(&few);
+    }
+}
+
+/* What the replica has no room for is not here. */
+static void a_full_disk_is_not_filled(void **state)
+{
+    (void)state;
+    begin("full disk");
+    for (uint32_t s = 0; s < 2; s++) store_mem_set_full(few.nodes[0].stores[s], true);
+    for (uint32_t node = 0; node < 3; node++) few_start(&few, node);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, 0);
+    for (uint32_t s = 0; s < 2; s++) store_mem_set_full(few.nodes[0].stores[s], false);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES);
+    few_end(&few);
+}
+
+/* Nobody fills for another shard. */
+static void word_from_outside(void **state)
+{
+    (void)state;
+    begin("outside");
+    few_start(&few, 0);
+    for (uint64_t from = 0xb; from <= 0xc; from++)
+        for (uint32_t vnode = 0; vnode < VNODES; vnode++) {
+            Dynode__Peer__Exchanged exchanged = DYNODE__PEER__EXCHANGED__INIT;
+            Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+            exchanged.vnode = vnode;
+            exchanged.n = 3;
+            exchanged.node = from;
+            message.body_case = DYNODE__PEER__MESSAGE__BODY_EXCHANGED;
+            message.exchanged = &exchanged;
+            message.to_shard = vnode;
+            few_deliver(&few, 0, vnode % 2, from, &message);
+        }
+    few_pass_ms(&few, 100);
+    assert_copies(0, 0);
+    few_end(&few);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_home_is_needed),
+        cmocka_unit_test(one_home_at_a_time),
+        cmocka_unit_test(two_are_lost),
+        cmocka_unit_test(doubts_do_not_count),
+        cmocka_unit_test(a_full_disk_is_not_filled),
+        cmocka_unit_test(word_from_outside),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
