@@ -169,22 +169,42 @@ void forest_sweep_begin(struct forest *forest, uint32_t vnode)
     forest->plots[vnode]->distrusted = false;
 }
 
-/* The present leaf is done, and so are those up to @leaf, which hold nothing. */
+/* The present leaf is done: its sums are what the trees should hold. */
+static void close_leaf(struct forest *forest, struct plot *plot)
+{
+    struct sweep *sweep = &forest->sweep;
+    bool wrong = false;
+    for (uint32_t n = 1; n <= FOREST_N_MAX; n++) {
+        uint64_t sum = sweep->sums[n - 1];
+        sweep->sums[n - 1] = 0;
+        if (plot->trees[n - 1] == NULL && sum == 0) continue;
+        struct tree *tree = plot_tree(forest, plot, n);
+        wrong = wrong || tree->leaves[sweep->leaf] != sum;
+        tree_set(tree, sweep->leaf, sum);
+    }
+    sweep->wrong += wrong && plot->built;
+    sweep->leaf++;
+}
+
+/* The present leaf is done, and so are those up to @leaf, which hold nothing: most leaves of a small vnode,
+ * so they are only looked at, in the few trees that there are. */
 static void advance(struct forest *forest, uint32_t leaf)
 {
     struct sweep *sweep = &forest->sweep;
     struct plot *plot = forest->plots[sweep->vnode];
-    for (; sweep->leaf < leaf; sweep->leaf++) {
-        bool wrong = false;
-        for (uint32_t n = 1; n <= FOREST_N_MAX; n++) {
-            uint64_t sum = sweep->sums[n - 1];
-            sweep->sums[n - 1] = 0;
-            if (plot->trees[n - 1] == NULL && sum == 0) continue;
-            struct tree *tree = plot_tree(forest, plot, n);
-            wrong = wrong || tree->leaves[sweep->leaf] != sum;
-            tree_set(tree, sweep->leaf, sum);
-        }
-        sweep->wrong += wrong && plot->built;
+    if (sweep->leaf >= leaf) return;
+    close_leaf(forest, plot);
+    const struct tree *trees[FOREST_N_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < FOREST_N_MAX; i++)
+        if (plot->trees[i] != NULL) trees[count++] = plot->trees[i];
+    while (sweep->leaf < leaf) {
+        uint64_t any = 0;
+        for (uint32_t i = 0; i < count; i++) any |= trees[i]->leaves[sweep->leaf];
+        if (any != 0)
+            close_leaf(forest, plot);
+        else
+            sweep->leaf++;
     }
 }
 
