@@ -4,6 +4,7 @@
 
 #include "actors/antientropy_state.h"
 #include "base/hash.h"
+#include "wire/pack.h"
 
 static const uint64_t ms = 1000000;
 
@@ -37,7 +38,7 @@ void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_
 void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,
                       Dynode__Peer__Message__BodyCase kind, const ProtobufCMessage *body)
 {
-    size_t size = protobuf_c_message_get_packed_size(body);
+    size_t size = pack_size(body);
     turn->counters->repair_bytes += size;
     governor_spend(self->governor, size, 1);
     turn_send(turn, to, request, kind, body);

@@ -42,11 +42,17 @@ static uint8_t *write_number(uint8_t *to, uint64_t tag, uint64_t value)
     return value == 0 ? to : varint_write(varint_write(to, tag), value);
 }
 
+/* The body is packed first, behind room for all that goes before it, and moved to where that ends. So it need
+ * not be asked for its size, which takes as long as to pack it. */
 void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
 {
+    enum { HEAD_BYTES_MAX = 1 + 4 * (1 + VARINT_BYTES_MAX), TAIL_BYTES_MAX = 2 * (2 + VARINT_BYTES_MAX) };
     CHECK(message->body_case != DYNODE__PEER__MESSAGE__BODY__NOT_SET);
-    const ProtobufCMessage *body = &message->ping->base; /* a union of pointers to messages */
-    size_t body_size = pack_size(body);
+    size_t before = batch->size, body_at = before + HEAD_BYTES_MAX;
+    buffer_reserve(batch, HEAD_BYTES_MAX);
+    batch->size = body_at;
+    pack_append(batch, &message->ping->base); /* a union of pointers to messages */
+    size_t body_size = batch->size - body_at;
     uint64_t body_tag = (uint64_t)message->body_case << 3 | WIRE_RUN;
     size_t length = number_bytes(TAG_TO_SHARD, message->to_shard) +
                     number_bytes(TAG_REQUEST, message->request) + varint_bytes(body_tag) +
@@ -54,19 +60,21 @@ void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
                     number_bytes(TAG_ORIGIN_SHARD, message->origin_shard);
     if (message->origin_node != 0) length += varint_bytes(TAG_ORIGIN_NODE) + FIXED64_BYTES;
 
-    uint8_t *start = buffer_reserve(batch, 1 + VARINT_BYTES_MAX + length), *to = start;
+    buffer_reserve(batch, TAIL_BYTES_MAX);
+    uint8_t *to = batch->data + before;
     *to++ = TAG_MESSAGE;
     to = varint_write(to, length);
     const uint8_t *end = to + length;
     to = write_number(to, TAG_TO_SHARD, message->to_shard);
     to = write_number(to, TAG_REQUEST, message->request);
     to = varint_write(varint_write(to, body_tag), body_size);
-    to = pack(body, to);
+    memmove(to, batch->data + body_at, body_size);
+    to += body_size;
     if (message->origin_node != 0)
         to = fixed64_write(varint_write(to, TAG_ORIGIN_NODE), message->origin_node);
     to = write_number(to, TAG_ORIGIN_SHARD, message->origin_shard);
     CHECK(to == end);
-    batch->size += (size_t)(to - start);
+    batch->size = (size_t)(to - batch->data);
 }
 
 enum status batch_open(struct bytes batch, uint64_t *from_node, uint32_t *from_shard, struct bytes *rest)

@@ -1,5 +1,5 @@
-/* A walk along a message's descriptor. Nothing is asked for its size twice: a message within a message is
- * packed behind room for a length of one byte, and moved if that needs more. */
+/* A walk along a message's descriptor. Into a buffer one walk is enough: it grows as it goes, and a message
+ * within a message is packed behind room for a length of one byte, and moved if that needs more. */
 #include "wire/pack.h"
 
 #include "base/check.h"
@@ -8,7 +8,7 @@
 /* How a field is packed: the lower three bits of its tag. */
 enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_RUN = 2, WIRE_FIXED32 = 5 };
 
-enum { FIXED32_BYTES = 4 };
+enum { FIXED32_BYTES = 4, HEAD_BYTES_MAX = 2 * VARINT_BYTES_MAX /* a tag, and a number or a length */ };
 
 static inline const void *at(const ProtobufCMessage *message, unsigned offset)
 {
@@ -124,23 +124,56 @@ size_t pack_size(const ProtobufCMessage *message)
     return size;
 }
 
-static uint8_t *write_run(uint8_t *to, const void *data, size_t size)
+/* Where it goes: a buffer that grows, or memory that is known to be large enough. */
+struct writer {
+    struct buffer *buffer; /* NULL: there is room */
+    uint8_t *end;
+};
+
+static uint8_t *make_room(struct writer *writer, uint8_t *to, size_t bytes)
+{
+    struct buffer *buffer = writer->buffer;
+    if (buffer == NULL) return to;
+    buffer->size = (size_t)(to - buffer->data);
+    to = buffer_reserve(buffer, bytes);
+    writer->end = buffer->data + buffer->capacity;
+    return to;
+}
+
+/* @to, where it lies when there is room for @bytes more. */
+static inline uint8_t *room(struct writer *writer, uint8_t *to, size_t bytes)
+{
+    return writer->end - to >= (ptrdiff_t)bytes ? to : make_room(writer, to, bytes);
+}
+
+static uint8_t *write_fields(struct writer *writer, uint8_t *to, const ProtobufCMessage *message);
+
+static uint8_t *write_run(struct writer *writer, uint8_t *to, const void *data, size_t size)
 {
     to = varint_write(to, size);
-    if (size > 0) memcpy(to, data, size);
+    if (size == 0) return to;
+    to = room(writer, to, size);
+    memcpy(to, data, size);
     return to + size;
 }
 
-static uint8_t *write_message(uint8_t *to, const ProtobufCMessage *message)
+static uint8_t *write_message(struct writer *writer, uint8_t *to, const ProtobufCMessage *message)
 {
-    uint8_t *start = to + 1, *end = pack(message, start);
+    size_t at = writer->buffer != NULL ? (size_t)(to - writer->buffer->data) : 0; /* a buffer may move */
+    uint8_t *end = write_fields(writer, to + 1, message);
+    if (writer->buffer != NULL) {
+        end = room(writer, end, VARINT_BYTES_MAX);
+        to = writer->buffer->data + at;
+    }
+    uint8_t *start = to + 1;
     size_t size = (size_t)(end - start), more = varint_bytes(size) - 1;
     if (more > 0) memmove(start + more, start, size);
     varint_write(to, size);
     return end + more;
 }
 
-static uint8_t *write_value(uint8_t *to, ProtobufCType type, const void *value)
+/* There is room for a varint. */
+static uint8_t *write_value(struct writer *writer, uint8_t *to, ProtobufCType type, const void *value)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_BOOL:
@@ -158,12 +191,12 @@ static uint8_t *write_value(uint8_t *to, ProtobufCType type, const void *value)
     case PROTOBUF_C_TYPE_FIXED64:
         return fixed64_write(to, *(const uint64_t *)value);
     case PROTOBUF_C_TYPE_STRING:
-        return write_run(to, *(char *const *)value, strlen(*(char *const *)value));
+        return write_run(writer, to, *(char *const *)value, strlen(*(char *const *)value));
     case PROTOBUF_C_TYPE_BYTES:
-        return write_run(to, ((const ProtobufCBinaryData *)value)->data,
+        return write_run(writer, to, ((const ProtobufCBinaryData *)value)->data,
                          ((const ProtobufCBinaryData *)value)->len);
     default:
-        return write_message(to, *(ProtobufCMessage *const *)value);
+        return write_message(writer, to, *(ProtobufCMessage *const *)value);
     }
 }
 
@@ -179,26 +212,47 @@ static inline uint8_t *write_tag(uint8_t *to, const ProtobufCFieldDescriptor *fi
     return varint_write(to, (uint64_t)field->id << 3 | wire);
 }
 
-uint8_t *pack(const ProtobufCMessage *message, uint8_t *to)
+static uint8_t *write_fields(struct writer *writer, uint8_t *to, const ProtobufCMessage *message)
 {
     const ProtobufCMessageDescriptor *type = message->descriptor;
-    if (message->n_unknown_fields > 0) return to + protobuf_c_message_pack(message, to);
+    if (message->n_unknown_fields > 0) {
+        to = room(writer, to, protobuf_c_message_get_packed_size(message));
+        return to + protobuf_c_message_pack(message, to);
+    }
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
         if (field->label != PROTOBUF_C_LABEL_REPEATED) {
-            if (is_sent(message, field))
-                to = write_value(write_tag(to, field, false), field->type, at(message, field->offset));
+            if (!is_sent(message, field)) continue;
+            to = write_tag(room(writer, to, HEAD_BYTES_MAX), field, false);
+            to = write_value(writer, to, field->type, at(message, field->offset));
             continue;
         }
         size_t count = *(const size_t *)at(message, field->quantifier_offset);
         const char *values = *(const char *const *)at(message, field->offset);
         bool packed = (field->flags & PROTOBUF_C_FIELD_FLAG_PACKED) != 0;
-        if (packed && count > 0)
-            to = varint_write(write_tag(to, field, true), run_size(field->type, values, count));
+        if (packed && count > 0) {
+            size_t run = run_size(field->type, values, count);
+            to = room(writer, to, HEAD_BYTES_MAX + run);
+            to = varint_write(write_tag(to, field, true), run);
+        }
         for (size_t k = 0; k < count; k++) {
-            if (!packed) to = write_tag(to, field, false);
-            to = write_value(to, field->type, values + k * stride(field->type));
+            if (!packed) to = write_tag(room(writer, to, HEAD_BYTES_MAX), field, false);
+            to = write_value(writer, to, field->type, values + k * stride(field->type));
         }
     }
     return to;
+}
+
+uint8_t *pack(const ProtobufCMessage *message, uint8_t *to)
+{
+    struct writer writer = {.buffer = NULL, .end = to};
+    return write_fields(&writer, to, message);
+}
+
+void pack_append(struct buffer *to, const ProtobufCMessage *message)
+{
+    uint8_t *start = buffer_reserve(to, HEAD_BYTES_MAX);
+    struct writer writer = {.buffer = to, .end = to->data + to->capacity};
+    const uint8_t *end = write_fields(&writer, start, message);
+    to->size = (size_t)(end - to->data);
 }

@@ -120,6 +120,13 @@ static struct bytes pack_by_us(const ProtobufCMessage *message)
     uint8_t *packed = malloc(size + 1); /* on the heap: what is written behind it is seen */
     assert_non_null(packed);
     assert_ptr_equal(pack(message, packed), packed + size);
+    struct buffer buffer = {0}; /* that grows meanwhile, and has something in it */
+    buffer_append(&buffer, "before", 6);
+    pack_append(&buffer, message);
+    assert_int_equal(buffer.size, 6 + size);
+    assert_memory_equal(buffer.data, "before", 6);
+    if (size > 0) assert_memory_equal(buffer.data + 6, packed, size);
+    buffer_fini(&buffer);
     return bytes_of(packed, size);
 }
 
