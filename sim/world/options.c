@@ -77,6 +77,9 @@ static void draw_shape(struct options *options, struct prng *prng)
     options->fault_ms = prng_chance(prng, 1, 8) ? 15000 : 1500;
     options->lost_max = bearable_losses(options);
     options->antientropy = 1;
+    /* Ten seconds and a minute in the product: here all must be equal before settle_ms is over. */
+    options->pass_ms = 500;
+    options->audit_ms = 2000;
     /* Jumps of seconds make an lww table's clocks say little: half of those have smaller ones. */
     options->jump_ms = options->lww && prng_chance(prng, 1, 2) ? 300 : 10000;
     options->checks = 1;
@@ -293,8 +296,8 @@ struct world_options options_world(const struct options *options)
     world.uneven = options->uneven != 0;
     world.unchecked = options->checks == 0;
     if (options->antientropy) {
-        world.repair_pass_ns = UINT64_C(500) * 1000000;
-        world.audit_pass_ns = UINT64_C(2000) * 1000000;
+        world.repair_pass_ns = options->pass_ms * UINT64_C(1000000);
+        world.audit_pass_ns = options->audit_ms * UINT64_C(1000000);
     }
     world.resets = options->resets;
     world.losses = options->losses;
