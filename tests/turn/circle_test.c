@@ -18,7 +18,7 @@
 enum {
     NODES = 2,
     SHARDS = 2,
-    REQUESTS = 300, /* to each shard */
+    REQUESTS = 220, /* to each shard */
     VALUE_BYTES = 1024 * 1024,
     MAIL_BYTES_MAX = 64 << 20, /* as a loop has it (runtime/loop.c) */
     WIRE_BYTES = 2 << 20,      /* that one queue carries in a millisecond */
