@@ -79,8 +79,8 @@ def main():
 
 def trace_tells_who_answers_what(source, program):
     """An answer names the key that was asked for; what a node stores has a line, also what it asks of itself alone; and the
-    trace changes nothing."""
-    words = "--seed 7 --set nodes=1 --set n=1 --set r=1 --set w=1 --set core_ms=0"
+    trace changes nothing. A value that the same turn replaces is read there and never stored: no batches, no replacing."""
+    words = "--seed 7 --set nodes=1 --set n=1 --set r=1 --set w=1 --set core_ms=0 --set lww=0 --set batching=0 --set blinds=0"
     traced, silent = start(source, program, words + " --trace"), start(source, program, words)
     output, trace = traced.communicate()
     assert silent.communicate()[0] == output
