@@ -56,8 +56,6 @@ MUTANTS = {
                  "bool filled = after.count == n - 1;", "bool filled = after.count >= 1;", "wipes=12000", "read_errors=12000", "sloppy=0"),
     "fill-at-once": ("a copy that was lost counts after a restart", "actors/copies.c", "if (born) {", "if (born || vnodes > 0) {",
                      "wipes=12000", "sloppy=0"),
-    "fill-refused": ("an object that the disk had no room for was filled in all the same", "actors/replica.c",
-                     "if (message->refused != replica->copies->refused) return;", "", "wipes=12000", "full_disks=12000", "sloppy=0"),
     "one-vote-less": ("a put is content with one vote less than W", "actors/put_core.c",
                       "if (put_core_got(core) >= core->w) return", "if (put_core_got(core) + (core->w > 1) >= core->w) return"),
     "one-answer-less": ("a get is content with one answer less than R", "actors/get_core.c",
