@@ -256,7 +256,9 @@ bool world_is_filled(const struct world *world, uint32_t node, uint32_t n)
 bool world_is_safe(const struct world *world, uint32_t node, uint32_t n)
 {
     if (!world->nodes[node].up || !world_is_filled(world, node, n)) return false;
-    for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
-        if (store_mem_unsynced(world->nodes[node].shards[shard].store) > 0) return false;
+    for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++) {
+        const struct store *store = world->nodes[node].shards[shard].store;
+        if (store_mem_unsynced(store) > 0 || store_mem_will_fail(store)) return false;
+    }
     return true;
 }

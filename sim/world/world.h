@@ -206,7 +206,7 @@ bool world_is_copy_filled(const struct world *world, uint32_t node, uint32_t vno
 /* The same of all copies of the node. */
 bool world_is_filled(const struct world *world, uint32_t node, uint32_t n);
 
-/* ... and it is up, and a crash would change nothing of that. */
+/* ... and it is up, a crash would change nothing of that, and no disk of it is about to fail. */
 bool world_is_safe(const struct world *world, uint32_t node, uint32_t n);
 
 /* --- rumours --- */

@@ -122,6 +122,9 @@ void store_mem_break(struct store *store);
 enum store_mem_operation { STORE_MEM_READ, STORE_MEM_COMMIT, STORE_MEM_SYNC };
 void store_mem_fail(struct store *store, enum store_mem_operation operation, bool fail);
 
+/* Will one fail so? */
+bool store_mem_will_fail(const struct store *store);
+
 /* Has one failed so? */
 bool store_mem_has_failed(const struct store *store, enum store_mem_operation operation);
 

@@ -326,6 +326,12 @@ void store_mem_fail(struct store *store, enum store_mem_operation operation, boo
     mem_of(store)->failing[operation] = fail;
 }
 
+bool store_mem_will_fail(const struct store *store)
+{
+    const bool *failing = ((const struct store_mem *)store)->failing;
+    return failing[STORE_MEM_READ] || failing[STORE_MEM_COMMIT] || failing[STORE_MEM_SYNC];
+}
+
 bool store_mem_has_failed(const struct store *store, enum store_mem_operation operation)
 {
     CHECK(store->engine == &mem_engine);

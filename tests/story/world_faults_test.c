@@ -106,6 +106,22 @@ static void error_before_a_crash(void **state)
     end(&busy);
 }
 
+/* Seed 6271: it was armed while its node stood still, which therefore looked well, and others were allowed to
+ * lose their disks. */
+static void error_to_come(void **state)
+{
+    (void)state;
+    struct world_options options = three_nodes();
+    struct busy busy = begin(&options);
+    while (!world_is_safe(busy.world, 0, 3)) world_step(busy.world);
+    world_pause(busy.world, 0);
+    assert_true(world_is_safe(busy.world, 0, 3));
+    world_fail_disk(busy.world, 0, 0, STORE_MEM_READ);
+    assert_false(world_is_safe(busy.world, 0, 3));
+    world_resume(busy.world, 0);
+    end(&busy);
+}
+
 static void disks(void **state)
 {
     (void)state;
@@ -256,9 +272,13 @@ static void batches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_of_disks), cmocka_unit_test(error_before_a_crash),
-        cmocka_unit_test(disks),           cmocka_unit_test(ways),
-        cmocka_unit_test(stalls),          cmocka_unit_test(nodes),
+        cmocka_unit_test(errors_of_disks),
+        cmocka_unit_test(error_before_a_crash),
+        cmocka_unit_test(error_to_come),
+        cmocka_unit_test(disks),
+        cmocka_unit_test(ways),
+        cmocka_unit_test(stalls),
+        cmocka_unit_test(nodes),
         cmocka_unit_test(batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
