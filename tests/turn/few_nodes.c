@@ -63,6 +63,25 @@ void few_deliver(struct few *few, uint32_t to, uint32_t shard, uint64_t from,
     deliver(few, to, shard, from, from == few->nodes[to].id ? shard : 0, message);
 }
 
+void few_merge(struct few *few, uint32_t node, uint64_t from, const struct store_place *place, uint32_t n,
+               struct bytes encoded)
+{
+    Dynode__Peer__Place at = DYNODE__PEER__PLACE__INIT;
+    Dynode__Peer__Merge merge = DYNODE__PEER__MERGE__INIT;
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    at.vnode = place->vnode;
+    at.hash = place->hash;
+    at.tag = place->tag;
+    at.key = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)place->key.data, .len = place->key.size};
+    merge.place = &at;
+    merge.n = n;
+    merge.object = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)encoded.data, .len = encoded.size};
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_MERGE;
+    message.merge = &merge;
+    message.to_shard = place->vnode;
+    few_deliver(few, node, place->vnode % few->options.shards[node], from, &message);
+}
+
 /* Both ends of the link between two nodes come up or go down. */
 static void link(struct few *few, uint32_t a, uint32_t b, bool up)
 {

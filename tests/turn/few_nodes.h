@@ -67,6 +67,10 @@ void few_pass_ms(struct few *few, uint64_t ms);
 void few_deliver(struct few *few, uint32_t to, uint32_t shard, uint64_t from,
                  const Dynode__Peer__Message *message);
 
+/* A Merge of @encoded to @node, as a home of @n, from one of @from's coordinators that then dies. */
+void few_merge(struct few *few, uint32_t node, uint64_t from, const struct store_place *place, uint32_t n,
+               struct bytes encoded);
+
 /* The store key of @key; the shard of @node that it belongs to. */
 struct bytes few_store_key(struct few *few, struct bytes key, struct store_place *place);
 struct store *few_store(struct few *few, uint32_t node, const struct store_place *place);
