@@ -26,7 +26,7 @@
  *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
- * and once a majority of homes has answered (or all others have), what they hold together replaces it.
+ * and once all of them have answered, what they hold together replaces it.
  *
  * PACE. Everything asks the governor first. A build reads at most ANTIENTROPY_CHUNK_BYTES a millisecond, an
  * audit that much every ANTIENTROPY_AUDIT_STEP_NS: 1.25 MiB a second, so a shard of 10 GiB in two and a

@@ -109,7 +109,9 @@ static void repair(struct coordinator *coordinator, struct turn *turn, const str
                    uint32_t stale, struct bytes encoded)
 {
     encoded = bytes_copy(turn->arena, encoded);
-    uint32_t agreed = (uint32_t)__builtin_popcount(slot_answered(slot) & ~slot->stood);
+    /* A damaged copy is replaced by what all other homes hold together (mend.c). */
+    uint32_t told = (uint32_t)__builtin_popcount(slot_answered(slot) & ~slot->stood);
+    uint32_t nodes = ring_nodes(turn->ring), homes = slot->table_n < nodes ? slot->table_n : nodes;
     for (uint32_t home = 0; home < slot->n; home++) {
         if ((stale >> home & 1) == 0 || (slot->stood >> home & 1) != 0) continue;
         if (!governor_may(coordinator->governor, turn->now_ns)) {
@@ -123,7 +125,7 @@ static void repair(struct coordinator *coordinator, struct turn *turn, const str
         message->rule = slot->rule;
         message->object = to_pb(encoded);
         message->n = slot->table_n;
-        message->agreed = agreed > slot->table_n / 2;
+        message->agreed = told + 1 >= homes;
         turn->counters->repairs++;
         turn_send(turn, slot_home_address(slot, home), 0, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
     }

@@ -1,6 +1,7 @@
-/* Mending a copy that can't be read: all other homes are asked for theirs, and when a majority of the homes
- * has told, or all others have, what they hold together takes its place. One home less could lack a write
- * that was acknowledged with the help of this very copy. */
+/* Mending a copy that can't be read: all other homes are asked for theirs, and when all of them have told,
+ * what they hold together takes its place. With one home less it could lack a write that was acknowledged
+ * with the help of this very copy, and of that home: each request chooses its own w, so no number below all
+ * proves that there is none. Until then the copy answers no read of the key. */
 #include "actors/antientropy_state.h"
 
 static struct buffer *first_key(struct mend *mend)
@@ -128,8 +129,7 @@ void mend_answered(struct antientropy *self, struct turn *turn, const struct mai
     if (answer->n_objects == 1 && answer->objects[0]->status == STATUS_NOT_FOUND &&
         answer->status == STATUS_OK)
         mend->heard |= UINT32_C(1) << home;
-    uint32_t n = table_homes_count(table, turn), heard = (uint32_t)__builtin_popcount(mend->heard);
-    if (heard <= n / 2 && heard < mend->home_count) return;
+    if ((uint32_t)__builtin_popcount(mend->heard) < mend->home_count) return;
     if (mend->object.size > 0) {
         struct bytes object = bytes_copy(turn->arena, buffer_bytes(&mend->object));
         antientropy_merge(turn, &place, table, object, true);

@@ -523,6 +523,30 @@ static void one_other_home_of_three_is_not_enough_to_mend(void **state)
     few_end(&few);
 }
 
+/* A write may have been acknowledged by the damaged copy and any one home: a majority without that proves
+ * nothing. */
+static void a_majority_of_five_is_not_enough_to_mend(void **state)
+{
+    (void)state;
+    uint64_t keys;
+    struct few_options options = options_of(seed_from("five"));
+    options.nodes = options.n = 5;
+    options.shards[3] = options.shards[4] = 1;
+    few_begin(&few, &options);
+    plant(100);
+    start_all();
+    assert_equal_at_last(30000, 0);
+    few_stop(&few, 4);
+    rot(0, 1);
+    few_pass_ms(&few, 30000);
+    assert_int_equal(mended(0), 0);
+    assert_false(few_is_equal(&few, &keys));
+    few_start(&few, 4);
+    assert_equal_at_last(20000, 0);
+    assert_int_equal(mended(0), 1);
+    few_end(&few);
+}
+
 /* A full disk: what can't be taken differs until there is room, and meanwhile nothing else stands still. */
 static void a_full_disk_is_waited_for(void **state)
 {
@@ -555,6 +579,7 @@ int main(void)
         cmocka_unit_test(rotten_objects_are_fetched_anew),
         cmocka_unit_test(rotten_keys_of_hints),
         cmocka_unit_test(one_other_home_of_three_is_not_enough_to_mend),
+        cmocka_unit_test(a_majority_of_five_is_not_enough_to_mend),
         cmocka_unit_test(a_full_disk_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Few nodes: up to three whole nodes, each with its shards and in-memory stores, in one process: what one
+/* Few nodes: up to five whole nodes, each with its shards and in-memory stores, in one process: what one
  * leaves in its outbox is delivered to the other at once, through the codec, past a hook that may lose,
  * repeat or change it. Every turn is durable when it ends. Time passes by command. */
 #pragma once
@@ -8,7 +8,7 @@
 #include "base/prng.h"
 #include "wire/object_wire.h"
 
-enum { FEW_NODES_MAX = 3, FEW_SHARDS_MAX = 3 };
+enum { FEW_NODES_MAX = 5, FEW_SHARDS_MAX = 3 };
 
 enum few_fate { FEW_PASS, FEW_DROP, FEW_TWICE };
 

@@ -181,7 +181,7 @@ static void clocks(void **state)
     one_shard_end(&one);
 }
 
-/* A damaged object is CORRUPT to readers, is replaced by what a majority agreed on, and costs the vnode its
+/* A damaged object is CORRUPT to readers, is replaced by what the other homes agreed on, and costs the vnode its
  * clock then. */
 static void damaged_object(void **state)
 {
@@ -193,7 +193,7 @@ static void damaged_object(void **state)
     one_shard_damage(&one, "t", "k");
     assert_int_equal(read_key(&one, "t", "k", false)->status, STATUS_CORRUPT);
     assert_int_equal(shard_counters(one.shard)->corrupt, 1);
-    /* One write more does not make it whole; what a majority agreed on does. */
+    /* One write more does not make it whole; what the other homes agreed on does. */
     one_shard_forget(&one);
     merge(&one, "t", "k", one_shard_object(&one, 5, 1, bytes_str("5")), 4);
     one_shard_sync(&one);
