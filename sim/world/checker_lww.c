@@ -35,12 +35,6 @@ struct latest {
     uint32_t removal_count;
 };
 
-/* An attempt that was given up for lost may be minted after the one that was answered. */
-static uint64_t latest_stamp(const struct op *op)
-{
-    return op->flags & OP_REPEATED ? UINT64_MAX : op->returned_ns;
-}
-
 static int by_from(const void *a, const void *b)
 {
     const struct removal *x = a, *y = b;
@@ -58,7 +52,7 @@ static void latest_init(struct latest *latest, const struct cover *cover, uint32
             continue;
         uint64_t from_ns = op->invoked_ns + op->ttl_ns;
         if (op->ttl_ns != 0) from_ns -= from_ns < history->skew_ns ? from_ns : history->skew_ns;
-        removals[latest->removal_count++] = (struct removal){from_ns, latest_stamp(op)};
+        removals[latest->removal_count++] = (struct removal){from_ns, history_minted_by(history, op)};
     }
     qsort(removals, latest->removal_count, sizeof(*removals), by_from);
     for (uint32_t i = 1; i < latest->removal_count; i++)
@@ -109,7 +103,7 @@ static bool there_until(const struct cover *cover, const struct latest *latest, 
                         uint64_t now_ns, uint64_t *until_ns)
 {
     if (seen.count > 0) {
-        *until_ns = latest_stamp(history_op(cover->history, seen.list[0]));
+        *until_ns = history_minted_by(cover->history, history_op(cover->history, seen.list[0]));
         return true;
     }
     uint32_t low = 0, high = latest->removal_count; /* the first that begins after @now_ns */

@@ -30,11 +30,11 @@ static bool may_hold(const struct history *history, const struct sight *sight, u
         return verdict_fault(verdict,
                              "%s %u at %.3f ms: key %u holds write %u, which was said not to be applied",
                              sight->what, sight->number, in_ms(sight->from_ns), sight->key, token);
-    if (op->ttl_ns != 0 && op->outcome == OUTCOME_OK && (op->flags & OP_REPEATED) == 0 &&
-        sight->from_ns > op->returned_ns + op->ttl_ns + history->skew_ns)
+    uint64_t minted_ns = history_minted_by(history, op), lives_ns = op->ttl_ns + history->skew_ns;
+    if (op->ttl_ns != 0 && minted_ns < UINT64_MAX - lives_ns && sight->from_ns > minted_ns + lives_ns)
         return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds write %u, which expired by %.3f ms",
                              sight->what, sight->number, in_ms(sight->from_ns), sight->key, token,
-                             in_ms(op->returned_ns + op->ttl_ns + history->skew_ns));
+                             in_ms(minted_ns + lives_ns));
     return true;
 }
 
@@ -70,18 +70,28 @@ static bool judge(struct cover *cover, const struct sight *sight, struct verdict
     return true;
 }
 
+static struct sight sight_of(const struct history *history, const struct attempt *attempt)
+{
+    const struct op *op = history_op(history, attempt->token);
+    return (struct sight){.what = op->kind == OP_GET ? "read" : "the answer to write",
+                          .number = attempt->token,
+                          .key = op->key,
+                          .from_ns = attempt->begun_ns,
+                          .until_ns = attempt->ended_ns,
+                          .seen = history_list(history, attempt->seen)};
+}
+
 bool checker_siblings(struct cover *cover, struct verdict *verdict)
 {
     const struct history *history = cover->history;
+    for (uint32_t i = 0; i < history->attempt_count; i++) {
+        const struct sight sight = sight_of(history, &history->attempts[i]);
+        if (!judge(cover, &sight, verdict)) return false;
+    }
     for (uint32_t token = 1; token <= history->count; token++) {
         const struct op *op = history_op(history, token);
-        struct sight sight = {.what = op->kind == OP_GET ? "read" : "the answer to write",
-                              .number = token,
-                              .key = op->key,
-                              .from_ns = op->invoked_ns,
-                              .until_ns = op->ended_ns,
-                              .seen = history_list(history, op->seen)};
-        if (op->flags & OP_REPEATED) sight.from_ns = 0; /* its last attempt is not on record */
+        const struct attempt last = history_last_attempt(history, token);
+        const struct sight sight = sight_of(history, &last);
         if (!judge(cover, &sight, verdict)) return false;
         if ((op->flags & OP_REPEATED) && (op->flags & OP_REJECTED) && tokens_have(sight.seen, token))
             return verdict_fault(verdict, "write %u of key %u was not recognised when it was sent again",

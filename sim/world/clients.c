@@ -159,7 +159,7 @@ static void act(void *context, uint64_t argument)
     for (uint32_t i = 0; i < session->active; i++) {
         struct lane *lane = &session->lanes[i];
         if (lane->again)
-            history_again(&clients->history, lane->token, session->node, deadline_ns, lane->maybe);
+            history_again(&clients->history, lane->token, session->node, now_ns, deadline_ns, lane->maybe);
         else
             begin(session, lane, deadline_ns);
         lane->again = false;

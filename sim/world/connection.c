@@ -79,7 +79,7 @@ bool world_send(struct world *world, uint64_t id, const Dynode__Client__Request 
     uint64_t at_ns = world->now_ns + world_draw(world, world->options.network);
     if (at_ns < connection->request_ns) at_ns = connection->request_ns;
     connection->request_ns = at_ns;
-    struct event event = {.at_ns = at_ns, .kind = EVENT_REQUEST, .number = id};
+    struct event event = {.at_ns = at_ns, .kind = EVENT_REQUEST, .number = id, .sent_ns = world->now_ns};
     pack_append(&event.bytes, &request->base);
     events_post(&world->events, &event);
     return true;
@@ -93,7 +93,7 @@ void connection_request(struct world *world, const struct event *event)
     if (world->trace != NULL) describe_request(world, connection, buffer_bytes(&event->bytes));
     shard_client_frame(world->nodes[connection->node].shards[connection->shard].shard, event->number,
                        buffer_bytes(&event->bytes));
-    world_wake(world, connection->node, connection->shard);
+    world_wake_for_mail(world, connection->node, connection->shard, event->sent_ns);
 }
 
 void connection_answer(struct world *world, const struct event *event)

@@ -148,17 +148,16 @@ static void take_away(struct cover *cover, uint32_t token, uint64_t at_ns)
     }
 }
 
-/* A blind delete may have taken all that was begun before it ended. */
+/* A blind delete may have taken all that was begun before it was minted. What it covers is settled then:
+ * however late its tombstone comes to a home, by hints or an exchange, it takes no more. */
 static void take_blindly(struct cover *cover, uint32_t key)
 {
     uint32_t from = cover->ops_first[key], to = cover->ops_first[key + 1], count = 0;
-    struct moment *moments = array_of(to - from, sizeof(*moments)); /* at: the end */
+    struct moment *moments = array_of(to - from, sizeof(*moments)); /* at: the mint, at the latest */
     for (uint32_t i = from; i < to; i++) {
         const struct op *op = op_of(cover, cover->ops[i]);
         if (op->kind != OP_DELETE || (op->flags & OP_BLIND) == 0 || op->outcome == OUTCOME_FAIL) continue;
-        /* An attempt that was given up for lost may come after the one that was answered. */
-        uint64_t until_ns = op->flags & OP_REPEATED ? UINT64_MAX : op->returned_ns;
-        moments[count++] = (struct moment){until_ns, cover->ops[i]};
+        moments[count++] = (struct moment){history_minted_by(cover->history, op), cover->ops[i]};
     }
     qsort(moments, count, sizeof(*moments), by_time);
     /* The later the put, the fewer are left; the earliest beginning of those that end after it. */

@@ -32,6 +32,7 @@ struct event {
     uint32_t lane; /* ARRIVAL: enum link_lane */
     uint64_t life; /* of the node or link it belongs to: in another life it is void */
     uint64_t number;
+    uint64_t sent_ns;    /* LOCAL, ARRIVAL, REQUEST: the bytes */
     struct buffer bytes; /* owned */
     world_call *call;
     void *context;

@@ -8,6 +8,7 @@
 void history_fini(struct history *history)
 {
     free(history->ops);
+    free(history->attempts);
     free(history->pool);
     free(history->finals);
     *history = (struct history){0};
@@ -38,7 +39,8 @@ uint32_t history_invoke(struct history *history, const struct op *op, uint64_t n
     struct op *added = &history->ops[history->count++];
     *added = *op;
     added->outcome = OUTCOME_INFO;
-    added->invoked_ns = now_ns;
+    added->invoked_ns = added->tried_ns = now_ns;
+    added->patience_ns = op->deadline_ns;
     added->returned_ns = added->ended_ns = UINT64_MAX;
     added->covers = keep(history, covers);
     added->elements = keep(history, elements);
@@ -48,9 +50,20 @@ uint32_t history_invoke(struct history *history, const struct op *op, uint64_t n
     return history->count;
 }
 
-void history_again(struct history *history, uint32_t token, uint32_t node, uint64_t deadline_ns, bool maybe)
+void history_again(struct history *history, uint32_t token, uint32_t node, uint64_t now_ns,
+                   uint64_t deadline_ns, bool maybe)
 {
     struct op *op = &history->ops[token - 1];
+    if (history->attempt_count == history->attempt_capacity) {
+        history->attempt_capacity = history->attempt_capacity == 0 ? 64 : history->attempt_capacity * 2;
+        history->attempts =
+            realloc(history->attempts, history->attempt_capacity * sizeof(*history->attempts));
+        CHECK(history->attempts != NULL);
+    }
+    history->attempts[history->attempt_count++] = history_last_attempt(history, token);
+    op->tried_ns = now_ns;
+    op->seen = (struct token_run){0};
+    if (deadline_ns > op->patience_ns) op->patience_ns = deadline_ns;
     op->node = (uint16_t)node;
     op->deadline_ns = deadline_ns;
     op->ended_ns = op->returned_ns = UINT64_MAX;

@@ -5,7 +5,7 @@
  * closure (cover.h). A write whose outcome is unknown (INFO) may take effect at any time, or never.
  *
  * A write that its client sends again, under the same write token, is one operation: it began with the first
- * attempt and ends with the last.
+ * attempt and ends with the last. Each attempt was answered by itself, though, and is kept (struct attempt).
  *
  * It must cost less than what it watches: an operation is one fixed record, and all lists of tokens lie in
  * one pool. */
@@ -46,9 +46,21 @@ struct op {
     uint32_t key;
     uint64_t invoked_ns, returned_ns;  /* returned: UINT64_MAX while unknown */
     uint64_t ended_ns, deadline_ns;    /* when its client stopped to wait, and by when it had to */
+    uint64_t tried_ns;                 /* when the last attempt began */
+    uint64_t patience_ns;              /* the latest deadline of any attempt */
     uint64_t ttl_ns;                   /* PUT: lives so long after it is minted; 0: for ever */
     uint64_t written_ms;               /* PUT: its stamp, as answers tell it; 0: none has told it */
     struct token_run covers, elements; /* PUT, DELETE: and what a cart or a counter holds */
+    struct token_run seen;
+};
+
+/* One sending of an operation, and what it was answered. */
+struct attempt {
+    uint32_t token;
+    uint16_t node;
+    uint8_t status;
+    bool lost;
+    uint64_t begun_ns, ended_ns, deadline_ns;
     struct token_run seen;
 };
 
@@ -63,6 +75,8 @@ struct final {
 struct history {
     struct op *ops; /* a token is the place + 1 */
     uint32_t count, capacity;
+    struct attempt *attempts; /* but for the last of each operation, which is in its record */
+    uint32_t attempt_count, attempt_capacity;
     uint32_t *pool;
     uint32_t pool_count, pool_capacity;
     struct final *finals;
@@ -71,6 +85,7 @@ struct history {
     bool lww;
     bool all_homes; /* a write is acknowledged by all homes: a blind delete covers what was there before it */
     uint64_t skew_ns; /* how far two nodes' clocks may be apart */
+    uint64_t late_ns; /* so long after its deadline an attempt may yet be minted; UINT64_MAX: nobody knows */
 };
 
 void history_fini(struct history *history);
@@ -81,7 +96,8 @@ uint32_t history_invoke(struct history *history, const struct op *op, uint64_t n
                         struct tokens elements);
 
 /* It is tried again, at @node. @maybe: an attempt before may have been applied. */
-void history_again(struct history *history, uint32_t token, uint32_t node, uint64_t deadline_ns, bool maybe);
+void history_again(struct history *history, uint32_t token, uint32_t node, uint64_t now_ns,
+                   uint64_t deadline_ns, bool maybe);
 
 /* It ends, or one attempt of it does. @flags are added. */
 void history_return(struct history *history, uint32_t token, enum outcome outcome, uint64_t now_ns,
@@ -100,6 +116,27 @@ static inline struct tokens history_list(const struct history *history, struct t
 static inline const struct op *history_op(const struct history *history, uint32_t token)
 {
     return &history->ops[token - 1];
+}
+
+static inline struct attempt history_last_attempt(const struct history *history, uint32_t token)
+{
+    const struct op *op = history_op(history, token);
+    return (struct attempt){.token = token,
+                            .node = op->node,
+                            .status = op->status,
+                            .lost = (op->flags & OP_LOST) != 0,
+                            .begun_ns = op->tried_ns,
+                            .ended_ns = op->ended_ns,
+                            .deadline_ns = op->deadline_ns,
+                            .seen = op->seen};
+}
+
+/* By when it is minted, if it is at all: by its answer, or where that does not tell (nobody heard it, or it
+ * was that of another attempt) when the last message that asks for it has been looked at. */
+static inline uint64_t history_minted_by(const struct history *history, const struct op *op)
+{
+    if (op->outcome == OUTCOME_OK && (op->flags & OP_REPEATED) == 0) return op->returned_ns;
+    return history->late_ns < UINT64_MAX - op->patience_ns ? op->patience_ns + history->late_ns : UINT64_MAX;
 }
 
 static inline bool tokens_have(struct tokens tokens, uint32_t token)

@@ -135,6 +135,7 @@ static bool read_table(struct reader *reader)
     file->history.lww = rule == 1;
     file->history.skew_ns = skew_ns;
     file->history.all_homes = w == n;
+    file->history.late_ns = UINT64_MAX; /* real networks and stopped processes know no bound */
     return true;
 }
 

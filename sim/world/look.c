@@ -101,6 +101,11 @@ const struct standstill *world_standstills(const struct world *world, uint32_t *
     return world->standstills;
 }
 
+uint64_t world_longest_mail_ns(const struct world *world)
+{
+    return world->longest_mail_ns;
+}
+
 uint64_t world_node_id(const struct world *world, uint32_t node)
 {
     return world->nodes[node].id;

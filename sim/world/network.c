@@ -226,7 +226,7 @@ static uint64_t life_of(uint32_t life, uint32_t number)
 }
 
 static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, uint32_t lane,
-                         uint64_t at_ns, uint64_t life, struct buffer batch)
+                         uint64_t at_ns, uint64_t sent_ns, uint64_t life, struct buffer batch)
 {
     const struct sim_node *to = &world->nodes[peer];
     events_post(&world->events,
@@ -238,6 +238,7 @@ static void post_arrival(struct world *world, uint32_t node, uint32_t shard, uin
                                 .lane = lane,
                                 .life = life,
                                 .number = life >> 32 == LIFE_REPEAT ? newest_life(to) : to->life,
+                                .sent_ns = sent_ns,
                                 .bytes = batch});
 }
 
@@ -277,7 +278,7 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
         struct buffer copy = {0};
         buffer_append(&copy, batch->data, batch->size);
         post_arrival(world, node, shard, peer, lane, at_ns + world_draw(world, world->options.late),
-                     life_of(LIFE_REPEAT, number), copy);
+                     world->now_ns, life_of(LIFE_REPEAT, number), copy);
     }
     uint32_t life = link->life;
     if (one_in(world, world->options.overtakings)) {
@@ -286,12 +287,12 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
     } else {
         link->arrival_ns[lane] = at_ns;
     }
-    post_arrival(world, node, shard, peer, lane, at_ns, life_of(life, number), *batch);
+    post_arrival(world, node, shard, peer, lane, at_ns, world->now_ns, life_of(life, number), *batch);
     *batch = (struct buffer){0};
 }
 
 static void deliver(struct world *world, uint32_t node, uint32_t shard, uint32_t peer, enum link_lane lane,
-                    struct buffer *batch)
+                    uint64_t sent_ns, struct buffer *batch)
 {
     struct sim_node *to = &world->nodes[peer];
     uint32_t to_shard = shard % to->shard_count;
@@ -299,7 +300,7 @@ static void deliver(struct world *world, uint32_t node, uint32_t shard, uint32_t
     if (world_traced(world)) describe_batch(world, node, shard, peer, to_shard, buffer_bytes(batch));
     shard_deliver_lane(to->shards[to_shard].shard, world->nodes[node].id, lane, buffer_bytes(batch), free,
                        batch->data);
-    world_wake(world, peer, to_shard);
+    world_wake_for_mail(world, peer, to_shard, sent_ns);
 }
 
 /* A batch that no link's end stops is there: a fault that takes effect, if what it is about has arrived. */
@@ -325,8 +326,8 @@ void network_arrival(struct world *world, struct event *event)
      * on the next one; but not at another process. */
     if (lost && there && one_in(world, world->options.strays)) {
         post_arrival(world, event->node, event->shard, event->peer, event->lane,
-                     world->now_ns + world_draw(world, world->options.late), life_of(LIFE_STRAY, number),
-                     event->bytes);
+                     world->now_ns + world_draw(world, world->options.late), event->sent_ns,
+                     life_of(LIFE_STRAY, number), event->bytes);
         return;
     }
     if (lost || !there) {
@@ -338,14 +339,17 @@ void network_arrival(struct world *world, struct event *event)
             count_free(world, event, link);
         else
             link->delivered[event->lane] = number;
-        deliver(world, event->node, event->shard, event->peer, (enum link_lane)event->lane, &event->bytes);
+        deliver(world, event->node, event->shard, event->peer, (enum link_lane)event->lane, event->sent_ns,
+                &event->bytes);
         return;
     }
     meet(world, event->node, event->peer);
     link->held = realloc(link->held, (link->held_count + 1) * sizeof(*link->held));
     CHECK(link->held != NULL);
-    link->held[link->held_count++] =
-        (struct sim_held){.lane = (enum link_lane)event->lane, .number = number, .batch = event->bytes};
+    link->held[link->held_count++] = (struct sim_held){.lane = (enum link_lane)event->lane,
+                                                       .number = number,
+                                                       .sent_ns = event->sent_ns,
+                                                       .batch = event->bytes};
 }
 
 /* --- ways --- */
@@ -360,7 +364,7 @@ static void let_go(struct world *world, uint32_t from, uint32_t to)
         for (uint32_t i = 0; i < link->held_count; i++) {
             const struct sim_held *held = &link->held[i];
             link->delivered[held->lane] = held->number;
-            deliver(world, from, shard, to, held->lane, &link->held[i].batch);
+            deliver(world, from, shard, to, held->lane, held->sent_ns, &link->held[i].batch);
         }
         link->held_count = 0;
         drop_held(link);
@@ -496,6 +500,6 @@ void world_tell(struct world *world, uint32_t from, uint32_t to, const struct cl
     struct buffer batch = {0};
     batch_begin(&batch, world->nodes[from].id, CLUSTER_OWNER_SHARD);
     batch_add(&batch, &message);
-    deliver(world, from, CLUSTER_OWNER_SHARD, to, LANE_BEATS, &batch);
+    deliver(world, from, CLUSTER_OWNER_SHARD, to, LANE_BEATS, world->now_ns, &batch);
     arena_reset(&world->arena);
 }

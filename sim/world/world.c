@@ -93,6 +93,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
     sim->turn_ns = UINT64_MAX;
     sim->alarm_ns = 0;
     sim->busy_ns = 0;
+    sim->mail_ns = UINT64_MAX;
     sim->syncing = false;
     sim->synced_turn = 0;
 }
@@ -294,6 +295,13 @@ void world_wake(struct world *world, uint32_t node, uint32_t shard)
     world_schedule(world, node, shard, world->now_ns);
 }
 
+void world_wake_for_mail(struct world *world, uint32_t node, uint32_t shard, uint64_t sent_ns)
+{
+    struct sim_shard *sim = &world->nodes[node].shards[shard];
+    if (sent_ns < sim->mail_ns) sim->mail_ns = sent_ns;
+    world_wake(world, node, shard);
+}
+
 void world_drain(struct world *world, uint32_t node, uint32_t shard)
 {
     struct outbox *outbox = shard_outbox(world->nodes[node].shards[shard].shard);
@@ -310,6 +318,7 @@ void world_drain(struct world *world, uint32_t node, uint32_t shard)
                                             .node = node,
                                             .shard = outbox->queues[i].shard,
                                             .life = world->nodes[node].life,
+                                            .sent_ns = world->now_ns,
                                             .bytes = batch});
             }
             batch = (struct buffer){0};
@@ -327,6 +336,8 @@ static void run_turn(struct world *world, const struct event *event)
     disk_catch_up(world, event->node, event->shard);
     if (sim->life != event->life) return;
     world->counts.turns++;
+    if (sim->mail_ns < world->now_ns && world->now_ns - sim->mail_ns > world->longest_mail_ns)
+        world->longest_mail_ns = world->now_ns - sim->mail_ns;
     size_t commits = store_mem_unsynced(sim->store);
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
@@ -340,7 +351,10 @@ static void run_turn(struct world *world, const struct event *event)
     sim->busy_ns = world->now_ns + world_draw(world, world->options.turn);
     world_drain(world, event->node, event->shard);
     disk_sync(world, event->node, event->shard);
-    if (shard_has_mail(sim->shard)) world_wake(world, event->node, event->shard);
+    if (shard_has_mail(sim->shard))
+        world_wake(world, event->node, event->shard);
+    else
+        sim->mail_ns = UINT64_MAX;
     uint64_t timer_ns = shard_next_timer_ns(sim->shard);
     if (timer_ns != UINT64_MAX)
         world_schedule(world, event->node, event->shard, world_time_at(world, event->node, timer_ns));
@@ -355,7 +369,7 @@ static void local_arrival(struct world *world, struct event *event)
     }
     world_mix(world, event->node, buffer_bytes(&event->bytes));
     shard_deliver(node->shards[event->shard].shard, 0, buffer_bytes(&event->bytes), free, event->bytes.data);
-    world_wake(world, event->node, event->shard);
+    world_wake_for_mail(world, event->node, event->shard, event->sent_ns);
 }
 
 /* --- the heap's turn --- */

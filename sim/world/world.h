@@ -148,6 +148,10 @@ bool world_is_paused(const struct world *world, uint32_t node);
 /* All pauses that are over, and new stores, in the order of their ends. */
 const struct standstill *world_standstills(const struct world *world, uint32_t *count);
 
+/* How long any message, of a client too, was under way at most before a turn took it: through cuts, clogs and
+ * pauses. */
+uint64_t world_longest_mail_ns(const struct world *world);
+
 /* Its clock is set: by so much forward, or back. */
 void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms);
 

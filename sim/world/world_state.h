@@ -10,6 +10,7 @@
 struct sim_held {
     enum link_lane lane;
     uint32_t number; /* of its link's batches */
+    uint64_t sent_ns;
     struct buffer batch;
 };
 
@@ -43,6 +44,7 @@ struct sim_shard {
     uint64_t turn_ns;       /* when its next turn is due; UINT64_MAX: none */
     uint64_t alarm_ns;      /* the latest of its turns in the heap, if that is still to come */
     uint64_t busy_ns;       /* the last turn takes until then */
+    uint64_t mail_ns;       /* when the oldest of its mail was sent; UINT64_MAX: it has none */
     bool syncing, early;    /* early: what the sync under way covers is on the disk already */
     uint64_t synced_turn;   /* covered by a sync that ended while it was held up */
     struct sim_link *links; /* by peer */
@@ -77,6 +79,7 @@ struct world {
     struct prng prng;
     struct events events;
     uint64_t now_ns, hash, first_fault_ns;
+    uint64_t longest_mail_ns;
     struct cluster cluster; /* the configuration's */
     struct sim_node *nodes;
     struct sim_way *ways; /* from, to: way_of; an idle one is never written, and takes no memory */
@@ -103,8 +106,11 @@ static inline bool world_traced(const struct world *world)
 /* Nothing happened on a node in that time. */
 void world_stood_still(struct world *world, uint32_t node, uint64_t from_ns, uint64_t until_ns);
 
-/* A shard has mail: it gets a turn. */
+/* A shard has something to do: it gets a turn. */
 void world_wake(struct world *world, uint32_t node, uint32_t shard);
+
+/* The same for mail that was sent at @sent_ns. */
+void world_wake_for_mail(struct world *world, uint32_t node, uint32_t shard, uint64_t sent_ns);
 
 void world_count(struct world *world, enum world_fault fault, uint32_t node);
 

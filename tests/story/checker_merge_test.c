@@ -150,6 +150,46 @@ static void deadlines(void **state)
     history_fini(&history);
 }
 
+/* What an attempt was answered is judged, however well the one after it went. */
+static void attempts(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    struct answer_rules rules = {.grace_ns = 2 * ms};
+    uint32_t token = a_write(&history, OP_PUT, 1, 20, OUTCOME_INFO, NOTHING); /* its deadline is 21 */
+    history.ops[token - 1].status = STATUS_TIMEOUT;
+    history_again(&history, token, 1, 30 * ms, 40 * ms, true);
+    history_return(&history, token, OUTCOME_OK, 35 * ms, NOTHING, 0);
+    history.ops[token - 1].status = STATUS_OK;
+    assert_true(answers(&history, &rules));
+    history.attempts[0].ended_ns = 24 * ms;
+    assert_false(answers(&history, &rules)); /* late */
+    history.attempts[0].lost = true;
+    assert_true(answers(&history, &rules));
+    history.attempts[0].ended_ns = UINT64_MAX;
+    assert_false(answers(&history, &rules)); /* never answered */
+    history.attempts[0] = (struct attempt){.token = token, .status = STATUS_INTERNAL};
+    assert_false(answers(&history, &rules));
+    history.attempts[0].status = STATUS_TIMEOUT;
+    const struct duty first = {0, 30 * ms, 1}, second = {30 * ms, 40 * ms, 2};
+    rules.duty_count = 1;
+    rules.duties = &second;
+    assert_true(answers(&history, &rules));
+    rules.duties = &first; /* on which the second attempt was not */
+    assert_false(answers(&history, &rules));
+    history_fini(&history);
+
+    token = a_write(&history, OP_PUT, 1, 20, OUTCOME_INFO, NOTHING);
+    history_return(&history, token, OUTCOME_INFO, 20 * ms, TOKENS(2), 0); /* nobody wrote that yet */
+    history_again(&history, token, 1, 30 * ms, 40 * ms, true);
+    history_return(&history, token, OUTCOME_OK, 35 * ms, NOTHING, 0);
+    a_put(&history, 36, 37, NOTHING);
+    assert_false(holds(checker_siblings, &history));
+    history.attempts[0].seen.count = 0;
+    assert_true(holds(checker_siblings, &history));
+    history_fini(&history);
+}
+
 static void core(void **state)
 {
     (void)state;
@@ -161,13 +201,13 @@ static void core(void **state)
     history_return(&history, token, OUTCOME_INFO, 101 * ms, NOTHING, 0);
     history.ops[0].status = STATUS_UNAVAILABLE;
     assert_true(answers(&history, &rules)); /* begun before */
-    history.ops[0].invoked_ns = 100 * ms;
+    history.ops[0].tried_ns = 100 * ms;
     assert_false(answers(&history, &rules));
-    history.ops[0].invoked_ns = 10 * ms;
+    history.ops[0].tried_ns = 10 * ms;
     assert_false(answers(&history, &rules));
-    history.ops[0].invoked_ns = 20 * ms; /* between the two */
+    history.ops[0].tried_ns = 20 * ms; /* between the two */
     assert_true(answers(&history, &rules));
-    history.ops[0].invoked_ns = 199 * ms;
+    history.ops[0].tried_ns = 199 * ms;
     assert_false(answers(&history, &rules));
     history.ops[0].node = 1; /* not of the core */
     assert_true(answers(&history, &rules));
@@ -184,7 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cart),   cmocka_unit_test(bad_merge), cmocka_unit_test(counter),
         cmocka_unit_test(copies), cmocka_unit_test(hints),     cmocka_unit_test(deadlines),
-        cmocka_unit_test(core),
+        cmocka_unit_test(core),   cmocka_unit_test(attempts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,34 @@ static void blind_delete(void **state)
     history_fini(&history);
 }
 
+/* A delete that nobody heard of takes what is begun before it can have been minted at the latest, and no
+ * more. */
+static void unanswered_blind_delete(void **state)
+{
+    (void)state;
+    struct history history = {.late_ns = 20 * ms};
+    struct op op = {.kind = OP_DELETE, .key = 1, .flags = OP_BLIND, .deadline_ns = 50 * ms};
+    uint32_t deleted = history_invoke(&history, &op, 3 * ms, NOTHING, NOTHING);
+    history_return(&history, deleted, OUTCOME_INFO, 5 * ms, NOTHING, OP_LOST);
+    a_put(&history, 69, 90, NOTHING);
+    assert_true(ends_well(checker_final, &history, NOTHING));
+    a_get(&history, 95, 96, NOTHING);
+    assert_true(holds(checker_register, &history));
+    uint32_t b = a_put(&history, 100, 101, NOTHING);
+    a_get(&history, 105, 106, TOKENS(b));
+    assert_true(holds(checker_register, &history) && ends_well(checker_final, &history, TOKENS(b)));
+    assert_false(ends_well(checker_final, &history, NOTHING)); /* b is lost */
+    a_get(&history, 110, 111, NOTHING);
+    assert_false(holds(checker_register, &history));
+    history_again(&history, deleted, 1, 55 * ms, 90 * ms, true); /* but for another attempt, ... */
+    history_return(&history, deleted, OUTCOME_OK, 60 * ms, NOTHING, 0);
+    assert_true(holds(checker_register, &history) && ends_well(checker_final, &history, NOTHING));
+    history_again(&history, deleted, 1, 61 * ms, 62 * ms, true); /* ... which the next one does not shorten */
+    history_return(&history, deleted, OUTCOME_OK, 62 * ms, NOTHING, 0);
+    assert_true(ends_well(checker_final, &history, NOTHING));
+    history_fini(&history);
+}
+
 static void stamps(void **state)
 {
     (void)state;
@@ -85,7 +113,7 @@ static void unrecognised(void **state)
     struct op op = {.kind = OP_PUT, .key = 1, .flags = OP_IF_ABSENT};
     uint32_t a = history_invoke(&history, &op, ms, NOTHING, NOTHING);
     history_return(&history, a, OUTCOME_INFO, 2 * ms, NOTHING, 0);
-    history_again(&history, a, 1, 9 * ms, true);
+    history_again(&history, a, 1, 3 * ms, 9 * ms, true);
     history_return(&history, a, OUTCOME_INFO, 4 * ms, TOKENS(a), OP_REJECTED);
     assert_false(holds(checker_siblings, &history)); /* refused because of itself */
     history.ops[a - 1].seen.count = 0;
@@ -187,6 +215,15 @@ static void expiry(void **state)
     assert_false(holds(checker_siblings, &history));
     assert_true(ends_well(checker_final, &history, NOTHING));
     history_fini(&history);
+    history = (struct history){.late_ns = 7 * ms}; /* unknown, but too late for any mint */
+    op.deadline_ns = 20 * ms;
+    b = history_invoke(&history, &op, 10 * ms, NOTHING, NOTHING);
+    history_return(&history, b, OUTCOME_INFO, 20 * ms, NOTHING, 0);
+    a_get(&history, 126, 127, TOKENS(b));
+    assert_true(holds(checker_siblings, &history));
+    a_get(&history, 128, 129, TOKENS(b));
+    assert_false(holds(checker_siblings, &history));
+    history_fini(&history);
     a = a_put(&history, 1, 2, NOTHING);
     b = history_invoke(&history, &op, 10 * ms, TOKENS(a), NOTHING);
     history_return(&history, b, OUTCOME_OK, 20 * ms, NOTHING, 0);
@@ -223,6 +260,12 @@ static void latest_wins(void **state)
     a_put(&history, 30, 40, NOTHING);
     a_get(&history, 41, 42, NOTHING);
     assert_false(holds(checker_register_lww, &history)); /* the put is later than the delete */
+    uint32_t lost = a_write(&history, OP_DELETE, 10, 20, OUTCOME_INFO, NOTHING);
+    assert_false(holds(checker_register_lww, &history)); /* ... and than one that nobody heard of */
+    history_again(&history, lost, 1, 27 * ms, 28 * ms, true);
+    history_return(&history, lost, OUTCOME_INFO, 29 * ms, NOTHING, 0);
+    assert_true(
+        holds(checker_register_lww, &history)); /* unless it was tried again: 2 ms are too close to say */
     a_get(&history, 43, 44, TOKENS(a, b));
     assert_false(holds(checker_siblings, &history)); /* two siblings in an lww table */
     history_fini(&history);
@@ -280,17 +323,12 @@ static void long_chain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_write),
-        cmocka_unit_test(weak_write_lost),
-        cmocka_unit_test(blind_delete),
-        cmocka_unit_test(stamps),
-        cmocka_unit_test(unrecognised),
-        cmocka_unit_test(covered_sibling),
-        cmocka_unit_test(impossible_values),
-        cmocka_unit_test(regular_register),
-        cmocka_unit_test(expiry),
-        cmocka_unit_test(latest_wins),
-        cmocka_unit_test(latest_wins_by_any_clock),
+        cmocka_unit_test(lost_write),       cmocka_unit_test(weak_write_lost),
+        cmocka_unit_test(blind_delete),     cmocka_unit_test(unanswered_blind_delete),
+        cmocka_unit_test(stamps),           cmocka_unit_test(unrecognised),
+        cmocka_unit_test(covered_sibling),  cmocka_unit_test(impossible_values),
+        cmocka_unit_test(regular_register), cmocka_unit_test(expiry),
+        cmocka_unit_test(latest_wins),      cmocka_unit_test(latest_wins_by_any_clock),
         cmocka_unit_test(long_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,6 +106,35 @@ static void error_before_a_crash(void **state)
     end(&busy);
 }
 
+/* What a message lay for, by which checkers know when a write that nobody heard of can be minted no more. */
+static void long_ways(void **state)
+{
+    (void)state;
+    struct world_options options = three_nodes();
+    struct busy busy = begin(&options);
+    uint64_t usual_ns = world_longest_mail_ns(busy.world);
+    assert_in_range(usual_ns, 1, 100 * ms);
+    world_clog(busy.world, 0, 1);
+    pass(&busy, 300);
+    assert_int_equal(world_longest_mail_ns(busy.world), usual_ns); /* it lies there yet */
+    world_unclog(busy.world, 0, 1);
+    pass(&busy, 1);
+    uint64_t clogged_ns = world_longest_mail_ns(busy.world);
+    assert_in_range(clogged_ns, 200 * ms, 302 * ms);
+    world_pause(busy.world, 0); /* with what came before its links are lost */
+    pass(&busy, 600);
+    world_resume(busy.world, 0);
+    pass(&busy, 1);
+    assert_in_range(world_longest_mail_ns(busy.world), 500 * ms, 602 * ms);
+    world_pause(busy.world, 0);
+    pass(&busy, 900);
+    world_crash(busy.world, 0); /* what nobody will ever look at counts for nothing */
+    world_restart(busy.world, 0);
+    pass(&busy, 100);
+    assert_in_range(world_longest_mail_ns(busy.world), 500 * ms, 602 * ms);
+    end(&busy);
+}
+
 /* Seed 6271: it was armed while its node stood still, which therefore looked well, and others were allowed to
  * lose their disks. */
 static void error_to_come(void **state)
@@ -272,13 +301,10 @@ static void batches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_of_disks),
-        cmocka_unit_test(error_before_a_crash),
-        cmocka_unit_test(error_to_come),
-        cmocka_unit_test(disks),
-        cmocka_unit_test(ways),
-        cmocka_unit_test(stalls),
-        cmocka_unit_test(nodes),
+        cmocka_unit_test(errors_of_disks), cmocka_unit_test(error_before_a_crash),
+        cmocka_unit_test(long_ways),       cmocka_unit_test(error_to_come),
+        cmocka_unit_test(disks),           cmocka_unit_test(ways),
+        cmocka_unit_test(stalls),          cmocka_unit_test(nodes),
         cmocka_unit_test(batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
