@@ -13,31 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "ring/digest.h"
+#include "self.h"
 #include "world/world.h"
 
 static const uint64_t ms = 1000000, second = 1000000000;
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static double resident_kib(void)
-{
-    FILE *file = fopen("/proc/self/statm", "r");
-    CHECK(file != NULL);
-    long pages = 0;
-    CHECK(fscanf(file, "%*d %ld", &pages) == 1);
-    fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 1024;
-}
 
 /* In a process of its own, as what was freed would blur the memory of the next. */
 static void apart(void (*measure)(uint32_t argument), uint32_t argument)
@@ -106,11 +89,11 @@ enum { TRIALS = 10, WATCH_S = 12 };
 static void spread(uint32_t nodes)
 {
     struct world_options options = gossip_only(nodes, nodes);
-    double before_kib = resident_kib(), begun = cpu_seconds();
+    double before_kib = self_resident_kib(), begun = self_seconds();
     struct world *world = world_alloc(&options, NULL);
     uint64_t settled_ns = settle(world, 120 * second);
     world_run(world, world_now(world) + 2 * second);
-    double kib = (resident_kib() - before_kib) / nodes;
+    double kib = (self_resident_kib() - before_kib) / nodes;
     uint64_t bytes = world_counts(world).bytes;
     world_run(world, world_now(world) + WATCH_S * second);
     double idle = (double)(world_counts(world).bytes - bytes) / nodes / WATCH_S;
@@ -146,7 +129,7 @@ static void spread(uint32_t nodes)
     }
     printf("spread  %5u nodes  %7.1f  %6.1f  %8.1f  %9.0f  %14.0f  %14.0f  %9.1f  %7.0f  %8.1f\n", nodes,
            half, all, most, idle, cost, cost / most + idle, (double)settled_ns / (double)second, kib,
-           cpu_seconds() - begun);
+           self_seconds() - begun);
     world_free(world);
 }
 
@@ -155,12 +138,12 @@ static void seeds(uint32_t nodes)
     struct world_options options = gossip_only(nodes, nodes);
     options.seeded = true;
     options.redial = (struct span){200 * ms, 400 * ms};
-    double begun = cpu_seconds();
+    double begun = self_seconds();
     struct world *world = world_alloc(&options, NULL);
     uint64_t settled_ns = settle(world, 120 * second);
     printf("seeds   %5u nodes  all know all after %.1f s, at %.1f KiB sent by each; %.1f s of CPU\n", nodes,
            (double)settled_ns / (double)second, (double)world_counts(world).bytes / 1024 / nodes,
-           cpu_seconds() - begun);
+           self_seconds() - begun);
     world_free(world);
 }
 

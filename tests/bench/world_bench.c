@@ -14,19 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "self.h"
 #include "world/run.h"
-
-/* This process's own, as others may be on the machine. */
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* Three nodes of two shards, the usual quorums, no faults. All that matters is set, so that one figure can be
  * held against another when seeds draw something else. */
@@ -65,9 +57,9 @@ static void bench_speed(uint32_t safety_ms, bool plain, uint32_t checks)
     double best = 0;
     struct run_result result;
     for (int run = 0; run < 3; run++) {
-        double begun = seconds();
+        double begun = self_seconds();
         run_world(&options, NULL, NULL, 0, &result);
-        double rate = (double)result.operations / (seconds() - begun);
+        double rate = (double)result.operations / (self_seconds() - begun);
         if (rate > best) best = rate;
         CHECK(result.fault[0] == 0);
     }
@@ -86,25 +78,15 @@ static void bench_factor(uint32_t checks)
     double best = 0, rate = 0;
     for (int run = 0; run < 3; run++) {
         struct run_result result;
-        double begun = seconds();
+        double begun = self_seconds();
         run_world(&options, NULL, NULL, 0, &result);
-        double virtual_s = (double)result.virtual_ns / 1e9, factor = virtual_s / (seconds() - begun);
+        double virtual_s = (double)result.virtual_ns / 1e9, factor = virtual_s / (self_seconds() - begun);
         if (factor > best) best = factor;
         rate = (double)result.operations / virtual_s;
         CHECK(result.fault[0] == 0);
     }
     printf("factor  checks %-3s  %9.1f operations/s of virtual time  %10.0f times real time\n",
            checks != 0 ? "on" : "off", rate, best);
-}
-
-static double resident_kib(void)
-{
-    FILE *file = fopen("/proc/self/statm", "r");
-    CHECK(file != NULL);
-    long pages = 0;
-    CHECK(fscanf(file, "%*d %ld", &pages) == 1);
-    fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 1024;
 }
 
 /* In a process of its own, as what was freed would blur the next figure. */
@@ -118,12 +100,12 @@ static void bench_memory(uint32_t nodes, bool linked)
         options.nodes = nodes;
         options.shards = 1;
         if (!linked) options.network = (struct span){.min_ns = UINT64_C(3600000000000), .max_ns = 0};
-        double before = resident_kib(), begun = seconds();
+        double before = self_resident_kib(), begun = self_seconds();
         struct world *world = world_alloc(&options, NULL);
         world_run(world, UINT64_C(3000000000));
-        double kib = resident_kib() - before;
+        double kib = self_resident_kib() - before;
         printf("memory  %4u nodes, %s  %8.0f MiB, %7.0f KiB a node  3 virtual seconds in %.1f s\n", nodes,
-               linked ? "all linked" : "no links  ", kib / 1024, kib / nodes, seconds() - begun);
+               linked ? "all linked" : "no links  ", kib / 1024, kib / nodes, self_seconds() - begun);
         world_free(world);
         exit(0);
     }
