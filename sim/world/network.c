@@ -1,13 +1,11 @@
-/* The network of a world: links that keep order, take time, and are lost with what is under way; and ways
- * between nodes that are cut, or carry nothing for a while.
+/* The network of a world: links that keep order, take time, and are lost with what is under way.
  *
  *      node.shard --link--> peer.shard     a link is one stream: TCP's promises, until it is lost
- *      node =======way=====> peer          what befalls all links in one direction: how long it takes, cut,
- * clogged
+ *      node =======way=====> peer          what befalls all links in one direction (ways.c)
  *
- * A cut that is seen at once (a refused connection) loses the links; one that swallows packets makes them
- * stall, as TCP goes on sending: what waits arrives when the way is open again, unless the link was given up.
- * On top of what streams do there are batches that come twice or late: whoever merges must not care. */
+ * What arrives where the way carries nothing waits in its order, as TCP goes on sending, unless the link is
+ * given up. On top of what streams do there are batches that come twice or late: whoever merges must not
+ * care. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -39,53 +37,9 @@ static uint64_t newest_life(const struct sim_node *node)
     return newest;
 }
 
-static struct sim_way *way_of(const struct world *world, uint32_t from, uint32_t to)
-{
-    return &world->ways[(size_t)from * world->options.nodes + to];
-}
-
-static uint64_t draw_delay(struct world *world, uint32_t from, uint32_t to)
-{
-    struct span delay = world->options.network;
-    uint64_t max_ns = way_of(world, from, to)->delay_max_ns;
-    if (max_ns != 0) delay.max_ns = max_ns;
-    return world_draw(world, delay);
-}
-
-static bool holds(const struct sim_way *way)
-{
-    return way->cut || way->clogged;
-}
-
-/* Something met what befell the way: a cut is counted once, for both of its directions, and a split for all
- * of them. */
-static void meet(struct world *world, uint32_t from, uint32_t to)
-{
-    struct sim_way *way = way_of(world, from, to), *back = way_of(world, to, from);
-    if (way->clogged && !way->clog_met) {
-        way->clog_met = true;
-        world_count(world, WORLD_CLOG, from);
-    }
-    if (!way->cut || way->cut_met) return;
-    way->cut_met = true;
-    if (way->cut_by == WORLD_SPLIT) return;
-    if (way->cut_by == WORLD_CUT && back->cut && back->cut_by == WORLD_CUT) back->cut_met = true;
-    world_count(world, way->cut_by, from);
-}
-
 static bool one_in(struct world *world, uint32_t per_million)
 {
     return per_million > 0 && prng_chance(&world->prng, per_million, 1000000);
-}
-
-void network_init(struct world *world)
-{
-    uint32_t nodes = world->options.nodes;
-    world->ways = calloc((size_t)nodes * nodes, sizeof(*world->ways));
-    CHECK(world->ways != NULL);
-    for (uint32_t from = 0; from < nodes && world->options.uneven; from++)
-        for (uint32_t to = 0; to < nodes; to++)
-            way_of(world, from, to)->delay_max_ns = world_draw(world, world->options.network);
 }
 
 static void drop_held(struct sim_link *link)
@@ -102,7 +56,6 @@ void network_fini(struct world *world)
         for (uint32_t shard = 0; shard < world->nodes[node].shard_count; shard++)
             for (uint32_t peer = 0; peer < world->options.nodes; peer++)
                 drop_held(link_of(world, node, shard, peer));
-    free(world->ways);
 }
 
 static void forget_arrivals(struct sim_link *link)
@@ -138,7 +91,7 @@ static bool lose(struct world *world, uint32_t node, uint32_t shard, uint32_t pe
     if (!link->up) return false;
     link->up = false;
     forget_arrivals(link);
-    events_post(&world->events, &(struct event){.at_ns = world->now_ns + draw_delay(world, peer, node),
+    events_post(&world->events, &(struct event){.at_ns = world->now_ns + way_draw_delay(world, peer, node),
                                                 .kind = EVENT_LINK_LOST,
                                                 .node = node,
                                                 .shard = shard,
@@ -156,8 +109,7 @@ static bool lose_all(struct world *world, uint32_t node, uint32_t peer)
     return any;
 }
 
-/* All links between two nodes. */
-static bool lose_both(struct world *world, uint32_t a, uint32_t b)
+bool network_lose_both(struct world *world, uint32_t a, uint32_t b)
 {
     bool there = lose_all(world, a, b);
     return lose_all(world, b, a) || there;
@@ -166,7 +118,7 @@ static bool lose_both(struct world *world, uint32_t a, uint32_t b)
 void network_crash(struct world *world, uint32_t node)
 {
     for (uint32_t peer = 0; peer < world->options.nodes; peer++) {
-        if (peer != node) lose_both(world, node, peer);
+        if (peer != node) network_lose_both(world, node, peer);
     }
 }
 
@@ -194,13 +146,13 @@ void network_dial(struct world *world, const struct event *event)
     if (!node->up || node->life != event->life) return;
     struct sim_link *link = link_of(world, event->node, event->shard, event->peer);
     CHECK(!link->up);
-    bool apart = way_of(world, event->node, event->peer)->cut || way_of(world, event->peer, event->node)->cut;
+    bool apart = ways_are_cut(world, event->node, event->peer);
     /* A process that is stopped answers no hello, and is not there to dial either. */
     bool refused = world->options.seeded && peer->up &&
                    !(knows(world, event->node, event->peer) && knows(world, event->peer, event->node));
     if (!peer->up || peer->paused || node->paused || apart || refused) {
-        if (apart) meet(world, event->node, event->peer);
-        if (apart) meet(world, event->peer, event->node);
+        if (apart) way_meet(world, event->node, event->peer);
+        if (apart) way_meet(world, event->peer, event->node);
         post_dial(world, event->node, event->shard, event->peer, world->options.redial);
         return;
     }
@@ -271,7 +223,7 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
         buffer_fini(batch);
         return;
     }
-    uint64_t at_ns = world->now_ns + draw_delay(world, node, peer);
+    uint64_t at_ns = world->now_ns + way_draw_delay(world, node, peer);
     if (at_ns < link->arrival_ns[lane]) at_ns = link->arrival_ns[lane];
     uint32_t number = ++link->sent;
     if (one_in(world, world->options.repeats)) {
@@ -334,7 +286,7 @@ void network_arrival(struct world *world, struct event *event)
         buffer_fini(&event->bytes);
         return;
     }
-    if (free_of_link || !holds(way_of(world, event->node, event->peer))) {
+    if (free_of_link || !way_holds(world, event->node, event->peer)) {
         if (free_of_link)
             count_free(world, event, link);
         else
@@ -343,7 +295,7 @@ void network_arrival(struct world *world, struct event *event)
                 &event->bytes);
         return;
     }
-    meet(world, event->node, event->peer);
+    way_meet(world, event->node, event->peer);
     link->held = realloc(link->held, (link->held_count + 1) * sizeof(*link->held));
     CHECK(link->held != NULL);
     link->held[link->held_count++] = (struct sim_held){.lane = (enum link_lane)event->lane,
@@ -352,13 +304,10 @@ void network_arrival(struct world *world, struct event *event)
                                                        .batch = event->bytes};
 }
 
-/* --- ways --- */
+/* --- what waits for a way --- */
 
-/* The way is open again: what waited arrives, in its order. */
-static void let_go(struct world *world, uint32_t from, uint32_t to)
+void network_let_go(struct world *world, uint32_t from, uint32_t to)
 {
-    way_of(world, from, to)->stall++;
-    if (holds(way_of(world, from, to))) return;
     for (uint32_t shard = 0; shard < world->nodes[from].shard_count; shard++) {
         struct sim_link *link = link_of(world, from, shard, to);
         for (uint32_t i = 0; i < link->held_count; i++) {
@@ -369,115 +318,6 @@ static void let_go(struct world *world, uint32_t from, uint32_t to)
         link->held_count = 0;
         drop_held(link);
     }
-}
-
-static void post_stalled(struct world *world, uint32_t from, uint32_t to)
-{
-    events_post(&world->events, &(struct event){.at_ns = world->now_ns + world->options.stall_ns,
-                                                .kind = EVENT_STALLED,
-                                                .node = from,
-                                                .peer = to,
-                                                .life = ++way_of(world, from, to)->stall});
-}
-
-void network_stalled(struct world *world, const struct event *event)
-{
-    const struct sim_way *way = way_of(world, event->node, event->peer);
-    bool still = holds(way) || world->nodes[event->node].paused || world->nodes[event->peer].paused;
-    if (way->stall != event->life || !still) return;
-    if (lose_both(world, event->node, event->peer)) world_count(world, WORLD_STALL, event->node);
-}
-
-void network_pause(struct world *world, uint32_t node)
-{
-    for (uint32_t peer = 0; peer < world->options.nodes; peer++)
-        if (peer != node) post_stalled(world, node, peer);
-}
-
-/* A way that is cut already stays as it is: @by would change nothing. */
-static void cut_way(struct world *world, uint32_t from, uint32_t to, enum world_fault by)
-{
-    struct sim_way *way = way_of(world, from, to);
-    if (way->cut) return;
-    way->cut = true;
-    way->cut_by = by;
-    way->cut_met = false;
-}
-
-void world_cut_way(struct world *world, uint32_t from, uint32_t to)
-{
-    if (world_traced(world)) world_note(world, "nothing passes from n%u to n%u", from + 1, to + 1);
-    cut_way(world, from, to, WORLD_CUT_WAY);
-    post_stalled(world, from, to);
-}
-
-void world_mend_way(struct world *world, uint32_t from, uint32_t to)
-{
-    if (!way_of(world, from, to)->cut) return;
-    if (world_traced(world)) world_note(world, "n%u can reach n%u again", from + 1, to + 1);
-    way_of(world, from, to)->cut = false;
-    let_go(world, from, to);
-}
-
-void world_clog(struct world *world, uint32_t from, uint32_t to)
-{
-    struct sim_way *way = way_of(world, from, to);
-    if (world_traced(world)) world_note(world, "the way from n%u to n%u is clogged", from + 1, to + 1);
-    if (!way->clogged) way->clog_met = false;
-    way->clogged = true;
-    post_stalled(world, from, to);
-}
-
-void world_unclog(struct world *world, uint32_t from, uint32_t to)
-{
-    if (!way_of(world, from, to)->clogged) return;
-    if (world_traced(world)) world_note(world, "the way from n%u to n%u is free again", from + 1, to + 1);
-    way_of(world, from, to)->clogged = false;
-    let_go(world, from, to);
-}
-
-static bool reset(struct world *world, uint32_t a, uint32_t b)
-{
-    if (world_traced(world)) world_note(world, "the links between n%u and n%u are lost", a + 1, b + 1);
-    return lose_both(world, a, b);
-}
-
-void world_reset(struct world *world, uint32_t a, uint32_t b)
-{
-    if (reset(world, a, b)) world_count(world, WORLD_RESET, a);
-}
-
-/* Returns whether a link was lost by it. */
-static bool cut(struct world *world, uint32_t a, uint32_t b, enum world_fault by)
-{
-    cut_way(world, a, b, by);
-    cut_way(world, b, a, by);
-    return reset(world, a, b);
-}
-
-void world_cut(struct world *world, uint32_t a, uint32_t b)
-{
-    if (!cut(world, a, b, WORLD_CUT)) return;
-    meet(world, a, b);
-    meet(world, b, a);
-}
-
-void world_split(struct world *world, uint32_t side)
-{
-    bool any = false;
-    CHECK(world->options.nodes <= 32);
-    for (uint32_t a = 0; a < world->options.nodes; a++)
-        for (uint32_t b = 0; b < a; b++)
-            if ((side >> a & 1) != (side >> b & 1)) any |= cut(world, a, b, WORLD_SPLIT);
-    if (any) world_count(world, WORLD_SPLIT, 0);
-}
-
-void world_mend(struct world *world, uint32_t a, uint32_t b)
-{
-    if (world_traced(world)) world_note(world, "n%u and n%u can see one another again", a + 1, b + 1);
-    way_of(world, a, b)->cut = way_of(world, b, a)->cut = false;
-    let_go(world, a, b);
-    let_go(world, b, a);
 }
 
 void world_calm_network(struct world *world)

@@ -181,7 +181,7 @@ void world_pause(struct world *world, uint32_t node)
     if (world_traced(world)) world_note(world, "n%u stands still", node + 1);
     world->nodes[node].paused = true;
     world->nodes[node].paused_ns = world->now_ns;
-    network_pause(world, node);
+    ways_pause(world, node);
 }
 
 void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms)
@@ -247,7 +247,7 @@ struct world *world_alloc(const struct world_options *options, const struct worl
             CHECK(node->shards[shard].links != NULL);
         }
     }
-    network_init(world);
+    ways_init(world);
     for (uint32_t i = 0; i < options->nodes; i++) start_node(world, i);
     return world;
 }
@@ -255,6 +255,7 @@ struct world *world_alloc(const struct world_options *options, const struct worl
 void world_free(struct world *world)
 {
     network_fini(world);
+    ways_fini(world);
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         if (world->nodes[i].up) stop_node(world, i);
         for (uint32_t shard = 0; shard < world->nodes[i].shard_count; shard++) {
@@ -400,7 +401,7 @@ void world_step(struct world *world)
         network_dial(world, &event);
         return;
     case EVENT_STALLED:
-        network_stalled(world, &event);
+        ways_stalled(world, &event);
         return;
     case EVENT_REQUEST:
         connection_request(world, &event);

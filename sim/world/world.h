@@ -155,7 +155,7 @@ uint64_t world_longest_mail_ns(const struct world *world);
 /* Its clock is set: by so much forward, or back. */
 void world_jump_clock(struct world *world, uint32_t node, int64_t by_ms);
 
-/* --- what befalls the ways between them (network.c) --- */
+/* --- what befalls the ways between them (ways.c) --- */
 
 /* Lose all links between two nodes, once; they come back by themselves. */
 void world_reset(struct world *world, uint32_t a, uint32_t b);

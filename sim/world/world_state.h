@@ -1,4 +1,4 @@
-/* The inside of a world, shared by world.c (nodes and turns), network.c (links), disk.c, connection.c
+/* The inside of a world, shared by world.c (nodes and turns), network.c (links), ways.c, disk.c, connection.c
  * (clients) and look.c. */
 #pragma once
 
@@ -82,7 +82,7 @@ struct world {
     uint64_t longest_mail_ns;
     struct cluster cluster; /* the configuration's */
     struct sim_node *nodes;
-    struct sim_way *ways; /* from, to: way_of; an idle one is never written, and takes no memory */
+    struct sim_way *ways; /* from, to; an idle one is never written, and takes no memory */
     uint64_t lives;
     struct sim_connection **connections; /* by id - 1 */
     uint32_t connection_count;
@@ -128,8 +128,6 @@ uint64_t world_time_at(const struct world *world, uint32_t node, uint64_t monoto
 
 /* --- network.c --- */
 
-/* All ways are open and as long as the options say. */
-void network_init(struct world *world);
 void network_fini(struct world *world);
 
 /* All links of a node that has started are to be dialled. */
@@ -145,13 +143,38 @@ void network_send(struct world *world, uint32_t node, uint32_t shard, uint32_t p
 void network_arrival(struct world *world, struct event *event);
 void network_link_lost(struct world *world, const struct event *event);
 void network_dial(struct world *world, const struct event *event);
-void network_stalled(struct world *world, const struct event *event);
 
-/* A node that stands still: after stall_ns its links are lost. */
-void network_pause(struct world *world, uint32_t node);
+/* All links between two nodes break. False: none was up. */
+bool network_lose_both(struct world *world, uint32_t a, uint32_t b);
+
+/* The way is open: what waited for that arrives, in its order. */
+void network_let_go(struct world *world, uint32_t from, uint32_t to);
 
 /* A shard has started anew on a node that stays up: it is told which of its links are. */
 void network_tell(struct world *world, uint32_t node, uint32_t shard);
+
+/* --- ways.c --- */
+
+/* All are open and as long as the options say. */
+void ways_init(struct world *world);
+void ways_fini(struct world *world);
+
+uint64_t way_draw_delay(struct world *world, uint32_t from, uint32_t to);
+
+/* Does nothing pass now? */
+bool way_holds(const struct world *world, uint32_t from, uint32_t to);
+
+/* Is one of the two ways between them cut? */
+bool ways_are_cut(const struct world *world, uint32_t a, uint32_t b);
+
+/* Something met what befell the way: a cut is counted once, for both of its directions, and a split for all
+ * of them. */
+void way_meet(struct world *world, uint32_t from, uint32_t to);
+
+void ways_stalled(struct world *world, const struct event *event);
+
+/* A node that stands still: after stall_ns its links are lost. */
+void ways_pause(struct world *world, uint32_t node);
 
 /* --- disk.c --- */
 
