@@ -109,7 +109,12 @@ void slot_mint_on_others(struct turn *turn, struct slot *slot);
 void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                            uint32_t needed);
 
-/* The same for a write. */
+/* A write of this node, which is no home, ends while some positions have nobody, for there were too few to
+ * stand in. Its own replica, which has the object for another home, keeps it for those homes too: no quorum
+ * counts that, but all of them get it when they return. (A home marks the vnode dirty instead.) */
+void coordinate_keep_missing(struct turn *turn, struct slot *slot);
+
+/* As coordinate_read_lost, coordinate_step_reading and coordinate_read_answered, for a write. */
 void coordinate_write_lost(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                            uint32_t position, bool stand_in);
 void coordinate_step_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot);

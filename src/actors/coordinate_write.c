@@ -83,6 +83,20 @@ static void send_hints(struct turn *turn, struct slot *slot)
     }
 }
 
+void coordinate_keep_missing(struct turn *turn, struct slot *slot)
+{
+    uint32_t missing = put_core_missing(&slot->put);
+    Dynode__Peer__Merge *message = merge_of(turn, slot);
+    message->object = to_pb(bytes_copy(turn->arena, buffer_bytes(&slot->object))); /* outlives the slot */
+    for (uint32_t position = 0; missing >> position != 0; position++) {
+        if ((missing >> position & 1) == 0) continue;
+        Dynode__Peer__Merge *hint = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
+        *hint = *message;
+        hint->hint_for = slot->homes[position];
+        turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, hint);
+    }
+}
+
 /* The outcome of a write that reached its quorum. */
 static void answer_put(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {

@@ -74,7 +74,12 @@ void coordinate_count(const struct coordinator *coordinator, struct turn *turn)
 
 void coordinate_end(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
-    if (slot->phase >= SLOT_WRITING && put_core_missing(&slot->put) != 0) mark_dirty(turn, slot);
+    if (slot->phase >= SLOT_WRITING && put_core_missing(&slot->put) != 0) {
+        if (slot->away)
+            coordinate_keep_missing(turn, slot);
+        else
+            mark_dirty(turn, slot);
+    }
     coordinate_measure_rest(coordinator, turn, slot);
     slot_settle_all(slot, turn);
     turn_disarm(turn, slot->deadline_timer);

@@ -462,12 +462,17 @@ static void mints_as_a_stand_in(void **state)
         one_shard_find(&s.one, other, DYNODE__PEER__MESSAGE__BODY_COORDINATED, 0);
     assert_int_equal(done->coordinated->result->status, STATUS_OK);
     assert_int_equal(done->coordinated->result->n_stand_ins, 2);
-    assert_int_equal(hints_kept(&s), 1);
-    one_shard_link(&s.one, s.list[0], true);
-    answer(&s, s.list[0], hand_off_to(&s, s.list[0])->request, DYNODE__PEER__MESSAGE__BODY_HANDED_OFF,
-           STATUS_OK);
-    assert_int_equal(hints_kept(&s), 0);
+    /* For the third home nobody is left: A keeps that hint too, though it does not count twice. */
+    assert_int_equal(hints_kept(&s), 2);
+    assert_int_equal(counters(&s)->lingering, 0);
+    for (uint32_t i = 0; i < 3; i += 2) {
+        one_shard_link(&s.one, s.list[i], true);
+        answer(&s, s.list[i], hand_off_to(&s, s.list[i])->request, DYNODE__PEER__MESSAGE__BODY_HANDED_OFF,
+               STATUS_OK);
+        assert_int_equal(hints_kept(&s), i == 0);
+    }
     one_shard_link(&s.one, s.list[0], false);
+    one_shard_link(&s.one, s.list[2], false);
     one_shard_forget(&s.one);
     message.operation = put_of(&s, "y", DYNODE__CLIENT__QUORUM__DEFAULT);
     one_shard_receive(&s.one, other, 8, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &message);
