@@ -180,7 +180,7 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
         pushed_text(world, message->push_objects, out, size);
         return true;
     case DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED:
-        snprintf(out, size, "pushed");
+        snprintf(out, size, "pushed%s", message->objects_pushed->status == STATUS_OK ? "" : " in part");
         return true;
     default:
         snprintf(out, size, "message %d", (int)message->body_case);

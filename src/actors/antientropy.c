@@ -35,6 +35,31 @@ void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_
     antientropy_wake(self, turn, after_ns);
 }
 
+static struct refusal *refusal_of(const struct antientropy *self, uint64_t node)
+{
+    for (uint32_t i = 0; i < self->refusal_count; i++)
+        if (self->refusals[i].node == node) return &self->refusals[i];
+    return NULL;
+}
+
+void antientropy_note_refusal(struct antientropy *self, const struct turn *turn, uint64_t node)
+{
+    struct refusal *refusal = refusal_of(self, node);
+    if (refusal == NULL) {
+        self->refusals = realloc(self->refusals, (self->refusal_count + 1) * sizeof(*self->refusals));
+        CHECK(self->refusals != NULL);
+        refusal = &self->refusals[self->refusal_count++];
+        refusal->node = node;
+    }
+    refusal->until_ns = turn->now_ns + self->options.pass_ns;
+}
+
+bool antientropy_is_refused(const struct antientropy *self, const struct turn *turn, uint64_t node)
+{
+    const struct refusal *refusal = refusal_of(self, node);
+    return refusal != NULL && turn->now_ns < refusal->until_ns;
+}
+
 void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,
                       Dynode__Peer__Message__BodyCase kind, const ProtobufCMessage *body)
 {
@@ -136,6 +161,13 @@ static struct exchange *unused_exchange(struct antientropy *self)
     for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++)
         if (self->exchanges[i].phase == EXCHANGE_FREE) return &self->exchanges[i];
     return NULL;
+}
+
+/* Is there anything to be had from it? */
+static bool is_worth(const struct antientropy *self, const struct turn *turn, const struct job *job)
+{
+    return !is_under_way(self, job) && (!antientropy_is_refused(self, turn, job->node) ||
+                                        copies_waits_for(self->copies, job->vnode, job->n, job->node));
 }
 
 /* May a dirty vnode be looked at now? If not, self->dirty_ns knows when to ask again. */
@@ -308,7 +340,7 @@ static void roots_answered(struct antientropy *self, struct turn *turn, const st
             return;
         }
         if (self->jobs.count < JOBS_MAX) add_job(&self->jobs, pass->asked[place]);
-        pass->open++;
+        if (!antientropy_is_refused(self, turn, pass->node)) pass->open++;
     }
     if (answer->unbuilt > 0) pass->open++;
 }
@@ -383,7 +415,7 @@ static void pump(struct antientropy *self, struct turn *turn)
             exchange_step(self, turn, exchange);
         } else if (unused != NULL && self->jobs.count > 0) {
             struct job job = take_job(&self->jobs);
-            if (!is_under_way(self, &job)) exchange_begin(unused, &job);
+            if (is_worth(self, turn, &job)) exchange_begin(unused, &job);
         } else if (unused != NULL && (look_for_unfilled(self, turn) || expand_dirty(self, turn))) {
             continue;
         } else if (unused != NULL && !pass->waits && (pass->under_way || turn->now_ns >= pass->next_ns)) {
@@ -427,7 +459,9 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
 {
     struct antientropy *self = (struct antientropy *)actor;
     if (self->options.pass_ns == 0) return;
-    if (reachable) { /* it may have missed something */
+    struct refusal *refusal = refusal_of(self, node);
+    if (refusal != NULL) refusal->until_ns = 0; /* it may have got room meanwhile */
+    if (reachable) {                            /* it may have missed something */
         uint64_t soon_ns = turn->now_ns + 100 * ms;
         if (self->pass.next_ns > soon_ns) self->pass.next_ns = soon_ns;
         if (self->mend.next_ns > soon_ns) self->mend.next_ns = soon_ns;
@@ -520,6 +554,7 @@ static void free_antientropy(struct actor *actor)
     buffer_fini(&self->mend.object);
     buffer_fini(&self->audit.after);
     map_fini(&self->tables);
+    free(self->refusals);
     forest_free(self->forest);
     free(self->governor);
     free(self->dirty);
@@ -536,7 +571,7 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
         DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER, DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS,
         DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER,  DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS,
         DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED,   DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS,
-        DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED,
+        DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED,    DYNODE__PEER__MESSAGE__BODY_PUSHED,
     };
     struct turn *turn = shard_turn_context(shard);
     struct antientropy *self = calloc(1, sizeof(*self));

@@ -9,7 +9,8 @@
  *      TreeNodes   below those that differ           -->  their leaves' sums
  *      LeafKeys    of the leaves that differ         -->  keys and checksums, in pages
  *      FetchObjects  that B has otherwise            -->  the objects. A merges them with its own ...
- *      PushObjects   ... and gives B what it lacks   -->  ObjectsPushed, when that is durable
+ *      PushObjects   ... and gives B what it lacks   -->  ObjectsPushed, when that is durable, or that it is
+ * full
  *
  * Pull and push are one, so one of two homes begins: for even vnodes the one of the lower id. A vnode marked
  * dirty (MarkDirty) goes before all others, whoever's turn it is, but not more than once in

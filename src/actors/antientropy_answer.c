@@ -152,6 +152,11 @@ static void answer_push(struct antientropy *self, struct turn *turn, const struc
         return;
     }
     size_t bytes = 0;
+    Dynode__Peer__Pushed *end = ARENA_NEW(turn->arena, Dynode__Peer__Pushed);
+    dynode__peer__pushed__init(end);
+    end->node = mail->from.node;
+    end->shard = mail->from.shard;
+    end->no_room = self->copies->no_room;
     for (size_t i = 0; i < pushed->n_objects; i++) {
         struct bytes key = from_pb(pushed->objects[i]->key), encoded = from_pb(pushed->objects[i]->object);
         if (!antientropy_place_in(self, turn, key, pushed->vnode, pushed->n, &place, &table)) continue;
@@ -160,10 +165,22 @@ static void answer_push(struct antientropy *self, struct turn *turn, const struc
         bytes += encoded.size;
     }
     governor_spend(self->governor, bytes, 1);
+    turn_send(turn, turn->self, mail->request, DYNODE__PEER__MESSAGE__BODY_PUSHED, end);
+}
+
+/* Another push may have been refused meanwhile: a disk that is full for one is full for all. */
+static void answer_pushed(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__Pushed *pushed = mail->body;
+    struct address to = {.node = pushed->node, .shard = pushed->shard};
+    if (!address_is(mail->from, turn->self)) {
+        turn->counters->invalid++; /* nobody answers for another shard */
+        return;
+    }
     Dynode__Peer__ObjectsPushed *answer = ARENA_NEW(turn->arena, Dynode__Peer__ObjectsPushed);
     dynode__peer__objects_pushed__init(answer);
-    /* The merges come after this within the turn, and its commit before the answer. */
-    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED, answer);
+    answer->status = pushed->no_room == self->copies->no_room ? STATUS_OK : STATUS_NO_SPACE;
+    turn_send_durable(turn, to, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED, answer);
 }
 
 void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
@@ -181,6 +198,9 @@ void antientropy_answer(struct antientropy *self, struct turn *turn, const struc
         break;
     case DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS:
         answer_fetch(self, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_PUSHED:
+        answer_pushed(self, turn, mail);
         break;
     default:
         CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS);

@@ -52,6 +52,11 @@ struct fill {
     uint64_t next_ns; /* when the next look begins */
 };
 
+/* A home that had no room for what was pushed to it. */
+struct refusal {
+    uint64_t node, until_ns;
+};
+
 struct audit {
     uint32_t vnode; /* that is swept, or is next in its turn */
     bool sweeping;  /* one, @swept */
@@ -95,6 +100,8 @@ struct antientropy {
     struct exchange exchanges[ANTIENTROPY_EXCHANGES];
     struct pass pass;
     struct fill fill;
+    struct refusal *refusals; /* one for each node, once it has refused something */
+    uint32_t refusal_count;
     struct audit audit;
     struct mend mend;
 };
@@ -108,6 +115,11 @@ void antientropy_wake(struct antientropy *self, struct turn *turn, uint64_t at_n
 bool antientropy_is_unsure(const struct antientropy *self, uint32_t vnode);
 
 void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode);
+
+/* @node has no room for objects: for a pass's time nothing is pushed to it, and no exchange begun that could
+ * push. Only a copy of ours that has to hear what it holds still asks. */
+void antientropy_note_refusal(struct antientropy *self, const struct turn *turn, uint64_t node);
+bool antientropy_is_refused(const struct antientropy *self, const struct turn *turn, uint64_t node);
 
 /* Send @body, of which the governor hears. */
 void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,

@@ -32,6 +32,7 @@ struct copies {
     uint16_t *filled;   /* by vnode, as bits by n */
     struct map partial; /* struct copy, by vnode and n */
     uint64_t refused;   /* objects that anti-entropy brought and the replica could not take */
+    uint64_t no_room;   /* ... for the disk is full */
 };
 
 /* Read what the store knows. @copies is zeroed. @born: a copy it does not name is filled. A row that says

@@ -348,7 +348,8 @@ static void objects_answered(struct antientropy *self, struct turn *turn, struct
         if (!merge_fetched(self, turn, exchange, key, answer->objects[i], &pushing)) exchange->whole = false;
         if (turn->store_broken) return;
     }
-    if (pushing.message->n_objects > 0) push(self, turn, exchange, &pushing);
+    if (pushing.message->n_objects > 0 && !antientropy_is_refused(self, turn, exchange->node))
+        push(self, turn, exchange, &pushing);
 }
 
 static void ask_objects(struct antientropy *self, struct turn *turn, struct exchange *exchange)
@@ -387,7 +388,10 @@ static void step_objects(struct antientropy *self, struct turn *turn, struct exc
             ask_objects(self, turn, exchange);
             return;
         }
-        if (push_own(self, turn, exchange)) return;
+        if (antientropy_is_refused(self, turn, exchange->node))
+            exchange->want_next++;
+        else if (push_own(self, turn, exchange))
+            return;
     }
     if (exchange->last) {
         turn->counters->exchanges++;
@@ -445,6 +449,8 @@ void exchange_answered(struct antientropy *self, struct turn *turn, struct excha
         break;
     default:
         expected = exchange->phase == EXCHANGE_OBJECTS && exchange->asked == 0;
+        if (expected && ((const Dynode__Peer__ObjectsPushed *)mail->body)->status != STATUS_OK)
+            antientropy_note_refusal(self, turn, exchange->node);
     }
     if (!expected) refuse(turn, exchange);
 }

@@ -301,6 +301,7 @@ static void receive_merge(struct replica *replica, struct turn *turn, const stru
     answer->status = merge(replica, turn, mail->body);
     bool brought = address_is(mail->from, turn->self) && mail->request == 0; /* by anti-entropy */
     if (brought && answer->status != STATUS_OK) replica->copies->refused++;
+    if (brought && answer->status == STATUS_NO_SPACE) replica->copies->no_room++;
     if (mail->request != 0) turn_send_durable(turn, mail->from, mail->request, answer_kind, answer);
 }
 
