@@ -218,7 +218,7 @@ class Session:
         try:
             answered = await asyncio.wait_for(self.connection.request([operation], deadline_ms), (deadline_ms + PATIENCE_MS) / 1000)
             result = answered[0]
-            cause = pb.Status.Name(result.status)
+            cause = f"{pb.Status.Name(result.status)} ({result.message})" if result.message else pb.Status.Name(result.status)
         except LOST:
             await self._leave()
         good = result is not None and result.status in (pb.OK, pb.NOT_FOUND, pb.CONFLICT, pb.TOO_MANY_SIBLINGS)
@@ -227,7 +227,7 @@ class Session:
         self.load.tally.count(what, good, was_up, reached, cause, time.monotonic() - began)
         if what == "sloppy write" and not good and was_up and reached and time.monotonic() > self.load.said.get(station, 0):
             self.load.said[station] = time.monotonic() + 1
-            more = f": {result.got} of {result.needed}, {result.message}" if result else ""
+            more = f": {result.got} of {result.needed}" if result else ""
             self.load.say(f"  a sloppy write at {station.node.name} is {cause} after {1000 * (time.monotonic() - began):.0f} ms{more}")
         return result
 

@@ -62,6 +62,7 @@ struct actor {
     void (*receive)(struct actor *actor, struct turn *turn, const struct mail *mail);
     void (*timeout)(struct actor *actor, struct turn *turn, uint64_t argument);
     void (*peer_changed)(struct actor *actor, struct turn *turn, uint64_t node, bool reachable);
+    void (*linked)(struct actor *actor, struct turn *turn, uint64_t node); /* our links to it came up */
     void (*client_frame)(struct actor *actor, struct turn *turn, uint64_t connection, struct bytes payload);
     void (*client_closed)(struct actor *actor, struct turn *turn, uint64_t connection);
     void (*check)(const struct actor *actor); /* ends the process if a promise of its own is broken */

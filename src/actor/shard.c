@@ -285,6 +285,10 @@ static void link_changed(struct shard *shard, uint64_t node, bool up)
     if (peer == NULL) return;
     peer_set_link(peer, up, shard->turn.now_ns);
     turn_judge_peers(&shard->turn);
+    for (uint32_t i = 0; up && i < shard->actor_count; i++) {
+        struct actor *actor = shard->actors[i];
+        if (actor->linked != NULL) actor->linked(actor, &shard->turn, node);
+    }
 }
 
 /* What came since the last turn waits from now on. */

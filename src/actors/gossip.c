@@ -234,6 +234,12 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
         change_forget(gossip, turn, node);
 }
 
+/* It is reachable as soon as it answers: that need not wait for the next round of pings. */
+static void linked(struct actor *actor, struct turn *turn, uint64_t node)
+{
+    if (!((struct gossip *)actor)->silent) send_ping(turn, node, false, false);
+}
+
 static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
 {
     struct gossip *gossip = (struct gossip *)actor;
@@ -290,6 +296,7 @@ void gossip_add(struct shard *shard, const struct gossip_options *options)
                                    .receive = receive,
                                    .timeout = timeout,
                                    .peer_changed = peer_changed,
+                                   .linked = linked,
                                    .check = check,
                                    .free = free_gossip};
     gossip->owner = turn->self.shard == CLUSTER_OWNER_SHARD;

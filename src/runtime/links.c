@@ -39,6 +39,7 @@ struct link {
     size_t sent; /* of header and out */
 
     uint64_t retry_ms;         /* while down: when to dial, on the loop's clock */
+    uint64_t dial_ms;          /* when it was dialled */
     uint64_t up_ms;            /* since when it is up */
     uint64_t answer_ms;        /* when the answer to the hello must be there */
     uint32_t failures;         /* in a row */
@@ -190,7 +191,8 @@ static void link_dial(struct link *link)
         return;
     }
     link->state = LINK_DIALLING;
-    nng_aio_set_timeout(link->dial_aio, LINK_HELLO_MS);
+    link->dial_ms = now_ms(link->links);
+    nng_aio_set_timeout(link->dial_aio, LINK_DIAL_MS);
     nng_stream_dialer_dial(link->dialer, link->dial_aio);
 }
 
@@ -424,6 +426,18 @@ void links_reset(struct links *links, uint64_t node, const char *why)
 {
     struct link *link = find(links, node);
     if (link != NULL && link->state == LINK_UP) link_lost(link, why);
+}
+
+void links_hurry(struct links *links, uint64_t node)
+{
+    struct link *link = find(links, node);
+    if (links->stopped || link == NULL) return;
+    bool stuck = link->state == LINK_DIALLING && now_ms(links) - link->dial_ms >= LINK_HURRY_MS;
+    if (stuck) attempt_end(link);
+    if (link->state != LINK_DOWN) return;
+    link->failures = 0;
+    link->retry_ms = now_ms(links);
+    schedule(links);
 }
 
 void links_stop(struct links *links)

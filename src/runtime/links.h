@@ -3,7 +3,7 @@
  *
  *      down --dial--> dialling --> hello --> up --lost--> down
  *
- * and again after 50 ms to 2 s, growing, with jitter.
+ * and again after 50 ms to half a second, growing, with jitter; at once when the peer itself is heard of.
  *
  * A link has one write in flight: all that the shard has for the node when the last write is done goes out in
  * the next. What the socket takes at once is written on the shard's thread, and wakes nobody. The other
@@ -20,9 +20,11 @@
 #include "runtime/hello.h"
 
 enum {
-    LINK_HELLO_MS = 5000, /* to connect, and to be answered */
+    LINK_DIAL_MS = 1000,  /* to connect: a new attempt is sooner there than TCP's next try of the old one */
+    LINK_HELLO_MS = 5000, /* to be answered */
+    LINK_HURRY_MS = 100,  /* an attempt to connect that is so old is begun anew if the peer is heard of */
     LINK_RETRY_MS_MIN = 50,
-    LINK_RETRY_MS_MAX = 2000,
+    LINK_RETRY_MS_MAX = 500,
     LINK_WRITE_BYTES = 1024 * 1024, /* a frame ends after the message that reaches it */
 };
 
@@ -52,6 +54,9 @@ void links_ship(struct links *links, uint64_t node);
 
 /* Give up the link to @node, if it is up, and dial anew: it is believed dead. */
 void links_reset(struct links *links, uint64_t node, const char *why);
+
+/* @node has dialled us: it is there, so dial it now. */
+void links_hurry(struct links *links, uint64_t node);
 
 bool links_is_up(struct links *links, uint64_t node);
 

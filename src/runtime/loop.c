@@ -27,7 +27,8 @@ enum {
     MAIL_BYTES_MAX = 64 << 20, /* above it no more is taken from links, nor from shards of the node */
     RETRY_MS = 1,              /* how soon a full queue is tried again */
     TICK_MS = 500,             /* how often the members are looked at */
-    DEAD_LINK_MS = 5000,       /* a peer that answers no heartbeat so long is dialled anew */
+    DEAD_LINK_MS = 2500,       /* a peer that answers no heartbeat so long is dialled anew: TCP's tries of
+                                  what was lost come ever later, and a link that is whole again stays dead */
     DEAD_DATA_MS = 20000,      /* likewise, pings on its link for data: they wait behind what that carries */
     REOPEN_MS = 1000,          /* pause before a lost store is replaced again */
     REOPEN_SETTLED_MS = 10000,
@@ -285,6 +286,8 @@ static void take_in(struct loop *loop, const struct parcel *parcel)
         shard_deliver(loop->shard, 0, parcel->payload, release_msg, parcel->msg);
         break;
     case PARCEL_LINK:
+        for (int lane = 0; lane < LANES; lane++)
+            links_hurry(loop->lanes[lane].links, parcel->link->hello.node);
         inbound_add(loop->inbound, parcel->link);
         nng_msg_free(parcel->msg);
         break;

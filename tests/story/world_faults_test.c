@@ -116,7 +116,7 @@ static void long_ways(void **state)
     assert_in_range(usual_ns, 1, 100 * ms);
     world_clog(busy.world, 0, 1);
     pass(&busy, 300);
-    assert_int_equal(world_longest_mail_ns(busy.world), usual_ns); /* it lies there yet */
+    assert_in_range(world_longest_mail_ns(busy.world), usual_ns, 100 * ms); /* it lies there yet */
     world_unclog(busy.world, 0, 1);
     pass(&busy, 1);
     uint64_t clogged_ns = world_longest_mail_ns(busy.world);

@@ -366,6 +366,24 @@ static void heartbeats(void **state)
     one_shard_end(&one);
 }
 
+/* A link that comes up is pinged in the same turn, and the first answer makes its node reachable. */
+static void asked_at_link_up(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    begin(&one, (struct one_shard_options){0});
+    one_shard_link(&one, NODE_B, false);
+    one_shard_forget(&one);
+    shard_link_changed(one.shard, NODE_B, true);
+    one_shard_turn(&one);
+    assert_int_equal(sent_to_b(&one, DYNODE__PEER__MESSAGE__BODY_PING), 1);
+    assert_false(reachable(&one, NODE_B));
+    Dynode__Peer__Pong pong = DYNODE__PEER__PONG__INIT;
+    one_shard_receive(&one, NODE_B, 0, DYNODE__PEER__MESSAGE__BODY_PONG, &pong);
+    assert_true(reachable(&one, NODE_B));
+    one_shard_end(&one);
+}
+
 /* Who stood still itself suspects nobody for that, and finds out who is gone in the usual time. */
 static void local_pause(void **state)
 {
@@ -422,9 +440,10 @@ static void before_data(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digests),    cmocka_unit_test(both_ways),       cmocka_unit_test(rounds),
-        cmocka_unit_test(strangers),  cmocka_unit_test(own_record_wins), cmocka_unit_test(bounds),
-        cmocka_unit_test(heartbeats), cmocka_unit_test(local_pause),     cmocka_unit_test(before_data)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(digests),         cmocka_unit_test(both_ways),
+                                       cmocka_unit_test(rounds),          cmocka_unit_test(strangers),
+                                       cmocka_unit_test(own_record_wins), cmocka_unit_test(bounds),
+                                       cmocka_unit_test(heartbeats),      cmocka_unit_test(local_pause),
+                                       cmocka_unit_test(before_data),     cmocka_unit_test(asked_at_link_up)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
