@@ -30,9 +30,11 @@ MUTANTS = {
                    "    core->acked |= core->acked >> position & 1 ? (core->acked + 1) & ((1U << core->n) - 1) : 1U << position;",
                    "nodes=5", "n=3", "r=2", "w=2", "weak=0", "core_ms=0", "repeats=200000", "crashes=12000",
                    "cuts=12000", "losses=20000", "sloppy=0", "rots=0", "wipes=0", "slow_disks=40000"),
-    "same-clock": ("a clock id survives a restart, its counter does not", "actors/replica.c",
-                   "tenure->clock = prng_next(turn->prng);",
-                   "tenure->clock = turn->self.node * 0x9e3779b97f4a7c15u + vnode + 1;"),
+    "same-clock": ("a clock id survives a restart, its counter only as far as it is durable", "actors/mints.c",
+                   "    return store_scan(store, STORE_META, bytes_str(prefix), bytes_str(prefix_end), load_row, mints);",
+                   "    enum status status ="
+                   " store_scan(store, STORE_META, bytes_str(prefix), bytes_str(prefix_end), load_row, mints);\n"
+                   "    mints->open = mints->count > 0;\n    return status;"),
     "second-dot": ("a write that comes twice is minted twice", "actors/coordinator.c",
                    "        !repeats_note(&coordinator->repeats, mail->from, mail->request))",
                    "        !repeats_note(&coordinator->repeats, mail->from, mail->request) && false)"),

@@ -98,6 +98,8 @@ enum status copies_load(struct copies *copies, struct store *store, bool born, u
     copies->vnodes = vnodes;
     copies->filled = calloc(vnodes, sizeof(*copies->filled));
     CHECK(copies->filled != NULL);
+    enum status status = mints_load(&copies->mints, store);
+    if (status != STATUS_OK) return status;
     if (born) {
         memset(copies->filled, 0xff, vnodes * sizeof(*copies->filled));
         return STATUS_OK;
@@ -110,6 +112,7 @@ void copies_fini(struct copies *copies)
     for (uint32_t vnode = 0; vnode < copies->vnodes; vnode++)
         for (uint32_t n = 2; n <= COPIES_N_MAX && copies->partial.count > 0; n++) forget(copies, vnode, n);
     map_fini(&copies->partial);
+    mints_fini(&copies->mints);
     free(copies->filled);
     *copies = (struct copies){0};
 }

@@ -13,6 +13,7 @@
  * none. It is data of the shard: the replica alone changes it, others of the shard look at it. */
 #pragma once
 
+#include "actors/mints.h"
 #include "base/map.h"
 #include "ring/ring.h"
 #include "store/store.h"
@@ -31,6 +32,7 @@ struct copies {
     uint32_t vnodes;    /* of the ring */
     uint16_t *filled;   /* by vnode, as bits by n */
     struct map partial; /* struct copy, by vnode and n */
+    struct mints mints; /* of the shard */
     uint64_t refused;   /* objects that anti-entropy brought and the replica could not take */
     uint64_t no_room;   /* ... for the disk is full */
 };

@@ -12,23 +12,12 @@
 #include "wire/object_wire.h"
 #include "wire/unpack.h"
 
-/* The tenure of one vnode: id 0 until the first mint. */
-struct tenure {
-    uint64_t clock;
-    uint64_t counter;
-};
-
-/* As what a write is minted. What is minted as a home lies among the objects, what a stand-in mints among the
- * hints, and a home mints on its object alone: with one clock for both its context would cover what only a
- * hint holds. */
-enum mint_as { AS_HOME, AS_STAND_IN, MINT_AS };
-
 struct replica {
     struct actor actor;
     struct hlc hlc;
     uint32_t vnodes;
-    struct tenure *tenures[MINT_AS]; /* by vnode */
-    struct forest *forest;           /* of the shard */
+    struct dot *stand_ins; /* by vnode: the last dot minted for a home; none: the next has a fresh clock */
+    struct forest *forest; /* of the shard */
     struct table_homes homes;
     struct hints *hints;
     struct copies *copies;
@@ -82,19 +71,17 @@ static enum status check_stand_in(const struct turn *turn, const Dynode__Peer__P
     return known && target != turn->self.node ? STATUS_OK : STATUS_INVALID;
 }
 
-static void forget_clock(struct replica *replica, enum mint_as as, uint32_t vnode)
+static void forget_stand_in(struct replica *replica, uint32_t vnode)
 {
-    replica->tenures[as][vnode] = (struct tenure){0};
+    replica->stand_ins[vnode] = (struct dot){0};
 }
 
-/* A context that names our clock above our own counter knows a mint that we do not: memory has gone. */
+/* A context that names a clock of ours above our own counter knows a mint that we do not: memory has gone. */
 static void judge_context(struct replica *replica, uint32_t vnode, const struct vv *context)
 {
-    for (int as = 0; as < MINT_AS; as++) {
-        const struct tenure *tenure = &replica->tenures[as][vnode];
-        if (tenure->clock != 0 && vv_get(context, tenure->clock) > tenure->counter)
-            forget_clock(replica, (enum mint_as)as, vnode);
-    }
+    const struct dot *last = &replica->stand_ins[vnode];
+    mints_judge(&replica->copies->mints, context);
+    if (last->clock != 0 && vv_get(context, last->clock) > last->counter) forget_stand_in(replica, vnode);
 }
 
 /* What the checksum or the decoder says of stored bytes that can't be used. Anti-entropy fetches them anew.
@@ -128,7 +115,7 @@ static enum status load_encoded(struct turn *turn, const Dynode__Peer__Place *at
 }
 
 /* Read an object. STATUS_NOT_FOUND leaves an empty one. STATUS_CORRUPT: unreadable; *out is as for NOT_FOUND,
- * so that what comes from other homes can replace it: whoever lets it gives the vnode's clock up, which may
+ * so that what comes from other homes can replace it: whoever lets it gives the clock up, which may
  * have minted what was lost. To have tried to read it costs no clock: that may be tried a thousand times, and
  * each clock is an entry more in the contexts of other keys. */
 static enum status load(struct turn *turn, const Dynode__Peer__Place *at, struct held_object *out)
@@ -174,7 +161,7 @@ static enum status load_hint(struct replica *replica, struct turn *turn, uint64_
     if (status == STATUS_OK) out->encoded = out->hint.encoded;
     if (status == STATUS_CORRUPT) {
         turn->counters->corrupt++;
-        forget_clock(replica, AS_STAND_IN, at->vnode);
+        forget_stand_in(replica, at->vnode);
     }
     return status;
 }
@@ -280,7 +267,7 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
      * is in it, whatever that is. */
     if (status == STATUS_CORRUPT && target == 0) {
         if (!message->agreed) return status;
-        forget_clock(replica, AS_HOME, message->place->vnode);
+        mints_end(&replica->copies->mints);
     }
     if (status == STATUS_OK) {
         if (bytes_equal(held.encoded, encoded)) return STATUS_OK;
@@ -319,7 +306,7 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
     if ((status == STATUS_OK || status == STATUS_CORRUPT) && digest == message->digest) {
         status = hints_remove(replica->hints, turn->store, hint.store_key, turn->arena);
         if (place.vnode < replica->vnodes) /* else its key has rotted: nobody minted it under that */
-            forget_clock(replica, AS_STAND_IN, place.vnode);
+            forget_stand_in(replica, place.vnode);
     }
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
 }
@@ -347,11 +334,17 @@ static struct vv mint_context(const Dynode__Peer__Mint *mint, struct arena *aren
     return vv;
 }
 
-static struct dot mint_dot(struct replica *replica, struct turn *turn, enum mint_as as, uint32_t vnode)
+/* What is minted as a home lies among the objects, what a stand-in mints among the hints, and a home mints on
+ * its object alone: with one clock for both its context would cover what only a hint holds. */
+static enum status mint_dot(struct replica *replica, struct turn *turn, const Dynode__Peer__Mint *mint,
+                            struct dot *dot)
 {
-    struct tenure *tenure = &replica->tenures[as][vnode];
-    while (tenure->clock == 0) tenure->clock = prng_next(turn->prng);
-    return (struct dot){.clock = tenure->clock, .counter = ++tenure->counter};
+    if (mint->hint_for == 0) return mints_next(&replica->copies->mints, turn->store, turn->prng, dot);
+    struct dot *last = &replica->stand_ins[mint->place->vnode];
+    while (last->clock == 0) last->clock = prng_next(turn->prng);
+    last->counter++;
+    *dot = *last;
+    return STATUS_OK;
 }
 
 static bool precondition_holds(const Dynode__Peer__Mint *mint, const struct object *current,
@@ -377,7 +370,7 @@ static enum status gather_own(struct replica *replica, struct turn *turn, const 
     if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
     if (status == STATUS_CORRUPT) {
         if (mint->n_others == 0) return status;
-        forget_clock(replica, AS_HOME, mint->place->vnode);
+        mints_end(&replica->copies->mints);
     }
     /* What goes by what is stored here (what a delete covers, which stamp is the next) needs all of it. */
     bool by_what_is_here = mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0);
@@ -443,13 +436,14 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
     uint64_t floor = object_stamp_max(&current);
     if (mint->stamp_floor > floor) floor = mint->stamp_floor;
     struct sibling write = {
-        .dot = mint_dot(replica, turn, mint->hint_for != 0 ? AS_STAND_IN : AS_HOME, mint->place->vnode),
         .stamp = hlc_mint(&replica->hlc, turn->wall_ms, floor),
         .token = token,
         .expires_ms = mint->expires_ms,
         .tombstone = mint->tombstone,
         .value = bytes_of(mint->value.data, mint->value.len),
     };
+    status = mint_dot(replica, turn, mint, &write.dot);
+    if (status != STATUS_OK) return status;
     status = object_write(&current, &context, &write, mint->rule, turn->arena, &result);
     if (status != STATUS_OK) {
         *encoded = object_encode(&current, turn->arena);
@@ -516,9 +510,8 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
 static void check(const struct actor *actor)
 {
     const struct replica *replica = (const struct replica *)actor;
-    for (int as = 0; as < MINT_AS; as++)
-        for (uint32_t i = 0; i < replica->vnodes; i++)
-            CHECK((replica->tenures[as][i].clock == 0) == (replica->tenures[as][i].counter == 0));
+    for (uint32_t i = 0; i < replica->vnodes; i++)
+        CHECK((replica->stand_ins[i].clock == 0) == (replica->stand_ins[i].counter == 0));
 }
 
 static void free_replica(struct actor *actor)
@@ -526,7 +519,7 @@ static void free_replica(struct actor *actor)
     struct replica *replica = (struct replica *)actor;
     hints_fini(replica->hints);
     free(replica->hints);
-    for (int as = 0; as < MINT_AS; as++) free(replica->tenures[as]);
+    free(replica->stand_ins);
     copies_fini(replica->copies);
     free(replica->copies);
     free(replica);
@@ -549,9 +542,7 @@ void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, st
     replica->forest = forest;
     replica->hints = hints;
     replica->copies = copies;
-    for (int as = 0; as < MINT_AS; as++) {
-        replica->tenures[as] = calloc(vnodes, sizeof(*replica->tenures[as]));
-        CHECK(replica->tenures[as] != NULL);
-    }
+    replica->stand_ins = calloc(vnodes, sizeof(*replica->stand_ins));
+    CHECK(replica->stand_ins != NULL);
     shard_add_actor(shard, &replica->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
 }

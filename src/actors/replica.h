@@ -13,14 +13,14 @@
  *      router (this node)        -- ScanShard -->                      <-- ScanAnswer
  *      anti-entropy (same shard) -- Exchanged --> an exchange brought all that another home had (copies.h)
  *
- * CLOCKS. A dot's clock id stands for one tenure of one vnode on this store, drawn at random and kept in
- * memory only (DESIGN.md section 5): a fresh one before the next mint whenever memory may have gone: after a
- * start, after an object of the vnode that was unreadable is replaced, after a hint of it has gone (it may
- * have been minted here), and when any context names the clock above its own counter.
+ * CLOCKS. A dot's clock id stands for one tenure of this store, drawn at random (mints.h, DESIGN.md section
+ * 5): a fresh one before the next mint whenever memory may have gone: after a start, after an object that was
+ * unreadable is replaced, and when any context names the clock above its own counter.
  *
  * A node that is no home mints only where no home can be reached, over all that it holds of the key, and with
- * a clock of its own: it may be a home of the same key otherwise (for another number of homes), and mints
- * there over its object alone. A home's clock is given up for its objects, a stand-in's for hints. */
+ * a clock of its own, one for each vnode and in memory only: it may be a home of the same key otherwise (for
+ * another number of homes), and mints there over its object alone. A home's clock is given up for its
+ * objects, a stand-in's when a hint of the vnode has gone, for it may have been minted here. */
 #pragma once
 
 #include <assert.h>
