@@ -37,7 +37,9 @@ static void *run(void *argument)
         flusher->status = status;
         flusher->state = ENDED;
         pthread_cond_broadcast(&flusher->changed);
+        pthread_mutex_unlock(&flusher->lock); /* the shard, woken, wants it at once */
         flusher->ended(flusher->context);
+        pthread_mutex_lock(&flusher->lock);
     }
     pthread_mutex_unlock(&flusher->lock);
     return NULL;
@@ -63,8 +65,8 @@ void flusher_begin(struct flusher *flusher, struct store *store, uint64_t turn)
     flusher->store = store;
     flusher->turn = turn;
     flusher->state = ASKED;
-    pthread_cond_broadcast(&flusher->changed);
     pthread_mutex_unlock(&flusher->lock);
+    pthread_cond_broadcast(&flusher->changed);
 }
 
 bool flusher_busy(const struct flusher *flusher)
