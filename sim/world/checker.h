@@ -16,6 +16,9 @@
  * 7 (no resurrection, while tombstones are reaped), 9 (the ring while members come and go) and what follows
  * have the same form, and come with what they judge.
  *
+ * Where operations tell their quorums (history.n), 3, 4 and what 8 says of reads are of the reads and writes
+ * that cover->reader has to do with: they are asked once for each way to read, 5 for who asks a majority.
+ *
  * Each is a function of its input alone, takes time nearly in proportion to it, and reports the first fault
  * it finds. checker_siblings goes first: the others take for granted that tokens name writes. */
 #pragma once

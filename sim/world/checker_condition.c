@@ -15,20 +15,21 @@
 #include "world/checker.h"
 #include "world/frontier.h"
 
-static bool is_conditional(const struct op *op)
+static bool is_conditional(const struct cover *cover, const struct op *op)
 {
+    (void)cover;
     return (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;
 }
 
-static bool met_its_condition(const struct op *op)
+static bool met_its_condition(const struct cover *cover, const struct op *op)
 {
-    return op->kind != OP_GET && op->outcome == OUTCOME_OK && is_conditional(op);
+    return op->kind != OP_GET && op->outcome == OUTCOME_OK && is_conditional(cover, op);
 }
 
 /* Does the acknowledgement say that every majority holds the write? */
-static bool meets_majorities(const struct op *op)
+static bool meets_majorities(const struct cover *cover, const struct op *op)
 {
-    return is_conditional(op) || (op->flags & OP_WEAK) == 0;
+    return is_conditional(cover, op) || cover_counts(cover, op);
 }
 
 static bool judge_write(struct cover *cover, const struct frontier *frontier, uint32_t number,
@@ -53,7 +54,7 @@ static bool judge_write(struct cover *cover, const struct frontier *frontier, ui
         if (cover->superseded_ns[token - 1] >= write->invoked_ns) continue;
         if (history_op(cover->history, token)->flags & OP_REPEATED)
             continue; /* minted twice, and here again */
-        if (!frontier->counts(history_op(cover->history, by))) continue;
+        if (!frontier->counts(cover, history_op(cover->history, by))) continue;
         return verdict_fault(
             verdict,
             "write %u of key %u at %.3f ms succeeded on version %u, though %u, acknowledged at "

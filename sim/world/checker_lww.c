@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "world/checker.h"
+#include "world/frontier.h"
 
 /* Stamps are in milliseconds: writes this close may go either way. */
 static const uint64_t stamp_ns = 2000000;
@@ -59,21 +60,16 @@ static void latest_init(struct latest *latest, const struct cover *cover, uint32
         if (removals[i].until_ns < removals[i - 1].until_ns) removals[i].until_ns = removals[i - 1].until_ns;
 }
 
-typedef bool op_test(const struct op *op);
-
-static bool is_any(const struct op *op)
+static bool is_any(const struct cover *cover, const struct op *op)
 {
+    (void)cover;
     (void)op;
     return true;
 }
 
-static bool is_strong(const struct op *op)
+static bool is_conditional(const struct cover *cover, const struct op *op)
 {
-    return (op->flags & OP_WEAK) == 0;
-}
-
-static bool is_conditional(const struct op *op)
-{
+    (void)cover;
     return (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;
 }
 
@@ -84,13 +80,13 @@ static uint64_t stamp_of(const struct op *op)
 }
 
 static void advance(struct latest *latest, const struct cover *cover, uint32_t key, uint64_t now_ns,
-                    op_test *counts)
+                    frontier_choice *counts)
 {
     for (; latest->next < cover->acked_first[key + 1]; latest->next++) {
         uint32_t token = cover->acked[latest->next];
         const struct op *op = history_op(cover->history, token);
         if (op->returned_ns >= now_ns) break;
-        if (!counts(op)) continue;
+        if (!counts(cover, op)) continue;
         if (stamp_of(op) > latest->stamp_ms) latest->stamp_ms = stamp_of(op), latest->stamp = token;
         if (op->invoked_ns >= latest->write_ns) latest->write_ns = op->invoked_ns, latest->write = token;
         if (op->kind == OP_PUT && op->invoked_ns >= latest->put_ns)
@@ -138,14 +134,14 @@ static bool judge(const struct cover *cover, const struct latest *latest, struct
 
 /* What is exact, whatever the clocks show. */
 static bool judge_exactly(const struct cover *cover, const struct latest *latest, struct tokens seen,
-                          uint64_t from_ns, op_test *counts, const char *what, uint32_t number, uint32_t key,
-                          struct verdict *verdict)
+                          uint64_t from_ns, frontier_choice *counts, const char *what, uint32_t number,
+                          uint32_t key, struct verdict *verdict)
 {
     for (uint32_t i = 0; i < seen.count; i++) {
         uint32_t token = seen.list[i], by = cover->superseded_by[token - 1];
         const struct op *op = history_op(cover->history, token);
         if (op->flags & OP_REPEATED) continue;
-        if (cover->superseded_ns[token - 1] < from_ns && counts(history_op(cover->history, by)))
+        if (cover->superseded_ns[token - 1] < from_ns && counts(cover, history_op(cover->history, by)))
             return verdict_fault(
                 verdict,
                 "%s %u of key %u finds an older write: %u, though %u, acknowledged at %.3f ms, covers it",
@@ -175,11 +171,11 @@ bool checker_register_lww(struct cover *cover, struct verdict *verdict)
         latest_init(&latest, cover, key);
         for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
             const struct op *op = history_op(history, cover->ops[i]);
-            if (op->kind != OP_GET || op->outcome != OUTCOME_OK || (op->flags & OP_WEAK)) continue;
+            if (!cover_is_reader(cover, op)) continue;
             struct tokens seen = history_list(history, op->seen);
-            advance(&latest, cover, key, op->invoked_ns, is_strong);
-            good = judge_exactly(cover, &latest, seen, op->invoked_ns, is_strong, "read", cover->ops[i], key,
-                                 verdict) &&
+            advance(&latest, cover, key, op->invoked_ns, cover_counts);
+            good = judge_exactly(cover, &latest, seen, op->invoked_ns, cover_counts, "read", cover->ops[i],
+                                 key, verdict) &&
                    judge(cover, &latest, seen, op->returned_ns, "read", cover->ops[i], key, verdict);
         }
     }
@@ -187,22 +183,22 @@ bool checker_register_lww(struct cover *cover, struct verdict *verdict)
     return good;
 }
 
-static bool meets_majorities(const struct op *op)
+static bool meets_majorities(const struct cover *cover, const struct op *op)
 {
-    return is_conditional(op) || is_strong(op);
+    return is_conditional(cover, op) || cover_counts(cover, op);
 }
 
 bool checker_condition_lww(struct cover *cover, bool overlap, struct verdict *verdict)
 {
     const struct history *history = cover->history;
-    op_test *counts = overlap ? meets_majorities : is_conditional;
+    frontier_choice *counts = overlap ? meets_majorities : is_conditional;
     struct latest latest = {.removals = removals_of(history)};
     bool good = true;
     for (uint32_t key = 0; key < history->keys && good; key++) {
         latest_init(&latest, cover, key);
         for (uint32_t i = cover->ops_first[key]; i < cover->ops_first[key + 1] && good; i++) {
             const struct op *op = history_op(history, cover->ops[i]);
-            if (op->kind == OP_GET || op->outcome != OUTCOME_OK || !is_conditional(op)) continue;
+            if (op->kind == OP_GET || op->outcome != OUTCOME_OK || !is_conditional(cover, op)) continue;
             struct tokens expected = {0};
             if (op->flags & OP_IF_CONTEXT) expected = history_list(history, op->covers);
             advance(&latest, cover, key, op->invoked_ns, counts);
@@ -225,7 +221,7 @@ bool checker_final_lww(struct cover *cover, struct verdict *verdict)
         const struct final *final = &history->finals[i];
         latest_init(&latest, cover, final->key);
         struct tokens seen = history_list(history, final->seen);
-        advance(&latest, cover, final->key, UINT64_MAX, final->whole ? is_any : is_strong);
+        advance(&latest, cover, final->key, UINT64_MAX, final->whole ? is_any : cover_counts);
         good =
             judge_exactly(cover, &latest, seen, UINT64_MAX, is_any, "in the end node", final->node + 1,
                           final->key, verdict) &&

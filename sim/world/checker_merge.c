@@ -78,8 +78,8 @@ static bool judge_cart(struct merge *merge, const struct look *look, struct verd
     for (; merge->next < cover->acked_first[look->key + 1]; merge->next++) {
         uint32_t token = cover->acked[merge->next];
         if (op_of(merge, token)->returned_ns >= look->from_ns) break;
-        bool weak = (op_of(merge, token)->flags & OP_WEAK) != 0 && !look->weak_too;
-        if (op_of(merge, token)->kind == OP_PUT && !weak) merge->live[merge->live_count++] = token;
+        bool counts = look->weak_too || cover_counts(cover, op_of(merge, token));
+        if (op_of(merge, token)->kind == OP_PUT && counts) merge->live[merge->live_count++] = token;
     }
     for (uint32_t i = 0; i < merge->live_count; i++) {
         uint32_t element = merge->live[i];
@@ -117,7 +117,7 @@ static bool judge_counter(struct merge *merge, const struct look *look, struct v
         const struct op *op = op_of(merge, cover->acked[merge->next]);
         if (op->returned_ns >= look->from_ns) break;
         struct tokens held = elements_of(merge, cover->acked[merge->next]);
-        if ((op->flags & OP_WEAK) && !look->weak_too) continue;
+        if (!look->weak_too && !cover_counts(cover, op)) continue;
         for (uint32_t i = 0; i < held.count; i++) {
             uint32_t slot = slot_of(held.list[i]);
             if (slot >= merge->slots) merge->slots = slot + 1;
@@ -189,7 +189,7 @@ static bool judge_key(struct merge *merge, uint32_t key, enum content content, b
     begin(merge, key);
     for (uint32_t i = first[key]; i < first[key + 1] && strict; i++) {
         const struct op *op = op_of(merge, ops[i]);
-        if (op->kind != OP_GET || op->outcome != OUTCOME_OK || (op->flags & OP_WEAK)) continue;
+        if (!cover_is_reader(cover, op)) continue;
         struct look look = {.what = "read",
                             .number = ops[i],
                             .key = key,

@@ -34,20 +34,10 @@ static bool judge_read(struct cover *cover, const struct frontier *frontier, uin
     return true;
 }
 
-static bool is_strong(const struct op *op)
-{
-    return (op->flags & OP_WEAK) == 0;
-}
-
-static bool is_read(const struct op *op)
-{
-    return op->kind == OP_GET && op->outcome == OUTCOME_OK && is_strong(op);
-}
-
 bool checker_register(struct cover *cover, struct verdict *verdict)
 {
     struct frontier frontier;
-    frontier_init(&frontier, cover, is_read, is_strong);
+    frontier_init(&frontier, cover, cover_is_reader, cover_counts);
     bool good = true;
     for (uint32_t read; good && (read = frontier_next(&frontier)) != 0;)
         good = judge_read(cover, &frontier, read, verdict);

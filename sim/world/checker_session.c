@@ -85,7 +85,8 @@ static bool judge(struct cover *cover, struct floor *floor, uint32_t number, str
 {
     const struct history *history = cover->history;
     const struct op *op = history_op(history, number);
-    if (op->outcome != OUTCOME_OK || (op->flags & OP_WEAK)) return true;
+    if (op->outcome != OUTCOME_OK || !(op->kind == OP_GET ? cover_is_reader : cover_counts)(cover, op))
+        return true;
     struct tokens covers = history_list(history, op->covers), seen = history_list(history, op->seen);
     if (op->kind != OP_GET) {
         floor_rise(floor, covers);

@@ -40,6 +40,7 @@ struct clients_options clients_options_draw(uint64_t seed)
     habits->hot = prng_chance(&prng, 1, 3) ? 60 : 0;
     habits->ttl_ms = prng_chance(&prng, 1, 3) ? 1000 : 0;
     habits->value_bytes = prng_chance(&prng, 1, 4) ? 5200 : 100;
+    options.levels = prng_chance(&prng, 1, 3) ? 10 + (uint32_t)prng_below(&prng, 60) : 0;
     return options;
 }
 
@@ -96,6 +97,64 @@ static bool connected(struct session *session)
     return session_connect(session, node, (uint32_t)prng_below(&clients->prng, WORLD_SHARDS_MAX));
 }
 
+/* How many homes it waits for, as client.proto has it. */
+static struct quorum quorum_of(const struct clients_options *options, const struct lane *lane)
+{
+    uint32_t homes = lane->homes != 0 ? lane->homes : options->n, majority = options->n / 2 + 1;
+    uint32_t needs = lane->ask.kind == OP_GET ? options->r : options->w;
+    if (lane->quorum != 0) needs = lane->quorum;
+    if (lane->level == DYNODE__CLIENT__LEVEL__ONE) needs = 1;
+    if (lane->level == DYNODE__CLIENT__LEVEL__QUORUM) needs = homes / 2 + 1;
+    if (lane->level == DYNODE__CLIENT__LEVEL__ALL || needs > homes) needs = homes;
+    if (lane->ask.kind != OP_GET && lane->ask.flags != 0 && needs < majority) needs = majority;
+    return (struct quorum){.needs = (uint8_t)needs, .homes = (uint8_t)homes};
+}
+
+/* So many homes of every key are among the nodes that are there, where all must succeed. */
+static uint32_t homes_at_hand(const struct clients *clients)
+{
+    const struct clients_options *options = &clients->options;
+    uint32_t all = (UINT32_C(1) << world_nodes(clients->world)) - 1, most = options->n / 2 + 1;
+    if (!is_expecting(clients) || (clients->nodes & all) == all) return options->n;
+    if (options->r > most) most = options->r;
+    return options->w > most ? options->w : most;
+}
+
+/* It leaves that to the table. */
+static void ask_as_table(const struct clients *clients, struct lane *lane)
+{
+    lane->quorum = clients->options.quorum;
+    lane->homes = 0;
+    lane->level = DYNODE__CLIENT__LEVEL__TABLE;
+}
+
+/* It says itself how many homes it asks for; a precondition needs all of them to be asked. */
+static void draw_level(struct clients *clients, struct lane *lane)
+{
+    static const Dynode__Client__Level levels[] = {DYNODE__CLIENT__LEVEL__ONE, DYNODE__CLIENT__LEVEL__QUORUM,
+                                                   DYNODE__CLIENT__LEVEL__ALL};
+    struct prng *prng = &clients->prng;
+    uint32_t n = clients->options.n, most = homes_at_hand(clients);
+    bool some = lane->ask.flags == 0 && prng_chance(prng, 1, 4);
+    if (some && most == n) lane->homes = n = 1 + (uint32_t)prng_below(prng, n);
+    if (prng_chance(prng, 1, 2))
+        lane->level = levels[prng_below(prng, most >= n ? 3 : 2)];
+    else
+        lane->quorum = 1 + (uint32_t)prng_below(prng, most < n ? most : n);
+}
+
+/* Once more what it wanted. Where that must succeed it is no time to ask for more homes than are at hand. */
+static void begin_again(struct session *session, struct lane *lane, uint64_t deadline_ns)
+{
+    struct clients *clients = session->clients;
+    if (is_expecting(clients) && (lane->homes != 0 || lane->level != DYNODE__CLIENT__LEVEL__TABLE ||
+                                  lane->quorum > homes_at_hand(clients)))
+        ask_as_table(clients, lane);
+    clients->history.ops[lane->token - 1].quorum = quorum_of(&clients->options, lane);
+    history_again(&clients->history, lane->token, session->node, world_now(clients->world), deadline_ns,
+                  lane->maybe);
+}
+
 /* What the lane wants next, and its place in the history. */
 static void begin(struct session *session, struct lane *lane, uint64_t deadline_ns)
 {
@@ -109,7 +168,7 @@ static void begin(struct session *session, struct lane *lane, uint64_t deadline_
     lane->known = &client->known[ask->place];
     lane->attempts = 0;
     lane->maybe = false;
-    lane->quorum = clients->options.quorum;
+    ask_as_table(clients, lane);
     struct op op = {.kind = (uint8_t)ask->kind,
                     .flags = (uint8_t)ask->flags,
                     .session = client->number,
@@ -121,7 +180,12 @@ static void begin(struct session *session, struct lane *lane, uint64_t deadline_
     if (ask->flags == 0 && clients_chance(clients, clients->options.weak)) {
         lane->quorum = 1;
         op.flags |= OP_WEAK;
+    } else if (clients_chance(clients, clients->options.levels)) {
+        draw_level(clients, lane);
     }
+    op.quorum = quorum_of(&clients->options, lane);
+    if (clients->options.levels > 0 && ask->kind != OP_GET && op.quorum.needs <= clients->options.lost_max)
+        op.flags |= OP_WEAK;
     lane->sloppy = ask->flags == 0 && clients_chance(clients, clients->options.sloppy);
     if (lane->sloppy && clients->options.sloppy_is_weak) op.flags |= OP_WEAK;
     struct tokens covers = {0};
@@ -159,7 +223,7 @@ static void act(void *context, uint64_t argument)
     for (uint32_t i = 0; i < session->active; i++) {
         struct lane *lane = &session->lanes[i];
         if (lane->again)
-            history_again(&clients->history, lane->token, session->node, now_ns, deadline_ns, lane->maybe);
+            begin_again(session, lane, deadline_ns);
         else
             begin(session, lane, deadline_ns);
         lane->again = false;
@@ -312,6 +376,7 @@ struct clients *clients_alloc(const struct clients_options *options, struct worl
     clients->options = *options;
     clients->history.lww = options->lww;
     clients->history.skew_ns = options->skew_ns;
+    clients->history.n = options->levels > 0 ? options->n : 0;
     clients->history.all_homes = options->w == options->n && options->quorum == 0;
     clients->nodes = UINT32_MAX;
     prng_init(&clients->prng, options->seed ^ 0x5e5510);

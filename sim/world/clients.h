@@ -32,7 +32,10 @@ struct clients_options {
     uint32_t tokens;      /* ... have write tokens, */
     uint32_t impatient;   /* ... hang up on one request of eight */
     uint32_t weak;        /* of a hundred operations so many ask one home only */
-    uint32_t sloppy; /* ... without precondition so many are sloppy: who reads them is judged as if weak */
+    uint32_t levels; /* ... so many say themselves how many homes, by a number or a level, and of the first of
+                        them; then each is judged by what it asked for */
+    uint32_t lost_max; /* so many homes may lose their disk: then a write on no more may be lost */
+    uint32_t sloppy;   /* ... without precondition so many are sloppy: who reads them is judged as if weak */
     bool sloppy_is_weak; /* false: judged as if it were strict, to see that this is found */
     struct client_habits habits;
     uint64_t skew_ns;  /* how far two clocks may be apart */

@@ -15,13 +15,69 @@ static void judge_answers(struct clients *clients)
     checker_answers(&clients->history, &rules, &clients->verdict);
 }
 
+/* What reads found, by a cover for them. */
+static void judge_reads(const struct clients *clients, struct cover *cover, struct verdict *verdict)
+{
+    if (clients->options.lww) {
+        checker_register_lww(cover, verdict);
+        return;
+    }
+    checker_register(cover, verdict);
+    checker_session(cover, verdict);
+}
+
+static bool any_reads(const struct cover *cover)
+{
+    for (uint32_t token = 1; token <= cover->history->count; token++)
+        if (cover_is_reader(cover, history_op(cover->history, token))) return true;
+    return false;
+}
+
+/* Each way to read that was drawn knows of other writes: whoever asks for one home of those that all homes
+ * acknowledged. False: the table's quorums do not overlap, and nobody asked for others. */
+static bool judge_all_reads(struct clients *clients, struct cover *cover, bool strict)
+{
+    struct history *history = &clients->history;
+    struct verdict *verdict = &clients->verdict;
+    if (history->n == 0 && strict) judge_reads(clients, cover, verdict);
+    for (uint8_t homes = 1; homes <= history->n; homes++) {
+        for (uint8_t needs = 1; needs <= homes; needs++) {
+            struct cover own = {.history = history, .reader = {needs, homes}};
+            if (!any_reads(&own)) continue;
+            cover_build_for(&own, history, own.reader);
+            judge_reads(clients, &own, verdict);
+            if (!clients->options.lww) checker_merge(&own, clients->contents, true, verdict);
+            cover_fini(&own);
+        }
+    }
+    return strict || history->n != 0;
+}
+
+static void judge_conditions(struct clients *clients, struct cover *cover)
+{
+    const struct clients_options *options = &clients->options;
+    const struct history *history = &clients->history;
+    uint32_t majority = options->n / 2 + 1;
+    bool overlap = (options->quorum == 0 ? options->w : options->quorum) + majority > options->n;
+    bool (*checker)(struct cover *, bool, struct verdict *) =
+        options->lww ? checker_condition_lww : checker_condition;
+    if (history->n == 0) {
+        checker(cover, overlap, &clients->verdict);
+        return;
+    }
+    struct cover own;
+    cover_build_for(&own, history, (struct quorum){(uint8_t)majority, (uint8_t)options->n});
+    checker(&own, true, &clients->verdict);
+    cover_fini(&own);
+}
+
 void clients_judge(struct clients *clients, bool strict)
 {
     const struct clients_options *options = &clients->options;
     struct verdict *verdict = &clients->verdict;
     uint64_t *judged = clients->judged;
+    if (strict) clients->history.n = 0;
     if (options->quorum == 0) strict |= options->r + options->w > options->n;
-    bool overlap = (options->quorum == 0 ? options->w : options->quorum) + options->n / 2 + 1 > options->n;
     judge_answers(clients);
     /* The request, the router's to a coordinator and that one's own Mint each take so long at most; the time
      * that is left is counted where each is looked at. */
@@ -31,19 +87,16 @@ void clients_judge(struct clients *clients, bool strict)
     if (checker_siblings(&cover, verdict) && checker_stamps(&cover, verdict)) {
         if (options->lww) {
             checker_final_lww(&cover, verdict);
-            if (strict) checker_register_lww(&cover, verdict);
-            checker_condition_lww(&cover, overlap, verdict);
         } else {
             checker_final(&cover, verdict);
-            if (strict) checker_register(&cover, verdict);
-            if (strict) checker_session(&cover, verdict);
-            judged[CLIENTS_SESSION] += strict;
-            checker_merge(&cover, clients->contents, strict, verdict);
-            checker_condition(&cover, overlap, verdict);
+            checker_merge(&cover, clients->contents, strict && clients->history.n == 0, verdict);
             judged[CLIENTS_MERGE]++;
         }
+        bool read = judge_all_reads(clients, &cover, strict);
+        judge_conditions(clients, &cover);
         checker_chain(&cover, world_first_fault_ns(clients->world), &judged[CLIENTS_CHAIN], verdict);
-        judged[CLIENTS_REGISTER] += strict;
+        judged[CLIENTS_REGISTER] += read;
+        judged[CLIENTS_SESSION] += read && !options->lww;
         judged[CLIENTS_CONDITION]++;
     }
     cover_fini(&cover);

@@ -12,7 +12,9 @@ struct lane {
     struct buffer value;
     struct known *known; /* of the key asked for; NULL for the sweeper's */
     uint32_t token;      /* in the history, and the sequence of its write token; 0: it is not recorded */
-    uint32_t attempts, quorum;
+    uint32_t attempts, quorum; /* r or w */
+    uint32_t homes;            /* n */
+    Dynode__Client__Level level;
     uint8_t applied; /* what the answer says */
     bool sloppy;
     bool maybe; /* an attempt before may have been applied */

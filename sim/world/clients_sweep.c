@@ -169,7 +169,9 @@ static uint32_t quorum_of(struct clients *clients, const struct sweep *sweep, ui
     struct homes homes;
     find_homes(clients, key, sweep->nodes, &homes);
     /* A sloppy write is on W nodes all the same: where each is asked for W, none may be missed. */
-    *whole = homes.filled == homes.count || (clients->options.weak == 0 && clients->options.quorum == 0);
+    const struct clients_options *options = &clients->options;
+    bool by_table = options->weak == 0 && options->quorum == 0 && options->levels == 0;
+    *whole = by_table || (homes.filled == homes.count && options->lost_max == 0);
     if (sweep->r != 0) return sweep->r;
     return homes.sound > clients->options.r ? homes.sound : clients->options.r;
 }
@@ -190,6 +192,7 @@ static uint32_t read_batch(struct clients *clients, uint32_t first, const struct
                         .flags = lane->quorum < clients->options.r ? OP_WEAK : 0,
                         .session = lane->client.number,
                         .node = (uint16_t)sweeper->node,
+                        .quorum = {(uint8_t)lane->quorum, (uint8_t)clients->options.n},
                         .key = first + i,
                         .deadline_ns = now_ns + 5000 * ms};
         lane->token = history_invoke(&clients->history, &op, now_ns, (struct tokens){0}, (struct tokens){0});

@@ -52,6 +52,8 @@ static void set_operation(const struct session *session, struct lane *lane, stru
         to->get.table = table;
         to->get.key = to_pb(bytes_str(to->key));
         to->get.r = lane->quorum;
+        to->get.level = lane->level;
+        to->get.n = lane->homes;
         to->get.quorum = quorum;
         break;
     case OP_PUT:
@@ -63,6 +65,8 @@ static void set_operation(const struct session *session, struct lane *lane, stru
         to->put.value = to_pb(buffer_bytes(&lane->value));
         to->put.context = to_pb(context);
         to->put.w = lane->quorum;
+        to->put.level = lane->level;
+        to->put.n = lane->homes;
         to->put.quorum = quorum;
         to->put.ttl_ms = ask->ttl_ms;
         to->put.precondition = precondition_of(ask);
@@ -76,6 +80,8 @@ static void set_operation(const struct session *session, struct lane *lane, stru
         to->delete.key = to_pb(bytes_str(to->key));
         to->delete.context = to_pb(context);
         to->delete.w = lane->quorum;
+        to->delete.level = lane->level;
+        to->delete.n = lane->homes;
         to->delete.quorum = quorum;
         to->delete.precondition = precondition_of(ask);
         if (session->tokens) to->delete.token = &to->token;

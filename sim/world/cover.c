@@ -86,17 +86,24 @@ static void supersede(struct cover *cover, uint32_t token)
     }
 }
 
-/* Where all homes acknowledge a write, whoever coordinates a blind delete holds what was acknowledged before.
- */
+/* Where all homes have acknowledged a write, whoever coordinates a blind delete after that holds it. */
+static bool is_at_all_homes(const struct cover *cover, const struct op *op)
+{
+    const struct history *history = cover->history;
+    if (op->flags & OP_WEAK) return false;
+    return history->n != 0 ? op->quorum.needs >= history->n : history->all_homes;
+}
+
 static void supersede_blindly(struct cover *cover, uint32_t key)
 {
     uint32_t next = cover->acked_first[key];
     for (uint32_t i = next; i < cover->acked_first[key + 1]; i++) {
         const struct op *op = op_of(cover, cover->acked[i]);
-        if ((op->flags & OP_BLIND) == 0 || (op->flags & OP_WEAK)) continue;
+        if ((op->flags & OP_BLIND) == 0 || !cover_counts(cover, op)) continue;
         for (; op_of(cover, cover->acked[next])->returned_ns < op->invoked_ns; next++) {
             uint32_t place = cover->acked[next] - 1;
-            if ((op_of(cover, place + 1)->flags & OP_WEAK) || cover->superseded_by[place] != 0) continue;
+            if (!is_at_all_homes(cover, op_of(cover, place + 1)) || cover->superseded_by[place] != 0)
+                continue;
             cover->superseded_by[place] = cover->acked[i];
             cover->superseded_ns[place] = op->returned_ns;
         }
@@ -117,10 +124,11 @@ static void set_acked(struct cover *cover)
     qsort(moments, count, sizeof(*moments), by_time);
     for (uint32_t i = 0; i < count; i++) {
         tokens[i] = moments[i].token;
-        if ((op_of(cover, tokens[i])->flags & OP_WEAK) == 0) supersede(cover, tokens[i]);
+        if (cover_counts(cover, op_of(cover, tokens[i]))) supersede(cover, tokens[i]);
     }
     by_key(cover, tokens, count, cover->acked, cover->acked_first);
-    for (uint32_t key = 0; key < history->keys && history->all_homes; key++) supersede_blindly(cover, key);
+    for (uint32_t key = 0; key < history->keys && (history->all_homes || history->n != 0); key++)
+        supersede_blindly(cover, key);
     free(moments);
     free(tokens);
 }
@@ -191,9 +199,15 @@ static void set_gone(struct cover *cover)
 
 void cover_build(struct cover *cover, const struct history *history)
 {
+    cover_build_for(cover, history, (struct quorum){0});
+}
+
+void cover_build_for(struct cover *cover, const struct history *history, struct quorum reader)
+{
     uint32_t count = history->count;
     *cover = (struct cover){
         .history = history,
+        .reader = reader,
         .ops = array_of(count, sizeof(uint32_t)),
         .ops_first = array_of(history->keys, sizeof(uint32_t)),
         .acked = array_of(count, sizeof(uint32_t)),
@@ -232,7 +246,7 @@ bool cover_holds_at(struct cover *cover, struct tokens seen, uint32_t token, uin
         /* Whatever an acknowledged write covers* is superseded, and @token is not. */
         if (cover->superseded_ns[above - 1] < at_ns) continue;
         const struct op *op = op_of(cover, above);
-        if (op->returned_ns < at_ns && (op->flags & OP_WEAK) == 0 && op->outcome == OUTCOME_OK) continue;
+        if (op->returned_ns < at_ns && cover_counts(cover, op) && op->outcome == OUTCOME_OK) continue;
         struct tokens below = history_list(cover->history, op->covers);
         for (uint32_t i = 0; i < below.count; i++) {
             uint32_t next = below.list[i];

@@ -11,6 +11,9 @@
  *      gone         from when a delete or an expiry that may have happened can have taken it
  *      acknowledged the writes in the order in which they were
  *
+ * Where requests ask for quorums of their own, two of these depend on who reads, and there is one cover for
+ * each way to read (cover_build_for).
+ *
  * What is left to a walk is whether an answer covers* a write that no acknowledged one covers: it only passes
  * writes under way or unknown, and they are few. */
 #pragma once
@@ -19,6 +22,7 @@
 
 struct cover {
     const struct history *history;
+    struct quorum reader;          /* homes 0: any */
     uint32_t *ops, *ops_first;     /* tokens by key, in order; those of key k from ops_first[k] to [k + 1] */
     uint32_t *acked, *acked_first; /* of the OK writes by key, in the order of their return */
     uint32_t *superseded_by;       /* by place; 0: by none */
@@ -27,8 +31,27 @@ struct cover {
     uint32_t *stack;
 };
 
+/* Of what is not OP_WEAK. */
 void cover_build(struct cover *cover, const struct history *history);
+
+/* The same for who asks for so many homes: what is acknowledged counts, and supersedes, where it has met one
+ * of them. A write at W = N supersedes for who reads one home, another only for who reads N. */
+void cover_build_for(struct cover *cover, const struct history *history, struct quorum reader);
 void cover_fini(struct cover *cover);
+
+/* Does who asks know of @op, once that is acknowledged? */
+static inline bool cover_counts(const struct cover *cover, const struct op *op)
+{
+    return history_meets(cover->history, cover->reader, op);
+}
+
+/* Is it a read that asked for as many? */
+static inline bool cover_is_reader(const struct cover *cover, const struct op *op)
+{
+    if (op->kind != OP_GET || op->outcome != OUTCOME_OK || (op->flags & OP_WEAK)) return false;
+    return cover->history->n == 0 ||
+           (op->quorum.needs == cover->reader.needs && op->quorum.homes == cover->reader.homes);
+}
 
 /* Is @token in @seen, or covered* by one of it? */
 bool cover_holds(struct cover *cover, struct tokens seen, uint32_t token);

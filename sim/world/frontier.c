@@ -27,7 +27,7 @@ static void advance(struct frontier *frontier, uint64_t now_ns)
         uint32_t token = cover->acked[frontier->acked];
         const struct op *op = history_op(cover->history, token);
         if (op->returned_ns >= now_ns) break;
-        if (op->kind == OP_PUT && frontier->counts(op)) frontier->tokens[frontier->count++] = token;
+        if (op->kind == OP_PUT && frontier->counts(cover, op)) frontier->tokens[frontier->count++] = token;
     }
     /* What may be gone by now never has to be there again. */
     for (uint32_t i = 0; i < frontier->count; i++) {
@@ -44,7 +44,7 @@ uint32_t frontier_next(struct frontier *frontier)
         while (frontier->op < cover->ops_first[frontier->key + 1]) {
             uint32_t token = cover->ops[frontier->op++];
             const struct op *op = history_op(cover->history, token);
-            if (!frontier->judged(op)) continue;
+            if (!frontier->judged(cover, op)) continue;
             advance(frontier, op->invoked_ns);
             return token;
         }

@@ -11,7 +11,7 @@
 
 #include "world/cover.h"
 
-typedef bool frontier_choice(const struct op *op);
+typedef bool frontier_choice(const struct cover *cover, const struct op *op);
 
 struct frontier {
     const struct cover *cover;

@@ -29,6 +29,11 @@ enum op_flag {
     OP_LOST = 128,     /* it got no answer: its connection closed */
 };
 
+/* How many of a key's first so many homes an operation waits for. */
+struct quorum {
+    uint8_t needs, homes;
+};
+
 /* Borrowed. */
 struct tokens {
     const uint32_t *list;
@@ -43,6 +48,7 @@ struct token_run {
 struct op {
     uint8_t kind, outcome, flags, status; /* status: what the last answer said */
     uint16_t session, node;
+    struct quorum quorum; /* where history.n is not 0 */
     uint32_t key;
     uint64_t invoked_ns, returned_ns;  /* returned: UINT64_MAX while unknown */
     uint64_t ended_ns, deadline_ns;    /* when its client stopped to wait, and by when it had to */
@@ -82,6 +88,8 @@ struct history {
     struct final *finals;
     uint32_t final_count, final_capacity;
     uint32_t keys, sessions; /* above all that occur */
+    uint32_t n; /* homes of a key; 0: operations do not tell how many they ask, and all that are not OP_WEAK
+                   do so of enough that any two meet at one */
     bool lww;
     bool all_homes; /* a write is acknowledged by all homes: a blind delete covers what was there before it */
     uint64_t skew_ns; /* how far two nodes' clocks may be apart */
@@ -90,8 +98,8 @@ struct history {
 
 void history_fini(struct history *history);
 
-/* An operation begins; its token. Of @op count kind, flags, session, node, key, ttl and deadline. Lists are
- * copied. */
+/* An operation begins; its token. Of @op count kind, flags, session, node, quorum, key, ttl and deadline.
+ * Lists are copied. */
 uint32_t history_invoke(struct history *history, const struct op *op, uint64_t now_ns, struct tokens covers,
                         struct tokens elements);
 
@@ -111,6 +119,15 @@ void history_final(struct history *history, uint32_t key, uint32_t node, bool wh
 static inline struct tokens history_list(const struct history *history, struct token_run run)
 {
     return (struct tokens){.list = history->pool + run.at, .count = run.count};
+}
+
+/* Is one home at least among those that answered both who asked for @quorum and @op? Of two that ask the
+ * first homes, and the first few of these, all are among the former. */
+static inline bool history_meets(const struct history *history, struct quorum quorum, const struct op *op)
+{
+    uint32_t homes = quorum.homes > op->quorum.homes ? quorum.homes : op->quorum.homes;
+    if (op->flags & OP_WEAK) return false;
+    return history->n == 0 || quorum.homes == 0 || (uint32_t)quorum.needs + op->quorum.needs > homes;
 }
 
 static inline const struct op *history_op(const struct history *history, uint32_t token)

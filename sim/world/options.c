@@ -101,6 +101,7 @@ static void draw_clients(struct options *options)
     options->tokens = clients.tokens;
     options->impatient = clients.impatient;
     options->weak = clients.weak;
+    options->levels = clients.levels;
     options->think_us = (uint32_t)(clients.think_ns / 1000);
     options->gets = clients.habits.gets;
     options->puts = clients.habits.puts;
@@ -256,6 +257,8 @@ struct clients_options options_clients(const struct options *options)
         .tokens = options->tokens,
         .impatient = options->impatient,
         .weak = options->weak,
+        .levels = options->levels,
+        .lost_max = options->lost_max,
         .sloppy = options->sloppy,
         .sloppy_is_weak = options->strict == 0,
         .habits = {.gets = options->gets,

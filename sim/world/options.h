@@ -36,6 +36,7 @@ enum {
     X(tokens, 0, 100, "... so many have write tokens and send a write again, ...")                           \
     X(impatient, 0, 100, "... and so many hang up on one request of eight")                                  \
     X(weak, 0, 100, "of a hundred operations so many ask one home only")                                     \
+    X(levels, 0, 100, "of a hundred operations so many have an R or W (and maybe N) of their own")           \
     X(sloppy, 0, 100, "of a hundred operations without precondition so many are sloppy")                     \
     X(gets, 0, 1000, "of a register: how often it is read, against ...")                                     \
     X(puts, 0, 1000, "... written ...")                                                                      \

@@ -88,6 +88,73 @@ static void unanswered_blind_delete(void **state)
     history_fini(&history);
 }
 
+static void asked(struct history *history, uint32_t token, uint8_t needs, uint8_t homes)
+{
+    history->ops[token - 1].quorum = (struct quorum){needs, homes};
+}
+
+static bool holds_for(a_checker *checker, const struct history *history, uint8_t needs, uint8_t homes)
+{
+    struct cover cover;
+    struct verdict verdict = {{0}};
+    cover_build_for(&cover, history, (struct quorum){needs, homes});
+    bool good = checker(&cover, &verdict);
+    cover_fini(&cover);
+    if (!good) printf("  %s\n", verdict.why);
+    return good;
+}
+
+/* Who reads one home of three knows what all have acknowledged, who reads two what two have, who reads all
+ * everything; of the first two homes one that answers knows what two of these have, or all three. */
+static void quorums_of_their_own(void **state)
+{
+    (void)state;
+    for (uint8_t w = 1; w <= 3; w++) {
+        for (uint8_t homes = 1; homes <= 3; homes++) {
+            for (uint8_t r = 1; r <= homes; r++) {
+                struct history history = {.n = 3};
+                uint32_t a = a_put(&history, 1, 2, NOTHING), b = a_put(&history, 3, 4, TOKENS(a));
+                asked(&history, a, 3, 3);
+                asked(&history, b, w, 3);
+                uint32_t read = a_get(&history, 5, 6, TOKENS(b));
+                asked(&history, read, r, homes);
+                assert_true(holds_for(checker_register, &history, r, homes));
+                history.ops[read - 1].seen = history.ops[b - 1].covers; /* it has a, and b covers it */
+                assert_int_equal(holds_for(checker_register, &history, r, homes), r + w <= 3);
+                history.ops[read - 1].seen.count = 0; /* a was on all of them */
+                assert_false(holds_for(checker_register, &history, r, homes));
+                assert_true(holds_for(checker_register, &history, r == 1 ? 2 : 1, 3)); /* not its reader's */
+                history.ops[a - 1].flags |= OP_WEAK;
+                history.ops[b - 1].flags |= OP_WEAK;
+                assert_true(holds_for(checker_register, &history, r, homes));
+                history_fini(&history);
+            }
+        }
+    }
+    struct history history = {.n = 3};
+    uint32_t a = a_put(&history, 1, 2, NOTHING), read = a_get(&history, 5, 6, NOTHING);
+    asked(&history, a, 2, 2);
+    asked(&history, read, 1, 2);
+    assert_false(holds_for(checker_register, &history, 1, 2));
+    asked(&history, read, 1, 3); /* it may have been the third */
+    assert_true(holds_for(checker_register, &history, 1, 3));
+    asked(&history, read, 2, 3);
+    assert_false(holds_for(checker_register, &history, 2, 3));
+    asked(&history, a, 1, 1);
+    assert_true(holds_for(checker_register, &history, 2, 3));
+    asked(&history, read, 3, 3);
+    assert_false(holds_for(checker_register, &history, 3, 3));
+    assert_false(ends_well(checker_final, &history, NOTHING)); /* whoever asked how */
+    struct op op = {.kind = OP_DELETE, .key = 1, .flags = OP_BLIND, .quorum = {3, 3}};
+    uint32_t deleted = history_invoke(&history, &op, 10 * ms, NOTHING, NOTHING);
+    history_return(&history, deleted, OUTCOME_OK, 11 * ms, NOTHING, 0);
+    asked(&history, a_get(&history, 12, 13, TOKENS(a)), 1, 3);
+    assert_true(holds_for(checker_register, &history, 1, 3)); /* its coordinator may not have had a, ... */
+    asked(&history, a, 3, 3);
+    assert_false(holds_for(checker_register, &history, 1, 3)); /* ... which no home lacks now */
+    history_fini(&history);
+}
+
 static void stamps(void **state)
 {
     (void)state;
@@ -323,12 +390,19 @@ static void long_chain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_write),       cmocka_unit_test(weak_write_lost),
-        cmocka_unit_test(blind_delete),     cmocka_unit_test(unanswered_blind_delete),
-        cmocka_unit_test(stamps),           cmocka_unit_test(unrecognised),
-        cmocka_unit_test(covered_sibling),  cmocka_unit_test(impossible_values),
-        cmocka_unit_test(regular_register), cmocka_unit_test(expiry),
-        cmocka_unit_test(latest_wins),      cmocka_unit_test(latest_wins_by_any_clock),
+        cmocka_unit_test(lost_write),
+        cmocka_unit_test(weak_write_lost),
+        cmocka_unit_test(blind_delete),
+        cmocka_unit_test(unanswered_blind_delete),
+        cmocka_unit_test(quorums_of_their_own),
+        cmocka_unit_test(stamps),
+        cmocka_unit_test(unrecognised),
+        cmocka_unit_test(covered_sibling),
+        cmocka_unit_test(impossible_values),
+        cmocka_unit_test(regular_register),
+        cmocka_unit_test(expiry),
+        cmocka_unit_test(latest_wins),
+        cmocka_unit_test(latest_wins_by_any_clock),
         cmocka_unit_test(long_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

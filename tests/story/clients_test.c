@@ -66,7 +66,7 @@ static void merging(void **state)
 
 struct tally {
     uint32_t puts, deletes, blind, if_context, if_absent, rejected, repeated, weak, lost, expiring, unknown,
-        siblings, moved, carried, together;
+        siblings, moved, carried, together, one_home, all_homes, some_homes;
 };
 
 static void count(struct tally *tally, const struct history *history)
@@ -88,6 +88,11 @@ static void count(struct tally *tally, const struct history *history)
         tally->siblings += op->seen.count > 1;
         tally->carried += op->elements.count > 1;
         tally->together += token > 1 && op[-1].invoked_ns == op->invoked_ns; /* in one request */
+        if (history->n == 3 && op->seen.count > 0 && op->outcome == OUTCOME_OK) {
+            tally->one_home += op->quorum.needs == 1 && op->quorum.homes == 3;
+            tally->all_homes += op->quorum.needs == 3;
+            tally->some_homes += op->quorum.homes == 2;
+        }
         tally->moved += nodes[op->session] != 0 && nodes[op->session] != op->node + 1;
         nodes[op->session] = (uint16_t)(op->node + 1);
     }
@@ -130,10 +135,12 @@ static void all_habits(void **state)
     struct tally tally = {0};
     for (uint64_t seed = 1; seed <= 20; seed++) run(seed, &tally);
     printf("puts %u, deletes %u (blind %u), if_context %u, if_absent %u, rejected %u, repeated %u, weak %u, "
-           "lost %u, expiring %u, unknown %u, siblings %u, moved %u, carried %u, together %u\n",
+           "lost %u, expiring %u, unknown %u, siblings %u, moved %u, carried %u, together %u, of one home "
+           "%u, of all %u, of the "
+           "first two %u\n",
            tally.puts, tally.deletes, tally.blind, tally.if_context, tally.if_absent, tally.rejected,
            tally.repeated, tally.weak, tally.lost, tally.expiring, tally.unknown, tally.siblings, tally.moved,
-           tally.carried, tally.together);
+           tally.carried, tally.together, tally.one_home, tally.all_homes, tally.some_homes);
     const uint32_t *counts = (const uint32_t *)&tally;
     for (size_t i = 0; i < sizeof(tally) / sizeof(*counts); i++) assert_true(counts[i] >= 10);
 }

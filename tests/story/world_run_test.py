@@ -16,7 +16,7 @@ WRONG = ("--seed", "--seed x", "--seed -3", "--seed 18446744073709551616", "--se
          "--seed 3 --minimize --trace", "--seed 1 --seeds 1..2", "--set nothing=1", "--set nodes=99", "--set sessions=128", "--set nodes=",
          "--seed 3 --set nothing=1", "--seed 3 --set nothing=1 --minimize", "--seeds 1..3 --set nodes=99 --minimize",
          "--seed 3 --program /nowhere", "--seeds 1..3 --program /nowhere", "word")
-BAD = "--set quorum=1 --set strict=1 --set core_ms=0 --set lost_max=0"  # R=W=1, judged as if the quorums overlapped
+BAD = "--set quorum=1 --set levels=0 --set strict=1 --set core_ms=0 --set lost_max=0"  # R=W=1, judged as if the quorums overlapped
 
 
 def start(source, program, words):

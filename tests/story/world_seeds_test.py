@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "sloppy=0")
+PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "levels=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
 JUDGED = {"core": 190, "copies": 270, "register": 300, "session": 200, "condition": 300, "merge": 200,
           "chain": 70}
@@ -89,7 +89,7 @@ def main():
     assert status == 0
     assert counts["wipe"] > 0 and counts["rot"] > 0
 
-    status, tail, _ = run(source, "1..40", "quorum=1", "strict=1", "core_ms=0", "lost_max=0")
+    status, tail, _ = run(source, "1..40", "quorum=1", "levels=0", "strict=1", "core_ms=0", "lost_max=0")
     missed = [line for line in tail.splitlines() if re.search("# read \\d+ of key \\d+ .*(misses|finds an older) write", line)]
     assert missed, "R=W=1, and no read missed a write: the checker of registers is blind\n" + tail
     print(f"R=W=1: {missed[0]}", flush=True)
