@@ -135,6 +135,7 @@ class Chaos:
             if why:
                 raise RuntimeError(why)
         await asyncio.to_thread(self.cluster.wait_linked, PATIENCE_S)
+        await asyncio.to_thread(self.cluster.wait_filled, PATIENCE_S)
         print("to look around inside: nsenter --net --mount --target PID; " if self.network.can else "",
               ", ".join(f"{station.node.name} is process {station.node.process.pid}" for station in self.stations), sep="", flush=True)
         contents = [(PLAIN, PLAIN, CART, COUNTER)[key % 4] for key in range(self.chosen.keys)]

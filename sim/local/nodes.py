@@ -135,6 +135,19 @@ class Cluster:
         for node in self.nodes:
             node.wait_ready(seconds)
         self.wait_linked(seconds)
+        self.wait_filled(seconds)
+
+    def wait_filled(self, seconds=30):
+        """Until every copy of every running node counts for reads: those of a new cluster do once all nodes have met."""
+        until = time.monotonic() + seconds
+        for node in self.nodes:
+            if not node.running():
+                continue
+            with Client(node.address) as client:
+                while not all(shard.filled for shard in client.one(node_status()).node.shards):
+                    if time.monotonic() > until:
+                        raise RuntimeError(f"copies of {node.name} do not count yet; its log:\n{node.tail()}")
+                    time.sleep(0.05)
 
     def wait_linked(self, seconds=30):
         """Until every shard of every running node hears every other running node, and no other."""

@@ -169,6 +169,8 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
     case DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER:
     case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS:
     case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_ASK_BLANK:
+    case DYNODE__PEER__MESSAGE__BODY_BLANK:
         return false;
     case DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS:
         snprintf(out, size, "fetch %zu", message->fetch_objects->n_keys);

@@ -164,6 +164,7 @@ struct options options_draw(uint64_t seed)
     draw_calm(&options, &prng);
     /* A third of the worlds has none: there every operation is judged. */
     if (!prng_chance(&prng, 1, 3)) options.sloppy = prng_chance(&prng, 1, 2) ? 30 : draw(&prng, 1, 100);
+    options.blank = prng_chance(&prng, 1, 2) ? 1 : 0;
     return options;
 }
 
@@ -301,6 +302,7 @@ struct world_options options_world(const struct options *options)
     if (options->antientropy) {
         world.repair_pass_ns = options->pass_ms * UINT64_C(1000000);
         world.audit_pass_ns = options->audit_ms * UINT64_C(1000000);
+        world.blank = options->blank != 0;
     }
     world.resets = options->resets;
     world.losses = options->losses;

@@ -60,6 +60,7 @@ enum {
     X(antientropy, 0, 1, "1: homes become equal by themselves, and are judged before anybody reads")         \
     X(pass_ms, 1, 3600000, "... what lies between two of their passes ...")                                  \
     X(audit_ms, 1, 3600000, "... and, at least, between the beginnings of two audits")                       \
+    X(blank, 0, 1, "1: the first stores have to find out that they are the first")                           \
     X(checks, 0, 1, "1: every actor looks at its own state after each turn")                                 \
     X(strict, 0, 1, "1: judge as if the quorums overlapped, whether they do or not, sloppy ones too")
 

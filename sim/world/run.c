@@ -37,6 +37,17 @@ static uint32_t all_nodes(const struct run *run)
     return (UINT32_C(1) << run->options->nodes) - 1;
 }
 
+/* Those whose stores are the first ever have found that out, as far as they can be reached. */
+static void await_births(struct run *run)
+{
+    for (uint32_t node = 0, times = 0; node < run->options->nodes && times < 20;) {
+        if (!world_is_filled(run->world, node, run->options->n))
+            pass(run, 250), times++;
+        else
+            node++;
+    }
+}
+
 /* No operation is under way any more. */
 static void calm(struct run *run)
 {
@@ -100,6 +111,7 @@ void run_world(const struct options *options, void (*line)(void *context, const 
     run.world = world_alloc(&world, &watch);
     if (line != NULL) world_trace(run.world, trace, &run);
     pass(&run, 500);
+    await_births(&run);
     clients_begin(run.clients, run.world);
     faults_start(&run.faults, run.world, options);
     pass(&run, options->safety_ms);

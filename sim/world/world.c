@@ -242,7 +242,7 @@ struct world *world_alloc(const struct world_options *options, const struct worl
         cluster_merge_member(&world->cluster, &member);
         for (uint32_t shard = 0; shard < node->shard_count; shard++) {
             node->shards[shard].store = store_mem_open();
-            node->shards[shard].born = true;
+            node->shards[shard].born = !options->blank;
             node->shards[shard].links = calloc(options->nodes, sizeof(struct sim_link));
             CHECK(node->shards[shard].links != NULL);
         }

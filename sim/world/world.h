@@ -48,6 +48,7 @@ struct world_options {
     uint64_t repair_pass_ns, audit_pass_ns; /* the same; 0: no anti-entropy */
     bool unchecked;                         /* no shard_check after each turn */
     bool silent;                            /* no heartbeats: a node can be reached while it is linked */
+    bool blank;  /* stores have to find out that they are the first of their shard */
     bool seeded; /* the first node's configuration has all members, the others' only the first */
 };
 

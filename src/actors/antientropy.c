@@ -227,6 +227,7 @@ static bool look_for_unfilled(struct antientropy *self, const struct turn *turn)
 {
     struct fill *fill = &self->fill;
     if (self->copies->born || self->jobs.count > 0 || turn->now_ns < fill->next_ns) return false;
+    if (blank_may_come(self, turn)) return false;
     for (; fill->vnode < turn->cluster->vnodes && self->jobs.count == 0; fill->vnode += turn->shards)
         if (forest_is_built(self->forest, fill->vnode)) expand_unfilled(self, turn, fill->vnode);
     if (self->jobs.count > 0) return true;
@@ -396,6 +397,7 @@ static void pump(struct antientropy *self, struct turn *turn)
 {
     struct pass *pass = &self->pass;
     if (self->options.pass_ns == 0) return;
+    blank_step(self, turn);
     for (;;) {
         if (turn->store_broken) return;
         if (!governor_may(self->governor, turn->now_ns)) {
@@ -462,6 +464,7 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
     struct refusal *refusal = refusal_of(self, node);
     if (refusal != NULL) refusal->until_ns = 0; /* it may have got room meanwhile */
     if (reachable) {                            /* it may have missed something */
+        blank_ask(self, turn, node);
         uint64_t soon_ns = turn->now_ns + 100 * ms;
         if (self->pass.next_ns > soon_ns) self->pass.next_ns = soon_ns;
         if (self->mend.next_ns > soon_ns) self->mend.next_ns = soon_ns;
@@ -529,6 +532,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
     case DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED:
         receive_answer(self, turn, mail);
         break;
+    case DYNODE__PEER__MESSAGE__BODY_BLANK:
+        blank_answered(self, turn, mail);
+        break;
     default:
         antientropy_answer(self, turn, mail);
     }
@@ -554,6 +560,7 @@ static void free_antientropy(struct actor *actor)
     buffer_fini(&self->mend.object);
     buffer_fini(&self->audit.after);
     map_fini(&self->tables);
+    blank_fini(&self->blank);
     free(self->refusals);
     forest_free(self->forest);
     free(self->governor);
@@ -572,6 +579,7 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
         DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER,  DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS,
         DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED,   DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS,
         DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED,    DYNODE__PEER__MESSAGE__BODY_PUSHED,
+        DYNODE__PEER__MESSAGE__BODY_ASK_BLANK,         DYNODE__PEER__MESSAGE__BODY_BLANK,
     };
     struct turn *turn = shard_turn_context(shard);
     struct antientropy *self = calloc(1, sizeof(*self));
@@ -587,6 +595,7 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     self->governor = governor;
     self->copies = copies;
     if (options->pass_ns != 0) self->generation = request_id_draw(turn->prng);
+    while (blank_is_open(self) && self->blank.id == 0) self->blank.id = prng_next(turn->prng);
     self->audit.vnode = self->fill.vnode = turn->self.shard;
     self->dirty = calloc(turn->cluster->vnodes, sizeof(*self->dirty));
     CHECK(self->dirty != NULL);

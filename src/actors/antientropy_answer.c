@@ -199,6 +199,9 @@ void antientropy_answer(struct antientropy *self, struct turn *turn, const struc
     case DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS:
         answer_fetch(self, turn, mail);
         break;
+    case DYNODE__PEER__MESSAGE__BODY_ASK_BLANK:
+        blank_answer(self, turn, mail);
+        break;
     case DYNODE__PEER__MESSAGE__BODY_PUSHED:
         answer_pushed(self, turn, mail);
         break;

@@ -1,6 +1,7 @@
 /* What the parts of anti-entropy know of one another. antientropy.c is the actor: whose turn it is;
  * exchange.c one exchange; exchange_page.c a page of leaves, on both sides; antientropy_answer.c what other
- * homes ask; audit.c reads the store through; mend.c fetches what is damaged. */
+ * homes ask; audit.c reads the store through; mend.c fetches what is damaged; blank.c asks whether there ever
+ * was anything. */
 #pragma once
 
 #include "actors/antientropy.h"
@@ -52,6 +53,16 @@ struct fill {
     uint64_t next_ns; /* when the next look begins */
 };
 
+/* What is known of the other members, while it is not known whether our store is the first. */
+struct blank {
+    uint64_t id;          /* of this life's questions */
+    bool over;            /* somebody holds something */
+    uint64_t next_ns;     /* when all are asked again */
+    uint64_t patience_ns; /* until then fills wait */
+    struct blank_peer *peers;
+    uint32_t peer_count;
+};
+
 /* A home that had no room for what was pushed to it. */
 struct refusal {
     uint64_t node, until_ns;
@@ -99,6 +110,7 @@ struct antientropy {
     struct jobs jobs;
     struct exchange exchanges[ANTIENTROPY_EXCHANGES];
     struct pass pass;
+    struct blank blank;
     struct fill fill;
     struct refusal *refusals; /* one for each node, once it has refused something */
     uint32_t refusal_count;
@@ -151,6 +163,24 @@ void antientropy_merge(struct turn *turn, const struct store_place *place, const
 
 /* What another home asks. */
 void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail);
+
+/* --- blank.c --- */
+
+enum { BLANK_PATIENCE_NS = 2000 * 1000 * 1000 };
+
+/* Ask who has not answered yet, now and then. */
+void blank_step(struct antientropy *self, struct turn *turn);
+void blank_ask(struct antientropy *self, struct turn *turn, uint64_t node);
+void blank_answered(struct antientropy *self, struct turn *turn, const struct mail *mail);
+
+/* Another asks. */
+void blank_answer(struct antientropy *self, struct turn *turn, const struct mail *mail);
+
+/* Is it still to be found out? And so soon that a fill need not begin? */
+bool blank_is_open(const struct antientropy *self);
+bool blank_may_come(const struct antientropy *self, const struct turn *turn);
+
+void blank_fini(struct blank *blank);
 
 /* --- audit.c --- */
 

@@ -92,19 +92,46 @@ static bool load_row(void *context, struct bytes key, struct bytes value)
     return true;
 }
 
+static struct bytes born_key(void)
+{
+    return bytes_str("born");
+}
+
+static bool is_born(struct store *store)
+{
+    struct arena arena;
+    struct bytes value;
+    arena_init(&arena, 0);
+    bool born = store_get(store, STORE_META, born_key(), &arena, &value) == STATUS_OK;
+    arena_fini(&arena);
+    return born;
+}
+
+static void fill_all(struct copies *copies)
+{
+    copies->born = true;
+    memset(copies->filled, 0xff, copies->vnodes * sizeof(*copies->filled));
+}
+
 enum status copies_load(struct copies *copies, struct store *store, bool born, uint32_t vnodes)
 {
-    copies->born = born;
     copies->vnodes = vnodes;
     copies->filled = calloc(vnodes, sizeof(*copies->filled));
     CHECK(copies->filled != NULL);
     enum status status = mints_load(&copies->mints, store);
     if (status != STATUS_OK) return status;
-    if (born) {
-        memset(copies->filled, 0xff, vnodes * sizeof(*copies->filled));
+    if (born || is_born(store)) {
+        fill_all(copies);
         return STATUS_OK;
     }
     return store_scan(store, STORE_META, bytes_str(prefix), bytes_str(prefix_end), load_row, copies);
+}
+
+enum status copies_bear(struct copies *copies, struct store *store)
+{
+    enum status status = store_put(store, STORE_META, born_key(), bytes_str("1"));
+    if (status == STATUS_OK) fill_all(copies);
+    return status;
 }
 
 void copies_fini(struct copies *copies)

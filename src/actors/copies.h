@@ -1,11 +1,12 @@
 /* Copies: which of a shard's vnode copies hold all that they should (DESIGN.md section 6).
  *
- * A copy is one (vnode, n): the objects of a vnode in tables of n homes (n: as in merkle/forest.h). The first
- * store of a shard is born with its copies filled, as nobody else holds anything yet. One that takes the
- * place of a store that was lost has none: such a copy stores and acknowledges, but counts for no read and no
- * precondition until an exchange with every other home has come to its end since:
+ * A copy is one (vnode, n): the objects of a vnode in tables of n homes (n: as in merkle/forest.h). A store
+ * begins with none that is filled, for it may have taken the place of one that was lost. Such a copy stores
+ * and acknowledges, but counts for no read and no precondition until an exchange with every other home has
+ * come to its end since:
  *
  *      unfilled --- exchange with B complete ---> heard of B --- ... with C, the last ---> filled
+ *         \_________________ all members hold nothing at all: born (blank.c) _______________/
  *
  * One home less could lack a write that was acknowledged with the help of the very copy that was lost. The
  * other's copy need not be filled itself: what it has lost too is lost, and what it has is told. Each step is
@@ -28,7 +29,7 @@ struct copy {
 };
 
 struct copies {
-    bool born;          /* with the cluster */
+    bool born;          /* with the cluster: all copies are filled */
     uint32_t vnodes;    /* of the ring */
     uint16_t *filled;   /* by vnode, as bits by n */
     struct map partial; /* struct copy, by vnode and n */
@@ -37,10 +38,13 @@ struct copies {
     uint64_t no_room;   /* ... for the disk is full */
 };
 
-/* Read what the store knows. @copies is zeroed. @born: a copy it does not name is filled. A row that says
+/* Read what the store knows. @copies is zeroed. @born: who opened it knows that it is. A row that says
  * nothing sensible is passed over. STATUS_STORE_BROKEN */
 enum status copies_load(struct copies *copies, struct store *store, bool born, uint32_t vnodes);
 void copies_fini(struct copies *copies);
+
+/* It was the first store: from now on all copies count. Staged. STATUS_NO_SPACE  Nothing has changed. */
+enum status copies_bear(struct copies *copies, struct store *store);
 
 /* Does it count? A copy without other homes always does. @n 0 (of a table that is not known here): only if
  * nothing was lost. */

@@ -1,7 +1,6 @@
 /* Identity: whose store this is, kept inside the store: cluster, node, shard and shard count. They must agree
  * with the configuration, or the node does not start: a swapped directory or a changed shard count would file
- * keys where nobody looks for them. Beside it lie the cluster state (on the store of the shard that owns it)
- * and whether it is the first that this shard had. */
+ * keys where nobody looks for them. Beside it lies the cluster state (on the store of the shard that owns it). */
 #pragma once
 
 #include "ring/cluster.h"
@@ -15,7 +14,7 @@ struct identity {
     uint32_t shard;
     uint32_t shards;
     uint32_t vnodes;
-    bool born; /* with the cluster; false: this store replaced one that was lost (copies.h) */
+    bool born; /* who made it knew that nobody else held anything (copies.h) */
 };
 
 /* Read what the store says.

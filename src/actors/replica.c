@@ -322,6 +322,11 @@ static void receive_exchanged(struct replica *replica, struct turn *turn, const 
                 message->node); /* a full disk: the next exchange says so again */
 }
 
+static void receive_born(struct replica *replica, struct turn *turn)
+{
+    copies_bear(replica->copies, turn->store); /* a full disk: it is said again */
+}
+
 /* --- Mint --- */
 
 static struct vv mint_context(const Dynode__Peer__Mint *mint, struct arena *arena)
@@ -477,7 +482,8 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
     struct replica *replica = (struct replica *)actor;
     bool inside = mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT ||
                   mail->kind == DYNODE__PEER__MESSAGE__BODY_DROP_HINT ||
-                  mail->kind == DYNODE__PEER__MESSAGE__BODY_EXCHANGED;
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_EXCHANGED ||
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_BORN;
     if (inside && !address_is(mail->from, turn->self)) {
         turn->counters->invalid++; /* nobody mints, drops or fills for another shard */
         return;
@@ -500,6 +506,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         break;
     case DYNODE__PEER__MESSAGE__BODY_EXCHANGED:
         receive_exchanged(replica, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_BORN:
+        receive_born(replica, turn);
         break;
     default:
         CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD);
@@ -532,7 +541,7 @@ void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, st
         DYNODE__PEER__MESSAGE__BODY_READ,      DYNODE__PEER__MESSAGE__BODY_MERGE,
         DYNODE__PEER__MESSAGE__BODY_HAND_OFF,  DYNODE__PEER__MESSAGE__BODY_MINT,
         DYNODE__PEER__MESSAGE__BODY_DROP_HINT, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
-        DYNODE__PEER__MESSAGE__BODY_EXCHANGED,
+        DYNODE__PEER__MESSAGE__BODY_EXCHANGED, DYNODE__PEER__MESSAGE__BODY_BORN,
     };
     struct replica *replica = calloc(1, sizeof(*replica));
     CHECK(replica != NULL);

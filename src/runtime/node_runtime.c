@@ -151,14 +151,12 @@ static enum status stores_open(struct node_runtime *node, char why[NODE_WHY_BYTE
         struct shard_store_options *store = &slot->store_options;
         store->engine = node->options.store;
         snprintf(store->path, sizeof(store->path), "%s/" SHARD_DIRECTORY, node->options.data, i);
-        /* One that says nothing of itself counts only if the directory is new as well. Later it was lost, or
-         * is what a crash left of a replacement: as empty as that. */
+        /* That the directory is new as well says nothing: all of it may have been lost (actors/blank.c). */
         store->identity = (struct identity){.cluster = node->cluster.id,
                                             .node = node->options.self.id,
                                             .shard = i,
                                             .shards = node->shards,
-                                            .vnodes = node->cluster.vnodes,
-                                            .born = !node->record.complete};
+                                            .vnodes = node->cluster.vnodes};
         if (node->record.complete && access(store->path, F_OK) != 0)
             log_line(LOG_LEVEL_ERROR, "shard %u: its store is gone; the shard starts with an empty one", i);
         struct cluster *cluster = i == CLUSTER_OWNER_SHARD ? &node->cluster : NULL;

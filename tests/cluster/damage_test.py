@@ -1,6 +1,7 @@
 """Flipped bits on a disk: that store is moved aside, the node and its other shards live, and the others serve its keys."""
 import glob
 import os
+import shutil
 import unittest
 
 from fixture import Client, ClusterCase, eventually, main
@@ -56,6 +57,38 @@ class Damage(ClusterCase):
         self.assertEqual(self.filled(victim), [True, True])
         for key in list(records)[:200]:
             self.assertEqual(self.values(self.ok(self.connect(1).one(get("last", key)))), [b"after"])
+
+    def test_a_whole_directory_is_lost(self):
+        """What two nodes have acknowledged is on one of them alone, and that one is away: nobody may say that it is not there."""
+        one, lost, other = self.nodes
+        other.kill()
+        self.wait_unreachable([other])
+        records = {b"lost/%d" % number: b"value %d" % number for number in range(50)}
+        self.load(self.connect(), "last", records)
+        one.kill()
+        lost.kill()
+        shutil.rmtree(lost.data)
+        for node in (lost, other):
+            node.start()
+        for node in (lost, other):
+            node.wait_ready()
+        self.cluster.wait_linked()
+        for node in (1, 2):
+            for answer in self.connect(node).call(*(get("last", key) for key in records)):
+                self.ok(answer, "UNAVAILABLE")
+        eventually(lambda: self.waits_for(lost) == {one.id}, "it says what it waits for")
+        one.start()
+        one.wait_ready()
+        self.cluster.wait_filled(60)
+        one.kill()
+        self.wait_unreachable([one])
+        for node in (1, 2):
+            for key, answer in zip(records, self.connect(node).call(*(get("last", key) for key in records))):
+                self.assertEqual(self.values(self.ok(answer)), [records[key]])
+
+    def waits_for(self, node):
+        with Client(node.address) as connection:
+            return {home for shard in connection.one(node_status()).node.shards for home in shard.unfilled_for}
 
     def filled(self, node):
         with Client(node.address) as connection:

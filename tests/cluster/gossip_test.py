@@ -47,6 +47,7 @@ class Seeds(Known):
             eventually(lambda: self.members(node) == everybody, f"{node.name} knows all members")
             self.assertEqual(self.tables(node), {"users", "last"})
         self.cluster.wait_linked()
+        self.cluster.wait_filled()
         for number, node in enumerate(self.nodes):
             self.ok(self.connect(number).one(put("users", b"by/%d" % number, node.name.encode())))
         # What was learned is kept: the seed may be gone when they start again.

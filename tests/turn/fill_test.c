@@ -1,4 +1,5 @@
-/* A store is lost: its copies count again when every other home has told what it has, and not before. */
+/* A store that says nothing of itself, new or in the place of a lost one: its copies count when every other
+ * home has told what it has, or all members that they have nothing, and not before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,8 @@ enum { KEYS = 400, VNODES = 8, ENOUGH_MS = 10000 };
 
 static struct few few;
 
-static void begin(const char *name)
+/* Three stores that say nothing of themselves, and nothing in them. */
+static void begin_new(const char *name)
 {
     uint64_t seed = prng_entropy() >> 20;
     printf("%s: seed %llu\n", name, (unsigned long long)seed);
@@ -29,15 +31,22 @@ static void begin(const char *name)
                                         .audit_ns = 5000 * ms,
                                         .seed = seed};
     few_begin(&few, &options);
-    for (uint32_t key = 0; key < KEYS; key++) {
-        char text[16];
-        struct bytes name_of = bytes_of(text, (size_t)snprintf(text, sizeof(text), "key%u", key));
-        struct dot dot = {.clock = 7, .counter = 1};
-        /* Of each key one other home has none. */
-        for (uint32_t node = 0; node < 3; node++)
-            if (node != 1 + key % 2) few_plant(&few, node, name_of, dot, bytes_str("x"));
-    }
-    few_lose(&few, 0);
+    for (uint32_t node = 0; node < 3; node++) few_lose(&few, node);
+}
+
+static void plant(uint32_t node, uint32_t key)
+{
+    char text[16];
+    struct bytes name_of = bytes_of(text, (size_t)snprintf(text, sizeof(text), "key%u", key));
+    few_plant(&few, node, name_of, (struct dot){.clock = 7, .counter = 1}, bytes_str("x"));
+}
+
+/* Of each key one other home than the first, which has lost its store, has none. */
+static void begin(const char *name)
+{
+    begin_new(name);
+    few.nodes[1].lost = few.nodes[2].lost = false;
+    for (uint32_t key = 0; key < KEYS; key++) plant(2 - key % 2, key);
 }
 
 static void assert_copies(uint32_t node, uint32_t filled)
@@ -183,6 +192,115 @@ static void a_full_disk_is_not_filled(void **state)
     few_end(&few);
 }
 
+/* --- the first stores of all --- */
+
+static enum few_fate lose_and_repeat(void *context, uint32_t from, uint32_t to,
+                                     Dynode__Peer__Message *message)
+{
+    (void)context, (void)from, (void)to, (void)message;
+    uint64_t draw = prng_below(&few.prng, 4);
+    return draw == 0 ? FEW_DROP : draw == 1 ? FEW_TWICE : FEW_PASS;
+}
+
+static void a_new_cluster(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        begin_new("new");
+        if (round == 1) few.hook = lose_and_repeat;
+        if (round == 2)
+            for (uint32_t s = 0; s < 2; s++) store_mem_set_full(few.nodes[0].stores[s], true);
+        for (uint32_t node = 0; node < 3; node++) few_start(&few, node);
+        few_pass_ms(&few, round == 1 ? ENOUGH_MS : 300);
+        if (round == 0) /* not by exchanges: those of each vnode would take far more */
+            assert_int_equal(few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES], 0);
+        if (round == 2) { /* what it can't keep it does not know */
+            assert_copies(0, 0);
+            for (uint32_t s = 0; s < 2; s++) store_mem_set_full(few.nodes[0].stores[s], false);
+            few_pass_ms(&few, 500);
+        }
+        for (uint32_t node = 0; node < 3; node++) assert_copies(node, VNODES);
+        /* It is kept, and holds for tables that are not there yet. */
+        few_stop(&few, 0);
+        few_start(&few, 0);
+        for (uint32_t vnode = 0; vnode < VNODES; vnode++)
+            for (uint32_t n = 2; n <= 3; n++)
+                assert_true(copies_is_filled(node_copies(few.nodes[0].shards[vnode % 2]), vnode, n));
+        few_end(&few);
+    }
+}
+
+/* One is started late: whether it holds what was written elsewhere nobody knows until then. Meanwhile the
+ * others may get something, which they tell one another. */
+static void one_after_the_other(void **state)
+{
+    (void)state;
+    for (uint32_t keys = 0; keys <= 1; keys++) {
+        begin_new("late");
+        few_start(&few, 0);
+        few_pass_ms(&few, ENOUGH_MS);
+        few_start(&few, 1);
+        few_pass_ms(&few, ENOUGH_MS);
+        assert_copies(0, 0);
+        assert_copies(1, 0);
+        if (keys > 0) {
+            few_stop(&few, 0);
+            plant(0, 1);
+            few_start(&few, 0);
+            few_pass_ms(&few, ENOUGH_MS);
+        }
+        few_start(&few, 2);
+        few_pass_ms(&few, keys == 0 ? 200 : ENOUGH_MS);
+        for (uint32_t node = 0; node < 3; node++) assert_copies(node, VNODES);
+        few_end(&few);
+    }
+}
+
+/* The whole directory is lost, and who is there has nothing: the third may have. */
+static void what_the_absent_holds(void **state)
+{
+    (void)state;
+    begin_new("absent");
+    few.nodes[1].lost = few.nodes[2].lost = false;
+    for (uint32_t key = 0; key < KEYS; key++) plant(2, key);
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, 0);
+    few_start(&few, 2);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES);
+    uint64_t keys;
+    assert_true(few_is_equal(&few, &keys));
+    assert_int_equal(keys, KEYS);
+    few_end(&few);
+}
+
+/* An answer to a former life, from before what that has lost was written; and lies about shards. */
+static void late_and_wrong_answers(void **state)
+{
+    (void)state;
+    begin_new("late answers");
+    few_start(&few, 0);
+    few_pass_ms(&few, 100);
+    for (uint64_t from = 0xb; from <= 0xc; from++)
+        for (uint32_t shards = 0; shards <= 1; shards++)
+            for (uint32_t shard = 0; shard < 2; shard++) {
+                Dynode__Peer__Blank blank = DYNODE__PEER__BLANK__INIT;
+                Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+                blank.blank = 1;
+                blank.shards = shards;
+                message.body_case = DYNODE__PEER__MESSAGE__BODY_BLANK;
+                message.blank = &blank;
+                message.request = 1 + prng_below(&few.prng, 1000);
+                message.to_shard = shard;
+                few_deliver(&few, 0, shard, from, &message);
+            }
+    few_pass_ms(&few, 100);
+    assert_copies(0, 0);
+    few_end(&few);
+}
+
 /* Nobody fills for another shard. */
 static void word_from_outside(void **state)
 {
@@ -200,6 +318,10 @@ static void word_from_outside(void **state)
             message.exchanged = &exchanged;
             message.to_shard = vnode;
             few_deliver(&few, 0, vnode % 2, from, &message);
+            Dynode__Peer__Born born = DYNODE__PEER__BORN__INIT;
+            message.body_case = DYNODE__PEER__MESSAGE__BODY_BORN;
+            message.born = &born;
+            few_deliver(&few, 0, vnode % 2, from, &message);
         }
     few_pass_ms(&few, 100);
     assert_copies(0, 0);
@@ -214,6 +336,10 @@ int main(void)
         cmocka_unit_test(two_are_lost),
         cmocka_unit_test(doubts_do_not_count),
         cmocka_unit_test(a_full_disk_is_not_filled),
+        cmocka_unit_test(a_new_cluster),
+        cmocka_unit_test(one_after_the_other),
+        cmocka_unit_test(what_the_absent_holds),
+        cmocka_unit_test(late_and_wrong_answers),
         cmocka_unit_test(word_from_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
