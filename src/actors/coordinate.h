@@ -61,6 +61,11 @@ void coordinate_begin_reading(struct coordinator *coordinator, struct turn *turn
 /* The positions that have answered so far and count, as bits. */
 uint32_t slot_answered(const struct slot *slot);
 
+/* Our copy can't be read, and what is minted over it takes its place: so many others must have told what they
+ * hold, or what was acknowledged with the help of that copy could be missed by who reads it and them. How
+ * many homes this write waits for says nothing of those before it. */
+uint32_t slot_rest_of_damaged(const struct slot *slot);
+
 /* Add the receipt: who has answered. */
 void slot_add_receipt(const struct slot *slot, Dynode__Client__Result *result, struct arena *arena);
 

@@ -12,6 +12,13 @@ void slot_mint(struct turn *turn, struct slot *slot, Dynode__Peer__Mint *message
     turn_send(turn, turn->self, slot->id, DYNODE__PEER__MESSAGE__BODY_MINT, message);
 }
 
+uint32_t slot_rest_of_damaged(const struct slot *slot)
+{
+    uint32_t w = slot->table_w < slot->n ? slot->table_w : slot->n, majority = slot->n / 2 + 1;
+    uint32_t needed = slot->n - w + 1 > majority ? slot->n - w + 1 : majority;
+    return needed < slot->n ? needed : slot->n - 1;
+}
+
 void slot_keep_mint(struct slots *slots, struct slot *slot, const Dynode__Peer__Mint *message)
 {
     buffer_clear(&slot->mint);
@@ -214,12 +221,13 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
     case STATUS_CORRUPT:
     case STATUS_NOT_FILLED: {
         /* Our copy can't be minted upon. What it held is at the other homes, or at enough of them: read
-         * those, then mint over it. With N = 1 there is none, and the answer says so. */
-        uint32_t needed = slot->n - slot->put.w + 1;
+         * those, then mint over it. With N = 1 there is none, and with the first few homes not enough, and
+         * the answer says so. */
         bool again = get_core_got(&slot->get) > 0;
-        if (slot->n > 1 && !again) {
+        bool some = slot->n < slot->table_n && slot->n < ring_nodes(turn->ring); /* of all that may have it */
+        if (slot->n > 1 && !some && !again) {
             slot_keep_mint(&coordinator->slots, slot, slot->minting);
-            coordinate_read_first(coordinator, turn, slot, needed < slot->n ? needed : slot->n - 1);
+            coordinate_read_first(coordinator, turn, slot, slot_rest_of_damaged(slot));
         } else {
             coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
                                   "the only copy that can be reached is damaged");

@@ -345,6 +345,7 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     slot->tag = table->tag;
     slot->rule = table->rule;
     slot->table_n = table->n;
+    slot->table_w = table->w;
     slot->n = n;
     slot->hash = hash64(wish.key, table->tag);
     slot->vnode = ring_vnode(turn->ring, slot->hash);

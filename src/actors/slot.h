@@ -32,6 +32,7 @@ struct slot {
     uint32_t vnode;
     enum table_rule rule;
     uint32_t table_n; /* homes of the table */
+    uint32_t table_w; /* what it asks of a write that says nothing else */
     uint32_t n;       /* of them that this operation uses */
     struct buffer key;
     /* Its positions: the first n homes in the order in which they are asked, own first; and who stands in for

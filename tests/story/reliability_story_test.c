@@ -99,6 +99,35 @@ static void rotten_coordinator(void **state)
     story_end(&story);
 }
 
+/* The same, where the put asks for all homes: how many those before it asked for, it does not say. */
+static void rotten_coordinator_asks_all(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin(&story, "rotten_coordinator_asks_all");
+    story_key(&story, "apple");
+    story_without_stand_ins(&story);
+    story_say(&story, "a put misses one home");
+    world_crash(story.world, story.homes[1]);
+    story_pass_ms(&story, 10);
+    struct call *put = story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){0}));
+    story_expect(put, STATUS_OK, NULL);
+    world_restart(story.world, story.homes[1]);
+    story_pass_ms(&story, 1500);
+    story_say(&story, "a bit turns in the coordinator's copy, and it is asked for a put at all homes");
+    for (uint32_t shard = 0; shard < world_shards(story.world, story.homes[0]); shard++)
+        world_rot(story.world, story.homes[0], shard);
+    put = story_wait(&story, story_put(&story, story.homes[0], "green", (struct extras){.quorum = 3}));
+    story_expect(put, STATUS_OK, VALUES("red", "green"));
+    story_say(&story,
+              "without the one home that was sure to hold the first, a quorum of two has to know of it");
+    world_crash(story.world, story.homes[2]);
+    story_pass_ms(&story, 10);
+    story_expect(story_wait(&story, story_get(&story, story.homes[1], (struct extras){0})), STATUS_OK,
+                 VALUES("red", "green"));
+    story_end(&story);
+}
+
 /* Aerospike: a success reported as a failure, and a failure that later appears. `applied` tells them apart.
  */
 static void failure_that_appears(void **state)
@@ -163,6 +192,7 @@ int main(void)
         cmocka_unit_test(late_home),
         cmocka_unit_test(wiped_coordinator),
         cmocka_unit_test(rotten_coordinator),
+        cmocka_unit_test(rotten_coordinator_asks_all),
         cmocka_unit_test(failure_that_appears),
         cmocka_unit_test(silent_home_melts_nobody),
     };
