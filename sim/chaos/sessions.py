@@ -223,7 +223,7 @@ class Session:
             await self._leave()
         good = result is not None and result.status in (pb.OK, pb.NOT_FOUND, pb.CONFLICT, pb.TOO_MANY_SIBLINGS)
         station.count(good)
-        was_up, reached = was_up and station.epoch == epoch, reached and station.reach() >= self.load.w
+        was_up, reached = was_up and station.epoch == epoch and station.node.running(), reached and station.reach() >= self.load.w
         self.load.tally.count(what, good, was_up, reached, cause, time.monotonic() - began)
         if what == "sloppy write" and not good and was_up and reached and time.monotonic() > self.load.said.get(station, 0):
             self.load.said[station] = time.monotonic() + 1

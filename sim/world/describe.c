@@ -128,7 +128,14 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
     case DYNODE__PEER__MESSAGE__BODY_CLUSTER_STATE_ACK:
         return false;
     case DYNODE__PEER__MESSAGE__BODY_COORDINATE:
-        snprintf(out, size, "coordinate this %s", operation_name(message->coordinate->operation));
+        snprintf(out, size, message->coordinate->only_if_held ? "do you hold this %s?" : "coordinate this %s",
+                 operation_name(message->coordinate->operation));
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_OFFER:
+        snprintf(out, size, "are you there, for a write?");
+        return true;
+    case DYNODE__PEER__MESSAGE__BODY_READY:
+        snprintf(out, size, "yes");
         return true;
     case DYNODE__PEER__MESSAGE__BODY_COORDINATED:
         snprintf(out, size, "coordinated: %s",

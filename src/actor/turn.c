@@ -35,6 +35,7 @@ static enum link_lane lane_of(Dynode__Peer__Message__BodyCase kind, const void *
 static bool is_answer(Dynode__Peer__Message__BodyCase kind)
 {
     switch (kind) {
+    case DYNODE__PEER__MESSAGE__BODY_READY:
     case DYNODE__PEER__MESSAGE__BODY_COORDINATED:
     case DYNODE__PEER__MESSAGE__BODY_READ_ANSWER:
     case DYNODE__PEER__MESSAGE__BODY_MERGED:

@@ -55,6 +55,14 @@ void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, s
 /* A mint is on its way to the homes: look after COORDINATOR_STAND_IN_NS which of them are silent. */
 void coordinate_await_homes(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 
+/* Arm the deadline's timer anew, for @at_ns or the deadline. */
+void coordinate_arm_deadline(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                             uint64_t at_ns);
+
+/* A write begins, or begins again after it has waited: the slot's put core has its w. */
+void coordinate_begin_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                              Dynode__Peer__Mint *request);
+
 /* A read begins: look after a while whether the homes that are asked now are slow (speculation.h). */
 void coordinate_begin_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 
@@ -99,6 +107,18 @@ void coordinate_read_lost(struct coordinator *coordinator, struct turn *turn, st
 void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
 void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn, const struct mail *mail);
 
+/* --- coordinate_wait.c --- */
+
+/* Too few nodes can be reached for this write: is there time to wait, and anybody to wait for? */
+bool coordinate_may_wait(const struct turn *turn, const struct slot *slot);
+
+/* Wait: before the mint, which is kept, or for votes. */
+void coordinate_wait(struct coordinator *coordinator, struct turn *turn, struct slot *slot);
+
+/* A node can be reached again, and this slot waits. */
+void coordinate_peer_back(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                          uint64_t node);
+
 /* --- coordinate_write.c --- */
 
 /* Let our replica mint. It answers within this turn (Minted), so that @message may be looked at again until
@@ -113,6 +133,9 @@ void slot_mint_on_others(struct turn *turn, struct slot *slot);
 /* Read @needed homes before minting, our own copy among them: it counts only if it is readable and filled. */
 void coordinate_read_first(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                            uint32_t needed);
+
+/* Send what was minted to the home of @position, or to who stands in for it. */
+void coordinate_send_merge(struct turn *turn, struct slot *slot, uint32_t position, bool stand_in);
 
 /* A write of this node, which is no home, ends while some positions have nobody, for there were too few to
  * stand in. Its own replica, which has the object for another home, keeps it for those homes too: no quorum

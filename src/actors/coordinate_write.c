@@ -69,6 +69,19 @@ static void send_merges(struct turn *turn, struct slot *slot)
     }
 }
 
+void coordinate_send_merge(struct turn *turn, struct slot *slot, uint32_t position, bool stand_in)
+{
+    Dynode__Peer__Merge *message = merge_of(turn, slot);
+    struct address to = slot_home_address(slot, position);
+    if (stand_in) {
+        message->hint_for = slot->homes[position];
+        to.node = slot->stand_ins[position];
+        put_core_stand(&slot->put, position);
+    }
+    slot_owe(slot, turn, position, stand_in);
+    turn_send(turn, to, slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
+}
+
 /* Find somebody to stand in for each home that failed or, when it is late, is silent. Before W is reached
  * only a sloppy write asks for that; then no home shall go without. */
 static void send_hints(struct turn *turn, struct slot *slot)
@@ -77,16 +90,10 @@ static void send_hints(struct turn *turn, struct slot *slot)
     if (!slot->sloppy && slot->phase == SLOT_WRITING) return;
     uint32_t wanting = put_core_missing(&slot->put) & ~slot->put.standing;
     if (!slot->late) wanting &= slot->put.failed;
-    if (wanting == 0) return;
-    Dynode__Peer__Merge *message = merge_of(turn, slot);
     for (uint32_t position = 0; wanting >> position != 0; position++) {
         if ((wanting >> position & 1) == 0) continue;
         if (!slot_take_stand_in(turn, slot, position)) return;
-        put_core_stand(&slot->put, position);
-        message->hint_for = slot->homes[position];
-        struct address to = {.node = slot->stand_ins[position], .shard = slot->vnode};
-        slot_owe(slot, turn, position, true);
-        turn_send(turn, to, slot->id, DYNODE__PEER__MESSAGE__BODY_MERGE, message);
+        coordinate_send_merge(turn, slot, position, true);
     }
 }
 
@@ -144,6 +151,10 @@ void coordinate_step_writing(struct coordinator *coordinator, struct turn *turn,
             answer_put(coordinator, turn, slot);
             break;
         case QUORUM_FAILED:
+            if (slot->waits || coordinate_may_wait(turn, slot)) {
+                coordinate_wait(coordinator, turn, slot);
+                return;
+            }
             coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
             return;
         }
@@ -201,6 +212,10 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
     struct slot *slot = slots_find(&coordinator->slots, mail->request);
     if (slot == NULL || slot->phase != SLOT_READING || !slot->write) return;
     struct bytes encoded = from_pb(minted->object);
+    if (slot->looked && minted->status != STATUS_OK) { /* nobody is told more than that it is not here */
+        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
+        return;
+    }
     switch ((enum status)minted->status) {
     case STATUS_OK:
         slot->phase = SLOT_WRITING;

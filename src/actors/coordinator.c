@@ -218,6 +218,8 @@ static uint32_t reachable_homes(const struct turn *turn, const struct slot *slot
 static void stand_in_here(struct slot *slot, const struct turn *turn, Dynode__Peer__Mint *request)
 {
     uint32_t position = 0;
+    memset(slot->stand_ins, 0, sizeof(slot->stand_ins)); /* of a write that has waited: it was for another */
+    put_core_init(&slot->put, slot->n, slot->put.w, slot->sloppy);
     while (position < slot->n && turn_reaches(turn, slot_home_address(slot, position))) position++;
     if (position == slot->n) position = 0;
     slot->stand_ins[position] = turn->self.node;
@@ -230,7 +232,7 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
 {
     slot->write = true;
     slot->phase = SLOT_READING;
-    turn->counters->puts++;
+    if (!slot->looked) turn->counters->puts++;
     Dynode__Peer__Mint *request =
         wish_mint(&coordinator->secret, turn, buffer_bytes(&slot->key), operation, table);
     get_core_init(&slot->get, slot->n, w);
@@ -250,15 +252,28 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
     if (conditional && w < majority) w = majority;
     put_core_init(&slot->put, slot->n, w, slot->sloppy);
     bool home = slot->homes[0] == turn->self.node;
-    if (!home && !slot->sloppy) {
+    request->only_if_held = slot->looked;
+    if (!home && (!slot->sloppy || slot->looked)) {
         coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
                               "the node that was asked is no home of the key");
         return;
     }
     slot->away = !home;
-    if (!home) stand_in_here(slot, turn, request);
-    uint32_t reachable = reachable_homes(turn, slot), got = reachable;
+    coordinate_begin_writing(coordinator, turn, slot, request);
+}
+
+void coordinate_begin_writing(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                              Dynode__Peer__Mint *request)
+{
+    bool conditional = request->precondition != DYNODE__CLIENT__PRECONDITION__NONE;
+    uint32_t w = slot->put.w, reachable = reachable_homes(turn, slot), got = reachable;
+    if (slot->away) stand_in_here(slot, turn, request);
     if (slot->sloppy && reachable < w) got += slot_stand_ins_left(turn, slot);
+    if (got < w && coordinate_may_wait(turn, slot)) {
+        if (!slot->waits) slot_keep_mint(&coordinator->slots, slot, request);
+        coordinate_wait(coordinator, turn, slot);
+        return;
+    }
     if (got < w) {
         Dynode__Client__Result *result = result_new(turn->arena, coordinate_shortage(turn, slot, w), NULL);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
@@ -267,18 +282,23 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
         coordinate_finish(coordinator, turn, slot, result);
         return;
     }
-    if (!conditional && (home || reachable == 0)) {
+    if (slot->waits) {
+        slot->waits = false;
+        coordinate_arm_deadline(coordinator, turn, slot, turn->now_ns + COORDINATOR_STAND_IN_NS);
+    }
+    if (!conditional && (!slot->away || reachable == 0)) {
         slot_mint(turn, slot, request);
         return;
     }
     slot_keep_mint(&coordinator->slots, slot, request);
-    coordinate_read_first(coordinator, turn, slot, conditional ? majority : 1);
+    coordinate_read_first(coordinator, turn, slot, conditional ? slot->n / 2 + 1 : 1);
 }
 
 /* At the deadline; or before, for a write, to look for stand-ins. */
-static void arm_deadline(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
-                         uint64_t at_ns)
+void coordinate_arm_deadline(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
+                             uint64_t at_ns)
 {
+    turn_disarm(turn, slot->deadline_timer);
     slot->timer_ns = at_ns < slot->deadline_ns ? at_ns : slot->deadline_ns;
     slot->deadline_timer = turn_arm(turn, &coordinator->actor, slot->timer_ns, slot->id);
 }
@@ -288,8 +308,7 @@ void coordinate_await_homes(struct coordinator *coordinator, struct turn *turn, 
     uint64_t at_ns = turn->now_ns + COORDINATOR_STAND_IN_NS;
     if (slot->timer_ns <= at_ns && !slot->late) return;
     slot->late = false;
-    turn_disarm(turn, slot->deadline_timer);
-    arm_deadline(coordinator, turn, slot, at_ns);
+    coordinate_arm_deadline(coordinator, turn, slot, at_ns);
 }
 
 static void receive_coordinate(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
@@ -305,7 +324,7 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
         return;
     }
     bool write = operation->kind_case != DYNODE__CLIENT__OPERATION__KIND_GET;
-    if (write && mail->from.node != turn->self.node &&
+    if (write && !message->only_if_held && mail->from.node != turn->self.node &&
         !repeats_note(&coordinator->repeats, mail->from, mail->request))
         return; /* the first of them has its answer, or will */
     uint32_t left_ms = message->deadline_ms < DEADLINE_MS_MAX ? message->deadline_ms : DEADLINE_MS_MAX;
@@ -350,18 +369,29 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     slot->hash = hash64(wish.key, table->tag);
     slot->vnode = ring_vnode(turn->ring, slot->hash);
     slot->write = slot->away = false;
+    slot->looked = write && message->only_if_held;
     slot->sloppy = wish.sloppy;
     buffer_append(&slot->key, wish.key.data, wish.key.size);
     set_homes(slot, turn);
     uint64_t margin = left_ns / 10 < COORDINATOR_MARGIN_NS ? left_ns / 10 : COORDINATOR_MARGIN_NS;
     slot->deadline_ns = turn->now_ns + left_ns - margin;
-    arm_deadline(coordinator, turn, slot, write ? turn->now_ns + COORDINATOR_STAND_IN_NS : UINT64_MAX);
+    slot->wait_until_ns =
+        turn->now_ns + (left_ns / 2 < COORDINATOR_WAIT_NS ? left_ns / 2 : COORDINATOR_WAIT_NS);
+    coordinate_arm_deadline(coordinator, turn, slot,
+                            write ? turn->now_ns + COORDINATOR_STAND_IN_NS : UINT64_MAX);
     if (write) {
         start_write(coordinator, turn, slot, quorum, operation, table);
     } else {
         slot->context_only = operation->get->context_only;
         start_get(coordinator, turn, slot, quorum);
     }
+}
+
+static void say_ready(struct turn *turn, const struct mail *mail)
+{
+    Dynode__Peer__Ready *message = ARENA_NEW(turn->arena, Dynode__Peer__Ready);
+    dynode__peer__ready__init(message);
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_READY, message);
 }
 
 /* --- what else happens --- */
@@ -375,6 +405,15 @@ static void hedge(struct coordinator *coordinator, struct turn *turn, struct slo
     coordinate_speculate(coordinator, turn, slot);
 }
 
+/* Nobody came whom it waited for. */
+static void give_up(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
+{
+    if (slot->phase == SLOT_WRITING)
+        coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE, NULL);
+    else
+        coordinate_peer_back(coordinator, turn, slot, 0);
+}
+
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
 {
     struct coordinator *coordinator = (struct coordinator *)actor;
@@ -385,9 +424,11 @@ static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
         return;
     }
     slot->deadline_timer = 0;
-    if (turn->now_ns < slot->deadline_ns) {
+    if (slot->waits) {
+        give_up(coordinator, turn, slot);
+    } else if (turn->now_ns < slot->deadline_ns) {
         slot->late = true;
-        arm_deadline(coordinator, turn, slot, slot->deadline_ns);
+        coordinate_arm_deadline(coordinator, turn, slot, slot->deadline_ns);
         if (slot->phase >= SLOT_WRITING) coordinate_step_writing(coordinator, turn, slot);
     } else if (slot->phase == SLOT_LINGERING) {
         coordinate_end(coordinator, turn, slot);
@@ -399,10 +440,14 @@ static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
 static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, bool reachable)
 {
     struct coordinator *coordinator = (struct coordinator *)actor;
-    if (reachable) return;
     for (uint32_t i = 0; i < coordinator->slots.count; i++) {
         struct slot *slot = coordinator->slots.pool[i];
         if (slot->phase == SLOT_FREE) continue;
+        if (reachable) {
+            if (slot->waits) coordinate_peer_back(coordinator, turn, slot, node);
+            continue;
+        }
+        if (slot->waits && slot->phase == SLOT_READING) continue; /* nobody was asked anything yet */
         bool stand_in;
         uint32_t position = slot_position_of(slot, node, &stand_in);
         if (position == slot->n) continue;
@@ -419,6 +464,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
 {
     struct coordinator *coordinator = (struct coordinator *)actor;
     switch (mail->kind) {
+    case DYNODE__PEER__MESSAGE__BODY_OFFER:
+        say_ready(turn, mail);
+        break;
     case DYNODE__PEER__MESSAGE__BODY_COORDINATE:
         receive_coordinate(coordinator, turn, mail);
         break;
@@ -444,7 +492,7 @@ static void check(const struct actor *actor)
         if (slot->phase == SLOT_FREE) continue;
         CHECK(slot->deadline_timer != 0);
         CHECK(slot->n >= 1);
-        if (slot->phase == SLOT_WRITING) CHECK(put_core_result(&slot->put) == QUORUM_PENDING);
+        if (slot->phase == SLOT_WRITING && !slot->waits) CHECK(put_core_result(&slot->put) == QUORUM_PENDING);
         if (slot->phase == SLOT_LINGERING) lingering += slot->bytes;
     }
     CHECK(bytes == coordinator->slots.bytes);
@@ -462,9 +510,8 @@ static void free_coordinator(struct actor *actor)
 void coordinator_add(struct shard *shard, const struct context_secret *secret, struct governor *governor)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
-        DYNODE__PEER__MESSAGE__BODY_COORDINATE,
-        DYNODE__PEER__MESSAGE__BODY_READ_ANSWER,
-        DYNODE__PEER__MESSAGE__BODY_MINTED,
+        DYNODE__PEER__MESSAGE__BODY_OFFER,       DYNODE__PEER__MESSAGE__BODY_COORDINATE,
+        DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, DYNODE__PEER__MESSAGE__BODY_MINTED,
         DYNODE__PEER__MESSAGE__BODY_MERGED,
     };
     struct coordinator *coordinator = calloc(1, sizeof(*coordinator));

@@ -18,8 +18,9 @@
  * A put comes to a node that is no home only when its router could reach none. It mints as a stand-in, on top
  * of what homes say that this node reaches all the same.
  *
- * Whether too many have failed is known at once from who can be reached, and at the deadline otherwise: never
- * a hang. A write that was refused before the mint was certainly not applied; after it, it may be.
+ * Whether too many have failed is known from who can be reached, and at the deadline otherwise: never a hang.
+ * A sloppy write that finds too few waits a while for one more to come (coordinate_wait.c), the others are
+ * answered at once. A write that was refused before the mint was certainly not applied; after it, it may be.
  *
  * OVERLOAD. A home that owes too many answers (peers.h), or whose queue is full, is passed over as one that
  * can't be reached; if for that too few are left the answer is OVERLOADED, at once. An operation whose time
@@ -32,6 +33,8 @@
 
 enum {
     COORDINATOR_STAND_IN_NS = 100 * 1000 * 1000, /* a home that is silent so long after a mint is replaced */
+    COORDINATOR_WAIT_NS = 1000 * 1000 * 1000,    /* a sloppy write waits so long for nodes to come into reach,
+                                                    at most half of its time */
     COORDINATOR_LINGERING_MAX = 16384, /* answered slots that wait on, and bytes of them: what would be */
     COORDINATOR_LINGERING_BYTES_MAX = 64 * 1048576, /* above ends at once, and marks its vnode dirty */
     COORDINATOR_MARGIN_NS =

@@ -378,7 +378,8 @@ static enum status gather_own(struct replica *replica, struct turn *turn, const 
         mints_end(&replica->copies->mints);
     }
     /* What goes by what is stored here (what a delete covers, which stamp is the next) needs all of it. */
-    bool by_what_is_here = mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0);
+    bool by_what_is_here =
+        !mint->only_if_held && (mint->cover_all || (mint->rule == RULE_LWW && mint->n_clocks == 0));
     if (by_what_is_here && mint->n_others == 0 && !is_filled(replica, turn, mint->place))
         return STATUS_NOT_FILLED;
     *current = held->object;
@@ -433,6 +434,7 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
         *alone = current.count == 1;
         return bytes_equal(held.encoded, *encoded) ? STATUS_OK : save(replica, turn, &held, *encoded);
     }
+    if (mint->only_if_held) return STATUS_NOT_FOUND;
     if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {
         *encoded = object_encode(&current, turn->arena);
         return STATUS_CONFLICT;

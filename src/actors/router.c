@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "actors/result.h"
+#include "actors/router_forward.h"
 #include "actors/router_state.h"
 #include "actors/wish.h"
 #include "base/check.h"
@@ -145,6 +146,7 @@ void router_done(struct router *router, struct turn *turn, struct task *task, Dy
     struct request *request = task->request;
     uint32_t operation = task->operation;
     if (task->node != 0) turn_settle(turn, task->node, 0);
+    if (task_is_forwarded(task)) forward_end(router, turn, task);
     tasks_give_back(&router->tasks, task);
     turn->counters->in_flight = router->tasks.in_use;
     add_result(turn, request, operation, result);
@@ -227,6 +229,8 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
         return;
     }
     struct task *task = router_task(router, request, write ? TASK_WRITE : TASK_READ, index);
+    bool away = write && !conditional && to.node != turn->self.node;
+    if (away && forward_begin(router, turn, task, operation, vnode, n, wish.sloppy)) return;
     task->node = to.node;
     turn_owe(turn, to.node, 0);
     Dynode__Peer__Coordinate *message = ARENA_NEW(turn->arena, Dynode__Peer__Coordinate);
@@ -338,8 +342,9 @@ static void client_frame(struct actor *actor, struct turn *turn, uint64_t id, st
     uint64_t deadline_ns = (uint64_t)deadline_ms * 1000000;
     bool expired = turn->waited_ns >= deadline_ns;
     uint64_t left_ns = expired ? 0 : deadline_ns - turn->waited_ns;
+    request->deadline_ns = turn->now_ns + left_ns;
     request->deadline_timer =
-        turn_arm(turn, &router->actor, turn->now_ns + left_ns, (uint64_t)(uintptr_t)request);
+        turn_arm(turn, &router->actor, request->deadline_ns, (uint64_t)(uintptr_t)request);
     deadline_ms = (uint32_t)((left_ns + 999999) / 1000000);
     /* The last result frees the request, and that may be in this loop: nothing of it is touched after its
      * operation. */
@@ -377,7 +382,9 @@ static Dynode__Client__Result *unknown_outcome(struct turn *turn, const struct t
                                                const char *why)
 {
     Dynode__Client__Result *result = result_new(turn->arena, status, why);
-    if (task->kind == TASK_WRITE) result->applied = DYNODE__CLIENT__APPLIED__MAYBE;
+    if (task->kind == TASK_WRITE)
+        result->applied = task->forward.stage == FORWARD_OFFERED ? DYNODE__CLIENT__APPLIED__NO
+                                                                 : DYNODE__CLIENT__APPLIED__MAYBE;
     result->needed = 1;
     return result;
 }
@@ -386,6 +393,10 @@ static Dynode__Client__Result *unknown_outcome(struct turn *turn, const struct t
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
 {
     struct router *router = (struct router *)actor;
+    if (argument & 1) {
+        forward_timeout(router, turn, (uint32_t)(argument >> 1));
+        return;
+    }
     struct request *request = (struct request *)(uintptr_t)argument;
     request->deadline_timer = 0;
     for (uint32_t pending = request->pending; pending > 0;
@@ -403,7 +414,12 @@ static void peer_changed(struct actor *actor, struct turn *turn, uint64_t node, 
     if (reachable) return;
     for (uint32_t i = 0; i < router->tasks.count; i++) {
         struct task *task = router->tasks.pool[i];
-        if (task->kind == TASK_FREE || task->node != node) continue;
+        if (task->kind == TASK_FREE) continue;
+        if (task_is_forwarded(task)) {
+            forward_lost(router, turn, task, node);
+            continue;
+        }
+        if (task->node != node) continue;
         router_done(router, turn, task,
                     unknown_outcome(turn, task, STATUS_UNAVAILABLE, "the node that coordinated it was lost"));
     }
@@ -422,6 +438,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
     case DYNODE__PEER__MESSAGE__BODY_REPORT_SHARD:
         router_report_shard(router, turn, mail);
         return;
+    case DYNODE__PEER__MESSAGE__BODY_READY:
+        forward_ready(router, turn, mail);
+        return;
     default:
         break;
     }
@@ -430,6 +449,10 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
                                          ? ((const Dynode__Peer__Coordinated *)mail->body)->result
                                          : ((const Dynode__Peer__Administered *)mail->body)->result;
     if (task == NULL) return; /* it was answered at its deadline */
+    if (task_is_forwarded(task)) {
+        if (mail->kind == DYNODE__PEER__MESSAGE__BODY_COORDINATED) forward_answered(router, turn, task, mail);
+        return;
+    }
     if (mail->from.node != (task->node == 0 ? turn->self.node : task->node)) {
         turn->counters->invalid++;
         return;
@@ -480,7 +503,7 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_COORDINATED,  DYNODE__PEER__MESSAGE__BODY_ADMINISTERED,
         DYNODE__PEER__MESSAGE__BODY_SCAN_ANSWER,  DYNODE__PEER__MESSAGE__BODY_SHARD_REPORTED,
-        DYNODE__PEER__MESSAGE__BODY_REPORT_SHARD,
+        DYNODE__PEER__MESSAGE__BODY_REPORT_SHARD, DYNODE__PEER__MESSAGE__BODY_READY,
     };
     struct router *router = calloc(1, sizeof(*router));
     CHECK(router != NULL);

@@ -5,14 +5,15 @@
  *
  *      get                  the key's shard of this node, home or not
  *      put, delete          the key's shard of this node if it is a home;
- *                           else, once, that of the first reachable home;
+ *                           else, once, that of the first home that says it is ready (router_forward.h);
  *                           of none, and it is sloppy: the next reachable node of the preference list
  *      with a precondition  that of the first reachable home in preference order
  *      create, alter, drop  the owner of the cluster state
  *      scan, status         this node's shards
  *
  * A get that is forwarded to a shard of this node can't be lost. A write that was sent to another node is
- * never sent again: when its link is lost the outcome is unknown, and the answer says so. Deadlines are kept
+ * never minted again: when that node is lost, and no other home holds the write, the outcome is unknown, and
+ * the answer says so. Deadlines are kept
  * here whatever happens elsewhere: every request is answered. A client that goes away cancels the answer,
  * never the write. */
 #pragma once

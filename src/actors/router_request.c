@@ -42,7 +42,10 @@ struct task *tasks_find(const struct tasks *tasks, uint64_t id)
 
 void tasks_fini(struct tasks *tasks)
 {
-    for (uint32_t i = 0; i < tasks->count; i++) free(tasks->pool[i]);
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        buffer_fini(&tasks->pool[i]->forward.operation);
+        free(tasks->pool[i]);
+    }
     free(tasks->pool);
     free(tasks->unused);
     *tasks = (struct tasks){0};

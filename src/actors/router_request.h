@@ -19,7 +19,7 @@ struct request {
     uint32_t pending;              /* operations without a result */
     uint32_t others;               /* of its operations: not get, put or delete */
     struct list tasks;             /* of struct task: those that wait for somebody */
-    uint64_t deadline_timer;
+    uint64_t deadline_timer, deadline_ns;
     struct buffer results; /* packed fields of a Response, not yet sent */
     struct report *report; /* a NodeReport that is being put together */
 };
@@ -28,6 +28,24 @@ enum task_kind {
     TASK_FREE,
     TASK_READ,
     TASK_WRITE, /* it changes something: its outcome may be unknown */
+};
+
+enum forward_stage { FORWARD_NONE, FORWARD_OFFERED, FORWARD_SENT };
+
+/* Of a write that another node coordinates: router_forward.h. */
+struct forward {
+    enum forward_stage stage;
+    uint32_t vnode, n;
+    bool sloppy;
+    bool lost;            /* the coordinator can't be reached any more */
+    uint64_t coordinator; /* then: who it was */
+    uint64_t looking;     /* who is asked whether it holds the write; 0: nobody */
+    uint32_t rounds;      /* in which all were asked that since it was lost */
+    uint32_t offers;      /* since it was refused last */
+    uint32_t next;        /* of the preference list: who is asked next */
+    uint64_t refused; /* who did, as bits of the preference list: a write comes to nobody twice (repeats.h) */
+    uint64_t timer;
+    struct buffer operation; /* packed */
 };
 
 /* One operation that waits for somebody's answer. Its id travels as the request number. */
@@ -39,6 +57,7 @@ struct task {
     uint32_t operation; /* index in the client's request */
     uint64_t node;      /* who was asked, and owes an answer; 0: this node */
     uint32_t shard;     /* of a scan: which shard of ours */
+    struct forward forward;
 };
 
 struct tasks {

@@ -21,10 +21,13 @@ struct slot {
     bool write;
     bool sloppy; /* others may stand in for its homes, and count */
     bool away;   /* a write: this node is no home of the key */
+    bool looked; /* a write: only if its token is known here */
     struct address asker;
     uint64_t asker_request;
     uint64_t deadline_timer, hedge_timer;
     uint64_t timer_ns, deadline_ns; /* the deadline timer may fire before, for stand-ins */
+    uint64_t wait_until_ns;         /* if too few nodes can be reached: for others, at most until then */
+    bool waits;                     /* it does */
     bool refused;                   /* a home said OVERLOADED */
     bool late;                      /* a home that is silent now is replaced */
 

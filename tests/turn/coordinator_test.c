@@ -538,7 +538,9 @@ static void unreachable_is_known_at_once(void **state)
     (void)state;
     struct one_shard one;
     one_shard_begin(&one, (struct one_shard_options){0});
-    ask_put(&one, "k", "x"); /* under way when the links go */
+    Dynode__Client__Operation *put = one_shard_put(&one, "t", "k", bytes_str("x"), (struct bytes){0});
+    put->put->quorum = DYNODE__CLIENT__QUORUM__STRICT;
+    one_shard_ask(&one, 1, 1, 1000, &put, 1); /* under way when the links go */
     ask_get(&one, "other", 0);
     shard_link_changed(one.shard, NODE_B, false);
     one_shard_turn(&one);
@@ -549,7 +551,7 @@ static void unreachable_is_known_at_once(void **state)
     for (uint32_t i = 0; i < 2; i++)
         assert_int_equal(one.answers[i].response->results[0]->status, STATUS_UNAVAILABLE);
     one_shard_forget(&one);
-    ask_put(&one, "k", "y"); /* and new ones are not even begun */
+    one_shard_ask(&one, 1, 1, 1000, &put, 1); /* and new ones are not even begun */
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&one)->applied, DYNODE__CLIENT__APPLIED__NO);
     one_shard_end(&one);

@@ -181,8 +181,8 @@ static void clocks(void **state)
     one_shard_end(&one);
 }
 
-/* A damaged object is CORRUPT to readers, is replaced by what the other homes agreed on, and costs the vnode its
- * clock then. */
+/* A damaged object is CORRUPT to readers, is replaced by what the other homes agreed on, and costs the vnode
+ * its clock then. */
 static void damaged_object(void **state)
 {
     (void)state;

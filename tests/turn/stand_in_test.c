@@ -226,9 +226,74 @@ static void refused_hints(void **state)
     ask_put(&s, "y", DYNODE__CLIENT__QUORUM__DEFAULT);
     merged(&s, s.others[0], STATUS_NO_SPACE);
     merged(&s, s.others[1], STATUS_NO_SPACE);
+    assert_int_equal(s.one.answer_count, 0); /* the homes may come back yet */
+    one_shard_pass_ms(&s.one, 500);
     assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
     one_shard_end(&s.one);
+}
+
+/* Nobody is there yet: the write waits, unminted, goes on with the first who comes, and says so if none does.
+ */
+static void waits_for_a_link(void **state)
+{
+    (void)state;
+    for (int comes = 0; comes < 2; comes++) {
+        struct scene s;
+        struct object object;
+        begin(&s, true, (struct one_shard_options){0});
+        for (uint32_t i = 0; i < 5; i++)
+            if (s.list[i] != NODE_A) one_shard_link(&s.one, s.list[i], false);
+        ask_put(&s, "x", DYNODE__CLIENT__QUORUM__DEFAULT);
+        one_shard_pass_ms(&s.one, 450);
+        assert_int_equal(s.one.answer_count, 0);
+        assert_int_equal(one_shard_stored(&s.one, "t", s.key, &object), STATUS_NOT_FOUND);
+        if (!comes) {
+            one_shard_pass_ms(&s.one, 50);
+            assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
+            assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__NO);
+            assert_int_equal(one_shard_result(&s.one)->got, 1);
+            one_shard_end(&s.one);
+            continue;
+        }
+        one_shard_link(&s.one, s.others[1], true);
+        one_shard_sync(&s.one);
+        assert_true(merge_to(&s, s.others[1])->merge->hint_for != 0);
+        merged(&s, s.others[1], STATUS_OK);
+        assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
+        assert_int_equal(one_shard_result(&s.one)->n_stand_ins, 1);
+        one_shard_end(&s.one);
+    }
+}
+
+/* The same after the mint: who was lost meanwhile gets it when it is back, be it a home or one who stood in.
+ */
+static void waits_for_votes(void **state)
+{
+    (void)state;
+    for (int who = 0; who < 3; who++) {
+        struct scene s;
+        begin(&s, true, (struct one_shard_options){0});
+        ask_put(&s, "x", DYNODE__CLIENT__QUORUM__DEFAULT);
+        one_shard_sync(&s.one);
+        for (uint32_t i = 0; i < 5; i++)
+            if (s.list[i] != NODE_A) one_shard_link(&s.one, s.list[i], false);
+        one_shard_pass_ms(&s.one, 200);
+        assert_int_equal(s.one.answer_count, 0);
+        one_shard_forget(&s.one);
+        if (who < 2) {
+            uint64_t node = who == 0 ? s.homes[1] : s.others[0];
+            one_shard_link(&s.one, node, true);
+            assert_true((merge_to(&s, node)->merge->hint_for != 0) == (who == 1));
+            merged(&s, node, STATUS_OK);
+            assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
+        } else {
+            one_shard_pass_ms(&s.one, 300);
+            assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
+            assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
+        }
+        one_shard_end(&s.one);
+    }
 }
 
 static void unknown_never_counts(void **state)
@@ -563,7 +628,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replaced_at_once),       cmocka_unit_test(silent_is_replaced),
         cmocka_unit_test(a_position_counts_once), cmocka_unit_test(strict_does_without),
-        cmocka_unit_test(refused_hints),          cmocka_unit_test(unknown_never_counts),
+        cmocka_unit_test(refused_hints),          cmocka_unit_test(waits_for_a_link),
+        cmocka_unit_test(waits_for_votes),        cmocka_unit_test(unknown_never_counts),
         cmocka_unit_test(a_home_fails_twice),     cmocka_unit_test(keeps_and_tells),
         cmocka_unit_test(bound_of_hints),         cmocka_unit_test(goes_home),
         cmocka_unit_test(mints_as_a_stand_in),    cmocka_unit_test(asks_a_home_it_reaches),
