@@ -286,7 +286,8 @@ static void receive_merge(struct replica *replica, struct turn *turn, const stru
     Dynode__Peer__Merged *answer = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
     dynode__peer__merged__init(answer);
     answer->status = merge(replica, turn, mail->body);
-    bool brought = address_is(mail->from, turn->self) && mail->request == 0; /* by anti-entropy */
+    const Dynode__Peer__Merge *message = mail->body;
+    bool brought = address_is(mail->from, turn->self) && mail->request == 0 && message->hint_for == 0;
     if (brought && answer->status != STATUS_OK) replica->copies->refused++;
     if (brought && answer->status == STATUS_NO_SPACE) replica->copies->no_room++;
     if (mail->request != 0) turn_send_durable(turn, mail->from, mail->request, answer_kind, answer);
@@ -313,13 +314,38 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
 
 /* --- Exchanged --- */
 
+static void hear(struct replica *replica, struct turn *turn, const Dynode__Peer__Exchanged *message,
+                 uint64_t home)
+{
+    copies_hear(replica->copies, turn->store, turn->ring, turn->self.node, message->vnode, message->n,
+                home); /* a full disk: the next exchange says so again */
+}
+
+/* Homes that are given up are not waited for once all others were heard. (Before that one of them may come
+ * back.) */
+static void pass_over_lost(struct replica *replica, struct turn *turn, const Dynode__Peer__Exchanged *message)
+{
+    uint64_t lost[TABLE_N_MAX];
+    uint32_t count = 0, n = message->n;
+    if (n < 2 || n > ring_nodes(turn->ring) || copies_is_filled(replica->copies, message->vnode, n)) return;
+    const uint64_t *list = ring_preference_list(turn->ring, message->vnode);
+    for (uint32_t i = 0; i < n; i++) {
+        if (list[i] == turn->self.node || !copies_waits_for(replica->copies, message->vnode, n, list[i]))
+            continue;
+        const struct member *member = cluster_find_member(turn->cluster, list[i]);
+        if (member == NULL || !member_is_given_up(member) || peers_reachable(turn->peers, list[i])) return;
+        lost[count++] = list[i];
+    }
+    for (uint32_t i = 0; i < count; i++) hear(replica, turn, message, lost[i]);
+}
+
 /* What could not be taken is still lacking; so is what may have been told after the homes changed. */
 static void receive_exchanged(struct replica *replica, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Exchanged *message = mail->body;
     if (message->refused != replica->copies->refused) return;
-    copies_hear(replica->copies, turn->store, turn->ring, turn->self.node, message->vnode, message->n,
-                message->node); /* a full disk: the next exchange says so again */
+    if (message->node != 0) hear(replica, turn, message, message->node);
+    pass_over_lost(replica, turn, message);
 }
 
 static void receive_born(struct replica *replica, struct turn *turn)
