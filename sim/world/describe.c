@@ -176,6 +176,7 @@ static bool message_text(struct world *world, const Dynode__Peer__Message *messa
     case DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER:
     case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS:
     case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER:
+    case DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE:
     case DYNODE__PEER__MESSAGE__BODY_ASK_BLANK:
     case DYNODE__PEER__MESSAGE__BODY_BLANK:
         return false;

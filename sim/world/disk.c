@@ -221,7 +221,7 @@ static const struct copies *copies_of(const struct sim_shard *sim, uint32_t vnod
 {
     bool lost = store_error(sim->store)[0] != 0; /* though nobody may have noticed yet */
     if (sim->shard != NULL && !lost) return node_copies(sim->shard);
-    CHECK(copies_load(loaded, sim->store, sim->born && !lost, vnodes) == STATUS_OK || lost);
+    CHECK(copies_load(loaded, sim->store, sim->born && !lost, vnodes, 0) == STATUS_OK || lost);
     return loaded;
 }
 

@@ -106,12 +106,12 @@ enum status antientropy_load(struct antientropy *self, struct turn *turn, struct
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
     if (status != STATUS_OK) return status;
     status = object_unseal(store_key, stored, encoded);
-    if (status == STATUS_CORRUPT) mend_note(self, turn, store_key);
+    if (status == STATUS_CORRUPT) mend_note(self, turn, store_key, false);
     return status;
 }
 
 void antientropy_merge(struct turn *turn, const struct store_place *place, const struct table *table,
-                       struct bytes encoded, bool agreed)
+                       struct bytes encoded, const struct merge_as *as)
 {
     Dynode__Peer__Merge *merge = ARENA_NEW(turn->arena, Dynode__Peer__Merge);
     Dynode__Peer__Place *at = ARENA_NEW(turn->arena, Dynode__Peer__Place);
@@ -125,8 +125,24 @@ void antientropy_merge(struct turn *turn, const struct store_place *place, const
     merge->rule = table->rule;
     merge->n = table->n;
     merge->object = to_pb(encoded);
-    merge->agreed = agreed;
+    merge->agreed = as->agreed;
+    merge->vouched = as->vouched;
+    merge->judged = as->judged;
     turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_MERGE, merge);
+}
+
+void antientropy_join_reaped(struct antientropy *self, struct turn *turn, uint32_t vnode, uint32_t n,
+                             const struct vv *reaped)
+{
+    struct vv own = copies_reaped(self->copies, vnode, n);
+    if (vv_descends(&own, reaped)) return;
+    Dynode__Peer__Reaped *message = ARENA_NEW(turn->arena, Dynode__Peer__Reaped);
+    dynode__peer__reaped__init(message);
+    message->vnode = vnode;
+    message->n = n;
+    clocks_lists(reaped, turn->arena, &message->clocks, &message->counters, &message->n_clocks,
+                 &message->n_counters);
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_REAPED, message);
 }
 
 /* --- jobs --- */
@@ -210,39 +226,20 @@ static bool expand_dirty(struct antientropy *self, struct turn *turn)
 
 /* --- fills --- */
 
-/* The copy waits for homes alone that are given up: the replica is told to look. */
-static void pass_over_lost(struct turn *turn, const struct antientropy *self, uint32_t vnode, uint32_t n)
-{
-    Dynode__Peer__Exchanged *message = ARENA_NEW(turn->arena, Dynode__Peer__Exchanged);
-    dynode__peer__exchanged__init(message);
-    message->vnode = vnode;
-    message->n = n;
-    message->refused = self->copies->refused;
-    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGED, message);
-}
-
 /* The homes that the vnode's copies wait for and that can be reached. */
-static void expand_unfilled(struct antientropy *self, struct turn *turn, uint32_t vnode)
+static void expand_unfilled(struct antientropy *self, const struct turn *turn, uint32_t vnode)
 {
     const uint64_t *list = ring_preference_list(turn->ring, vnode);
     for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
         if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
-        bool filled = copies_is_filled(self->copies, vnode, n), waits = false;
-        for (uint32_t home = 0; home < n && !filled; home++) {
-            if (list[home] == turn->self.node || !copies_waits_for(self->copies, vnode, n, list[home]))
-                continue;
-            const struct member *member = cluster_find_member(turn->cluster, list[home]);
-            if (peers_reachable(turn->peers, list[home]))
+        for (uint32_t home = 0; home < n; home++)
+            if (list[home] != turn->self.node && peers_reachable(turn->peers, list[home]) &&
+                copies_waits_for(self->copies, vnode, n, list[home]))
                 add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
-            else if (member != NULL && member_is_given_up(member))
-                continue;
-            waits = true;
-        }
-        if (!filled && !waits) pass_over_lost(turn, self, vnode, n);
     }
 }
 
-static bool look_for_unfilled(struct antientropy *self, struct turn *turn)
+static bool look_for_unfilled(struct antientropy *self, const struct turn *turn)
 {
     struct fill *fill = &self->fill;
     if (self->copies->born || self->jobs.count > 0 || turn->now_ns < fill->next_ns) return false;
@@ -396,6 +393,9 @@ static void look_at_tables(struct antientropy *self, struct turn *turn)
     }
     if (as_before < before) {
         distrust_all(self, turn);
+        Dynode__Peer__CopyLost *lost = ARENA_NEW(turn->arena, Dynode__Peer__CopyLost);
+        dynode__peer__copy_lost__init(lost);
+        turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_COPY_LOST, lost);
         map_fini(&self->tables); /* what is forgotten is noted at the next look */
     } else if (more && self->strangers) {
         distrust_all(self, turn);
@@ -513,7 +513,7 @@ static void receive_dirty(struct antientropy *self, struct turn *turn, const str
                                 .hash = dirty->damaged->hash,
                                 .tag = dirty->damaged->tag,
                                 .key = from_pb(dirty->damaged->key)};
-    mend_note(self, turn, store_key_encode(&place, turn->arena));
+    mend_note(self, turn, store_key_encode(&place, turn->arena), false);
 }
 
 /* An answer belongs to whoever asked under its id; else it is late, or comes twice. */

@@ -25,6 +25,13 @@
  * over and no object refused. Whether all of it was taken is known when it has been: the replica hears of the
  * end (Exchanged) behind the last object. What blocks a fill is told: ShardReport's unfilled_for.
  *
+ * CLOCKS. With the first question of an exchange each side tells its seen and its reaped clock (copies.h).
+ * Where they have not reaped the same they join what the other has, and begin again. If what both have reaped
+ * stays the same to the end, nothing was damaged or refused, and neither copy was disturbed, then A joins
+ * what B had seen, and B (ExchangeDone) what A had, if all that A had reached it. Objects are joined with
+ * regard to what has gone: where one copy is whole and the other is not, what was reaped and the whole one
+ * does not hold goes at the other.
+ *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
  * and once all of them have answered, what they hold together replaces it.

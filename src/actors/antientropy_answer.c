@@ -1,6 +1,8 @@
 /* What another home asks of this one. Nothing is remembered of it: each question stands for itself, and is
  * bounded by what it may ask and what is read for it. */
+#include "actors/clocks.h"
 #include "actors/exchange_page.h"
+#include "wire/pack.h"
 
 static bool is_ours(const struct turn *turn, uint32_t vnode, uint32_t n)
 {
@@ -57,6 +59,27 @@ static enum status nodes(struct antientropy *self, struct turn *turn, const Dyno
     return STATUS_OK;
 }
 
+static uint64_t reaped_hash(const struct antientropy *self, uint32_t vnode, uint32_t n)
+{
+    struct vv reaped = copies_reaped(self->copies, vnode, n);
+    return copies_hash(&reaped);
+}
+
+/* Each side joins what the other has reaped: ours will, when this turn goes on. */
+static void tell_clocks(struct antientropy *self, struct turn *turn, const Dynode__Peer__TreeNodes *asked,
+                        Dynode__Peer__TreeNodesAnswer *answer)
+{
+    struct clocks mine, theirs;
+    struct vv reaped, own = copies_reaped(self->copies, asked->vnode, asked->n);
+    if (!clocks_open(asked->clocks, turn->arena, &theirs, &reaped)) {
+        turn->counters->invalid++;
+        return;
+    }
+    clocks_read(self->copies, asked->vnode, asked->n, turn->arena, &mine);
+    answer->clocks = clocks_message(&mine, &own, turn->arena);
+    antientropy_join_reaped(self, turn, asked->vnode, asked->n, &reaped);
+}
+
 static void answer_nodes(struct antientropy *self, struct turn *turn, const struct mail *mail)
 {
     Dynode__Peer__TreeNodesAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__TreeNodesAnswer);
@@ -65,8 +88,18 @@ static void answer_nodes(struct antientropy *self, struct turn *turn, const stru
     answer->status = nodes(self, turn, asked, answer);
     answer->ring = ring_version(turn->ring);
     answer->unsure = answer->status == STATUS_OK && antientropy_is_unsure(self, asked->vnode);
-    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER,
-                     &answer->base);
+    if (answer->status == STATUS_OK) answer->reaped = reaped_hash(self, asked->vnode, asked->n);
+    if (answer->status == STATUS_OK && asked->clocks != NULL) tell_clocks(self, turn, asked, answer);
+    if (answer->clocks == NULL) {
+        antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER,
+                         &answer->base);
+        return;
+    }
+    /* What they say we have seen others go by. */
+    size_t size = pack_size(&answer->base);
+    turn->counters->repair_bytes += size;
+    governor_spend(self->governor, size, 1);
+    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER, answer);
 }
 
 static enum status leaf_keys(struct antientropy *self, struct turn *turn, const Dynode__Peer__LeafKeys *asked,
@@ -89,6 +122,8 @@ static enum status leaf_keys(struct antientropy *self, struct turn *turn, const 
         answer->keys[answer->n_keys++] = key;
     }
     answer->cursor = to_pb(page.cursor);
+    answer->reaped = reaped_hash(self, asked->vnode, asked->n);
+    answer->whole = copies_is_whole(self->copies, asked->vnode, asked->n, turn->arena);
     return STATUS_OK;
 }
 
@@ -134,6 +169,8 @@ static void answer_fetch(struct antientropy *self, struct turn *turn, const stru
     } else {
         bool filled = copies_is_filled(self->copies, asked->vnode, asked->n);
         answer->status = filled ? STATUS_OK : STATUS_NOT_FILLED;
+        answer->reaped = reaped_hash(self, asked->vnode, asked->n);
+        answer->whole = copies_is_whole(self->copies, asked->vnode, asked->n, turn->arena);
         fetch(self, turn, asked, answer);
     }
     if (turn->store_broken) return;
@@ -152,6 +189,8 @@ static void answer_push(struct antientropy *self, struct turn *turn, const struc
         return;
     }
     size_t bytes = 0;
+    bool whole = pushed->whole && pushed->reaped == reaped_hash(self, pushed->vnode, pushed->n);
+    bool own_whole = copies_is_whole(self->copies, pushed->vnode, pushed->n, turn->arena);
     Dynode__Peer__Pushed *end = ARENA_NEW(turn->arena, Dynode__Peer__Pushed);
     dynode__peer__pushed__init(end);
     end->node = mail->from.node;
@@ -159,8 +198,13 @@ static void answer_push(struct antientropy *self, struct turn *turn, const struc
     end->no_room = self->copies->no_room;
     for (size_t i = 0; i < pushed->n_objects; i++) {
         struct bytes key = from_pb(pushed->objects[i]->key), encoded = from_pb(pushed->objects[i]->object);
-        if (!antientropy_place_in(self, turn, key, pushed->vnode, pushed->n, &place, &table)) continue;
-        antientropy_merge(turn, &place, table, encoded, false);
+        if (!antientropy_place_in(self, turn, key, pushed->vnode, pushed->n, &place, &table)) {
+            end->partial = true;
+            continue;
+        }
+        if (encoded.size > 0 || (whole && !own_whole))
+            antientropy_merge(turn, &place, table, encoded,
+                              &(struct merge_as){.vouched = whole, .judged = whole && !own_whole});
         turn->counters->objects_in++;
         bytes += encoded.size;
     }
@@ -180,6 +224,7 @@ static void answer_pushed(struct antientropy *self, struct turn *turn, const str
     Dynode__Peer__ObjectsPushed *answer = ARENA_NEW(turn->arena, Dynode__Peer__ObjectsPushed);
     dynode__peer__objects_pushed__init(answer);
     answer->status = pushed->no_room == self->copies->no_room ? STATUS_OK : STATUS_NO_SPACE;
+    answer->partial = pushed->partial;
     turn_send_durable(turn, to, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED, answer);
 }
 

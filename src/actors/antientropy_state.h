@@ -155,9 +155,17 @@ bool antientropy_place_in(struct antientropy *self, const struct turn *turn, str
 enum status antientropy_load(struct antientropy *self, struct turn *turn, struct bytes store_key,
                              struct bytes *encoded);
 
-/* Let our replica join an object with its own. */
+/* Let our replica join an object with its own; @encoded empty: nothing, which replaces what is damaged, or
+ * judges it. */
+struct merge_as {
+    bool agreed, vouched, judged; /* peer.proto */
+};
 void antientropy_merge(struct turn *turn, const struct store_place *place, const struct table *table,
-                       struct bytes encoded, bool agreed);
+                       struct bytes encoded, const struct merge_as *as);
+
+/* Let it hear of what another home has reaped, if it does not know it. */
+void antientropy_join_reaped(struct antientropy *self, struct turn *turn, uint32_t vnode, uint32_t n,
+                             const struct vv *reaped);
 
 /* --- antientropy_answer.c --- */
 
@@ -191,8 +199,8 @@ void audit_soon(struct antientropy *self, struct turn *turn);
 
 /* --- mend.c --- */
 
-/* A copy here can't be read. */
-void mend_note(struct antientropy *self, struct turn *turn, struct bytes store_key);
+/* A copy here can't be read. @swept: a sweep has found it, and sets the trees right. */
+void mend_note(struct antientropy *self, struct turn *turn, struct bytes store_key, bool swept);
 bool mend_is_ready(const struct antientropy *self, const struct turn *turn);
 void mend_step(struct antientropy *self, struct turn *turn);
 void mend_answered(struct antientropy *self, struct turn *turn, const struct mail *mail);

@@ -29,7 +29,7 @@ static bool visit(void *context, struct bytes key, struct bytes value)
                                      .hash = place.hash,
                                      .store_key = key};
         bool good = object_unseal(key, value, &encoded) == STATUS_OK;
-        if (!good) mend_note(self, chunk->turn, key);
+        if (!good) mend_note(self, chunk->turn, key, true);
         if (entry.n == 0) self->strangers = true;
         forest_sweep_add(self->forest, &entry, good ? object_checksum(value) : 0);
     }

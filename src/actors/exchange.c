@@ -2,10 +2,19 @@
 
 #include <stdlib.h>
 
+#include "actors/clocks.h"
 #include "actors/exchange_page.h"
+
+static void forget_clocks(struct clocks *clocks)
+{
+    free(clocks->seen.entries);
+    *clocks = (struct clocks){0};
+}
 
 void exchange_fini(struct exchange *exchange)
 {
+    forget_clocks(&exchange->mine);
+    forget_clocks(&exchange->theirs);
     buffer_fini(&exchange->after);
     buffer_fini(&exchange->keys);
     free(exchange->wants);
@@ -20,7 +29,8 @@ void exchange_begin(struct exchange *exchange, const struct job *job)
     exchange->n = job->n;
     exchange->want_count = exchange->want_next = 0;
     exchange->last = false;
-    exchange->whole = true;
+    exchange->whole = exchange->complete = exchange->given = true;
+    exchange->attempts = 0;
     buffer_clear(&exchange->after);
     buffer_clear(&exchange->keys);
     memset(exchange->leaves, 0, sizeof(exchange->leaves));
@@ -33,8 +43,17 @@ void exchange_end(struct turn *turn, struct exchange *exchange)
     exchange->waits = false;
 }
 
+/* What was read for one turn is to outlive it. */
+static void keep_seen(struct clocks *clocks)
+{
+    struct dot *entries = malloc((clocks->seen.count + 1) * sizeof(*entries));
+    CHECK(entries != NULL);
+    if (clocks->seen.count > 0) memcpy(entries, clocks->seen.entries, clocks->seen.count * sizeof(*entries));
+    clocks->seen.entries = entries;
+}
+
 /* It has come to its end. If we are sure to have all that the other had, our replica hears of it behind the
- * last object that was sent to it. */
+ * last object that was sent to it; and if the other has all that we had, so does its replica. */
 static void complete(struct turn *turn, struct exchange *exchange)
 {
     if (exchange->whole && exchange->ring == ring_version(turn->ring)) {
@@ -43,8 +62,22 @@ static void complete(struct turn *turn, struct exchange *exchange)
         message->vnode = exchange->vnode;
         message->n = exchange->n;
         message->node = exchange->node;
-        message->refused = exchange->refused;
+        message->token = exchange->mine.token;
+        message->reaped = exchange->reaped;
+        message->complete = exchange->complete;
+        message->clocks = clocks_message(&exchange->theirs, NULL, turn->arena);
         turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGED, message);
+    }
+    if (exchange->whole && exchange->given && exchange->ring == ring_version(turn->ring)) {
+        struct address to = {.node = exchange->node, .shard = exchange->vnode};
+        Dynode__Peer__ExchangeDone *done = ARENA_NEW(turn->arena, Dynode__Peer__ExchangeDone);
+        dynode__peer__exchange_done__init(done);
+        done->vnode = exchange->vnode;
+        done->n = exchange->n;
+        done->clocks = clocks_message(&exchange->mine, NULL, turn->arena);
+        done->token = exchange->theirs.token;
+        done->reaped = exchange->reaped;
+        turn_send_durable(turn, to, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE, done);
     }
     exchange_end(turn, exchange);
 }
@@ -81,11 +114,49 @@ static void ask_nodes(struct antientropy *self, struct turn *turn, struct exchan
     dynode__peer__tree_nodes__init(nodes);
     nodes->vnode = exchange->vnode;
     nodes->n = exchange->n;
-    if (exchange->phase == EXCHANGE_LEAVES) {
+    if (exchange->phase == EXCHANGE_INNERS) {
+        struct vv reaped = copies_reaped(self->copies, exchange->vnode, exchange->n);
+        exchange->attempts++;
+        exchange->reaped = copies_hash(&reaped);
+        forget_clocks(&exchange->mine);
+        clocks_read(self->copies, exchange->vnode, exchange->n, turn->arena, &exchange->mine);
+        nodes->clocks = clocks_message(&exchange->mine, &reaped, turn->arena);
+        keep_seen(&exchange->mine);
+    } else {
         nodes->inners = ARENA_ARRAY(turn->arena, uint32_t, TREE_INNER);
         nodes->n_inners = list_bits(exchange->inners, 0, nodes->inners);
     }
     ask(self, turn, exchange, DYNODE__PEER__MESSAGE__BODY_TREE_NODES, &nodes->base);
+}
+
+/* What the other says of its reaped clock as it answers: if it is not ours we don't know what has gone. */
+static void look_at_reaped(struct antientropy *self, struct exchange *exchange, uint64_t theirs, bool whole)
+{
+    struct vv own = copies_reaped(self->copies, exchange->vnode, exchange->n);
+    bool same = theirs == exchange->reaped && copies_hash(&own) == exchange->reaped;
+    if (!same) exchange->whole = false;
+    exchange->same = same;
+    exchange->peer_whole = same && whole;
+}
+
+/* Take the other's clocks, as they were before the first leaf. False: what both have reaped is not the same
+ * yet. Each is about to join what the other has. */
+static bool take_clocks(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+                        const Dynode__Peer__Clocks *clocks)
+{
+    struct vv reaped;
+    forget_clocks(&exchange->theirs);
+    if (clocks == NULL || !clocks_open(clocks, turn->arena, &exchange->theirs, &reaped)) {
+        exchange->whole = false;
+        return true;
+    }
+    keep_seen(&exchange->theirs);
+    look_at_reaped(self, exchange, copies_hash(&reaped), exchange->theirs.whole);
+    if (exchange->same) return true;
+    antientropy_join_reaped(self, turn, exchange->vnode, exchange->n, &reaped);
+    if (exchange->attempts >= EXCHANGE_ATTEMPTS) return true;
+    exchange->whole = true;
+    return false;
 }
 
 static uint32_t differing(const uint64_t *mine, const uint64_t *theirs)
@@ -111,6 +182,7 @@ static void nodes_answered(struct antientropy *self, struct turn *turn, struct e
         return;
     }
     if (leaves) {
+        look_at_reaped(self, exchange, answer->reaped, exchange->peer_whole);
         for (uint32_t inner = 0; inner < TREE_INNER; inner++) {
             if ((exchange->inners >> inner & 1) == 0) continue;
             forest_leaves(self->forest, exchange->vnode, exchange->n, inner, mine);
@@ -119,8 +191,8 @@ static void nodes_answered(struct antientropy *self, struct turn *turn, struct e
             any = any || exchange->leaves[inner] != 0;
         }
     } else {
+        if (!take_clocks(self, turn, exchange, answer->clocks)) return; /* ask again */
         exchange->ring = answer->ring;
-        exchange->refused = self->copies->refused;
         if (answer->unsure || antientropy_is_unsure(self, exchange->vnode)) exchange->whole = false;
         forest_inners(self->forest, exchange->vnode, exchange->n, mine);
         exchange->inners = differing(mine, theirs);
@@ -211,14 +283,21 @@ static void compare_pages(struct turn *turn, struct exchange *exchange, const st
                     : k == theirs->count ? -1
                                          : bytes_compare(mine->keys[i].key, theirs->keys[k].key);
         if (order < 0) {
-            if (mine->keys[i].checksum != 0) want(turn, exchange, mine->keys[i].key, false);
+            if (mine->keys[i].checksum != 0)
+                want(turn, exchange, mine->keys[i].key, false);
+            else
+                exchange->complete = exchange->given = false;
             i++;
         } else if (order > 0) {
-            if (theirs->keys[k].checksum != 0) want(turn, exchange, theirs->keys[k].key, true);
+            if (theirs->keys[k].checksum != 0)
+                want(turn, exchange, theirs->keys[k].key, true);
+            else
+                exchange->complete = exchange->given = false;
             k++;
         } else {
             /* What is damaged, here or there, is mended there: it takes more than one other home. */
             uint64_t a = mine->keys[i++].checksum, b = theirs->keys[k].checksum;
+            if (a == 0 || b == 0) exchange->complete = exchange->given = false;
             if (a != b && a != 0 && b != 0) want(turn, exchange, theirs->keys[k].key, true);
             k++;
         }
@@ -237,6 +316,7 @@ static void keys_answered(struct antientropy *self, struct turn *turn, struct ex
         refuse(turn, exchange);
         return;
     }
+    look_at_reaped(self, exchange, answer->reaped, answer->whole);
     leaf_page_read(self, turn, exchange->vnode, exchange->n, exchange->leaves,
                    bytes_copy(turn->arena, buffer_bytes(&exchange->after)), &mine);
     struct bytes end = common_end(mine.cursor, theirs.cursor);
@@ -286,9 +366,50 @@ static void pushing_add(struct pushing *pushing, struct turn *turn, struct bytes
     turn->counters->objects_out++;
 }
 
-/* Join what the other has with our own, and what it lacks with what is to be pushed. False: what it has may
- * not be here now. What can't be read there is lost there; what can't be read here does not count (mend.c).
- */
+/* Who of the two knows what has gone for good: one whose copy is whole, if the other's is not. */
+struct judgement {
+    bool ours_goes, theirs_goes; /* what was reaped, and the other does not hold */
+    bool vouched;                /* what they have counts here, whatever was reaped */
+    struct vv reaped;
+};
+
+static struct judgement judge(const struct antientropy *self, const struct turn *turn,
+                              const struct exchange *exchange)
+{
+    bool whole = copies_is_whole(self->copies, exchange->vnode, exchange->n, turn->arena);
+    return (struct judgement){.ours_goes = exchange->same && exchange->peer_whole && !whole,
+                              .theirs_goes = exchange->same && whole && !exchange->peer_whole,
+                              .vouched = exchange->same && exchange->peer_whole,
+                              .reaped = copies_reaped(self->copies, exchange->vnode, exchange->n)};
+}
+
+static struct bytes encode(const struct object *object, struct arena *arena)
+{
+    return object->count > 0 ? object_encode(object, arena) : bytes_of(NULL, 0);
+}
+
+/* Join what the other has (nothing, perhaps) with our own (the same), and what it lacks with what is to be
+ * pushed. False: it may not be here now. */
+static bool merge_both(struct turn *turn, const struct judgement *judgement, const struct store_place *place,
+                       const struct table *table, struct bytes key, const struct object *mine,
+                       const struct object *theirs, struct pushing *pushing)
+{
+    struct object ours = *mine, others = *theirs;
+    bool goes = false;
+    if (judgement->ours_goes) ours = copies_strip(mine, theirs, &judgement->reaped, turn->arena, &goes);
+    if (judgement->theirs_goes) others = copies_strip(theirs, mine, &judgement->reaped, turn->arena, &goes);
+    struct object merged = object_merge(&ours, &others, table->rule, turn->arena);
+    if (!object_fits(&merged)) return false;
+    struct bytes result = encode(&merged, turn->arena);
+    if (!object_equal(&merged, mine))
+        antientropy_merge(turn, place, table, result,
+                          &(struct merge_as){.vouched = judgement->vouched, .judged = judgement->ours_goes});
+    if (!object_equal(&merged, theirs)) pushing_add(pushing, turn, key, result);
+    return true;
+}
+
+/* The same with an object that they sent. What can't be read there is lost there; what can't be read here
+ * does not count (mend.c). */
 static bool merge_fetched(struct antientropy *self, struct turn *turn, struct exchange *exchange,
                           struct bytes key, const Dynode__Peer__FetchedObject *fetched,
                           struct pushing *pushing)
@@ -298,33 +419,31 @@ static bool merge_fetched(struct antientropy *self, struct turn *turn, struct ex
     struct bytes own, encoded = from_pb(fetched->object);
     struct object mine = {0}, theirs = {0};
     if (!antientropy_place_in(self, turn, key, exchange->vnode, exchange->n, &place, &table)) return false;
+    if (fetched->status == STATUS_CORRUPT) exchange->complete = exchange->given = false;
     if (fetched->status == STATUS_CORRUPT) return true;
     if (fetched->status != STATUS_OK && fetched->status != STATUS_NOT_FOUND) return false;
     enum status status = antientropy_load(self, turn, key, &own);
+    if (status == STATUS_CORRUPT) exchange->complete = exchange->given = false;
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) return status == STATUS_CORRUPT;
-    if (fetched->status == STATUS_NOT_FOUND) { /* it has gone since */
-        if (status == STATUS_OK) pushing_add(pushing, turn, key, own);
-        return true;
-    }
-    if (bytes_equal(own, encoded)) return true;
-    if (object_decode(encoded, turn->arena, &theirs) != STATUS_OK || theirs.context.count == 0) {
-        turn->counters->invalid++;
-        return false;
+    if (fetched->status == STATUS_OK) { /* else it has gone since */
+        if (bytes_equal(own, encoded)) return true;
+        if (object_decode(encoded, turn->arena, &theirs) != STATUS_OK || theirs.context.count == 0) {
+            turn->counters->invalid++;
+            return false;
+        }
+        turn->counters->objects_in++;
     }
     if (status == STATUS_OK && object_decode(own, turn->arena, &mine) != STATUS_OK) return false;
-    turn->counters->objects_in++;
-    struct object merged = object_merge(&mine, &theirs, table->rule, turn->arena);
-    if (!object_fits(&merged)) return false;
-    bool as_theirs = object_equal(&merged, &theirs), as_mine = object_equal(&merged, &mine);
-    struct bytes result = as_theirs ? encoded : as_mine ? own : object_encode(&merged, turn->arena);
-    if (!as_mine) antientropy_merge(turn, &place, table, result, false);
-    if (!as_theirs) pushing_add(pushing, turn, key, result);
-    return true;
+    struct judgement judgement = judge(self, turn, exchange);
+    return merge_both(turn, &judgement, &place, table, key, &mine, &theirs, pushing);
 }
 
 static void push(struct antientropy *self, struct turn *turn, struct exchange *exchange,
                  const struct pushing *pushing)
 {
+    struct vv reaped = copies_reaped(self->copies, exchange->vnode, exchange->n);
+    pushing->message->reaped = copies_hash(&reaped);
+    pushing->message->whole = copies_is_whole(self->copies, exchange->vnode, exchange->n, turn->arena);
     exchange->asked = 0; /* its answer moves nothing on */
     ask(self, turn, exchange, DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS, &pushing->message->base);
 }
@@ -342,13 +461,17 @@ static void objects_answered(struct antientropy *self, struct turn *turn, struct
         refuse(turn, exchange);
         return;
     }
+    look_at_reaped(self, exchange, answer->reaped, answer->whole);
     /* Ours may be far larger than theirs: those that this message has no room for are fetched again. */
     for (size_t i = 0; i < answer->n_objects && pushing.bytes < ANTIENTROPY_WINDOW_BYTES; i++) {
         struct bytes key = want_key(exchange, exchange->want_next++);
         if (!merge_fetched(self, turn, exchange, key, answer->objects[i], &pushing)) exchange->whole = false;
         if (turn->store_broken) return;
     }
-    if (pushing.message->n_objects > 0 && !antientropy_is_refused(self, turn, exchange->node))
+    if (pushing.message->n_objects == 0) return;
+    if (antientropy_is_refused(self, turn, exchange->node))
+        exchange->given = false;
+    else
         push(self, turn, exchange, &pushing);
 }
 
@@ -370,15 +493,31 @@ static void ask_objects(struct antientropy *self, struct turn *turn, struct exch
 static bool push_own(struct antientropy *self, struct turn *turn, struct exchange *exchange)
 {
     struct pushing pushing = pushing_new(turn, exchange);
+    struct judgement judgement = judge(self, turn, exchange);
     while (exchange->want_next < exchange->want_count && !exchange->wants[exchange->want_next].fetch &&
            pushing.message->n_objects < ANTIENTROPY_WINDOW_KEYS && pushing.bytes < ANTIENTROPY_WINDOW_BYTES) {
         struct bytes key = want_key(exchange, exchange->want_next++), own;
-        if (antientropy_load(self, turn, key, &own) == STATUS_OK) pushing_add(&pushing, turn, key, own);
+        struct store_place place;
+        const struct table *table;
+        struct object mine, theirs = {0};
+        if (antientropy_load(self, turn, key, &own) == STATUS_OK) {
+            if (!antientropy_place_in(self, turn, key, exchange->vnode, exchange->n, &place, &table) ||
+                object_decode(own, turn->arena, &mine) != STATUS_OK ||
+                !merge_both(turn, &judgement, &place, table, key, &mine, &theirs, &pushing))
+                exchange->whole = false;
+        }
         if (turn->store_broken) return true;
     }
     if (pushing.message->n_objects == 0) return false;
     push(self, turn, exchange, &pushing);
     return true;
+}
+
+static void objects_pushed(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+                           const Dynode__Peer__ObjectsPushed *answer)
+{
+    if (answer->status != STATUS_OK || answer->partial) exchange->given = false;
+    if (answer->status != STATUS_OK) antientropy_note_refusal(self, turn, exchange->node);
 }
 
 static void step_objects(struct antientropy *self, struct turn *turn, struct exchange *exchange)
@@ -388,9 +527,10 @@ static void step_objects(struct antientropy *self, struct turn *turn, struct exc
             ask_objects(self, turn, exchange);
             return;
         }
-        if (antientropy_is_refused(self, turn, exchange->node))
+        if (antientropy_is_refused(self, turn, exchange->node)) {
+            exchange->given = false;
             exchange->want_next++;
-        else if (push_own(self, turn, exchange))
+        } else if (push_own(self, turn, exchange))
             return;
     }
     if (exchange->last) {
@@ -449,8 +589,7 @@ void exchange_answered(struct antientropy *self, struct turn *turn, struct excha
         break;
     default:
         expected = exchange->phase == EXCHANGE_OBJECTS && exchange->asked == 0;
-        if (expected && ((const Dynode__Peer__ObjectsPushed *)mail->body)->status != STATUS_OK)
-            antientropy_note_refusal(self, turn, exchange->node);
+        if (expected) objects_pushed(self, turn, exchange, mail->body);
     }
     if (!expected) refuse(turn, exchange);
 }

@@ -8,10 +8,13 @@
 #pragma once
 
 #include "actor/actor.h"
+#include "actors/clocks.h"
 #include "merkle/tree.h"
 
 struct antientropy;
 struct job;
+
+enum { EXCHANGE_ATTEMPTS = 4 };
 
 enum exchange_phase { EXCHANGE_FREE, EXCHANGE_INNERS, EXCHANGE_LEAVES, EXCHANGE_KEYS, EXCHANGE_OBJECTS };
 
@@ -28,9 +31,15 @@ struct exchange {
     uint64_t timer;
     uint64_t node;
     uint32_t vnode, n;
-    bool whole;                  /* so far nothing that the other holds can have been missed */
+    bool whole;                  /* so far nothing that the other holds can have been missed ... */
+    bool complete;               /* ... nor was anything damaged, ... */
+    bool given;                  /* ... and the other has all that we held */
     uint64_t ring;               /* by which both went, where it is */
-    uint64_t refused;            /* by our replica, before */
+    uint64_t reaped;             /* hash of the reaped clock of both */
+    struct clocks mine, theirs;  /* as they were before the first leaf; on the heap */
+    bool same;                   /* ... has been so far */
+    bool peer_whole;             /* as the last answer says */
+    uint32_t attempts;           /* to begin with one reaped clock on both sides */
     uint32_t inners;             /* that differ, as bits */
     uint32_t leaves[TREE_INNER]; /* below each of them, as bits */
 

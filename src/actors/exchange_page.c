@@ -35,7 +35,7 @@ static bool visit(void *context, struct bytes key, struct bytes value)
     if (bytes_compare(key, reading->after) <= 0) return true;
     if (antientropy_place_in(reading->self, reading->turn, key, reading->vnode, reading->n, &place, &table)) {
         bool good = object_unseal(key, value, &encoded) == STATUS_OK;
-        if (!good) mend_note(reading->self, reading->turn, key);
+        if (!good) mend_note(reading->self, reading->turn, key, false);
         page->keys[page->count++] = (struct page_key){.key = bytes_copy(reading->turn->arena, key),
                                                       .checksum = good ? object_checksum(value) : 0};
     }

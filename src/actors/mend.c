@@ -14,13 +14,31 @@ static void tell(struct antientropy *self, struct turn *turn)
     turn->counters->damaged = self->mend.count;
 }
 
-void mend_note(struct antientropy *self, struct turn *turn, struct bytes store_key)
+/* What the copy has seen does not count any more; nor do its trees, until they have been made without it. */
+static void tell_lost(struct antientropy *self, struct turn *turn, struct bytes store_key, bool swept)
+{
+    struct store_place place;
+    const struct table *table;
+    if (!antientropy_place(self, turn, store_key, &place, &table) || table == NULL) return;
+    Dynode__Peer__CopyLost *lost = ARENA_NEW(turn->arena, Dynode__Peer__CopyLost);
+    dynode__peer__copy_lost__init(lost);
+    lost->vnode = place.vnode;
+    lost->n = table_homes_count(table, turn);
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_COPY_LOST, lost);
+    if (swept) return;
+    forest_distrust(self->forest, place.vnode);
+    audit_soon(self, turn);
+}
+
+void mend_note(struct antientropy *self, struct turn *turn, struct bytes store_key, bool swept)
 {
     struct mend *mend = &self->mend;
     for (uint32_t i = 0; i < mend->count; i++)
         if (bytes_equal(buffer_bytes(&mend->keys[(mend->first + i) % ANTIENTROPY_DAMAGED]), store_key))
             return;
-    if (self->options.pass_ns == 0 || mend->count == ANTIENTROPY_DAMAGED) return;
+    if (self->options.pass_ns == 0) return;
+    tell_lost(self, turn, store_key, swept);
+    if (mend->count == ANTIENTROPY_DAMAGED) return;
     struct buffer *key = &mend->keys[(mend->first + mend->count++) % ANTIENTROPY_DAMAGED];
     buffer_clear(key);
     buffer_append(key, store_key.data, store_key.size);
@@ -130,12 +148,11 @@ void mend_answered(struct antientropy *self, struct turn *turn, const struct mai
         answer->status == STATUS_OK)
         mend->heard |= UINT32_C(1) << home;
     if ((uint32_t)__builtin_popcount(mend->heard) < mend->home_count) return;
-    if (mend->object.size > 0) {
-        struct bytes object = bytes_copy(turn->arena, buffer_bytes(&mend->object));
-        antientropy_merge(turn, &place, table, object, true);
-        turn->counters->mended++;
-        audit_soon(self, turn);
-    }
+    /* Nothing, if it was reaped there. */
+    struct bytes object = bytes_copy(turn->arena, buffer_bytes(&mend->object));
+    antientropy_merge(turn, &place, table, object, &(struct merge_as){.agreed = true});
+    turn->counters->mended++;
+    audit_soon(self, turn);
     go_on(self, turn, true);
 }
 

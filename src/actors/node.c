@@ -27,7 +27,8 @@ void node_init(struct shard *shard, const struct node_options *options)
     if (hints_load(hints, shard->options.store, bytes_max) != STATUS_OK) shard->turn.store_broken = true;
     struct copies *copies = calloc(1, sizeof(*copies));
     CHECK(copies != NULL);
-    if (copies_load(copies, shard->options.store, options->born, cluster->vnodes) != STATUS_OK)
+    if (copies_load(copies, shard->options.store, options->born, cluster->vnodes, prng_next(&shard->prng)) !=
+        STATUS_OK)
         shard->turn.store_broken = true;
     router_add(shard, options, hints, copies);
     struct forest *forest = forest_alloc(options->cluster.vnodes);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "actors/replica_copies.h"
 #include "actors/replica_scan.h"
 #include "actors/table_homes.h"
 #include "base/check.h"
@@ -31,6 +32,7 @@ struct held_object {
     struct store_place place;
     uint64_t checksum; /* of what is stored, 0 if nothing is */
     bool damaged;      /* something is, but its checksum is not to be known */
+    bool replaced;     /* it is to be written over, or removed, although it can't be read */
     bool is_hint;
     struct hint hint;
 };
@@ -128,11 +130,16 @@ static enum status load(struct turn *turn, const Dynode__Peer__Place *at, struct
     return status == STATUS_CORRUPT ? unreadable(turn, at) : status;
 }
 
+/* 0: its table is not known here. */
+static uint32_t homes_of(struct replica *replica, const struct turn *turn, const Dynode__Peer__Place *at)
+{
+    return table_homes_count(table_homes_find(&replica->homes, turn, at->tag), turn);
+}
+
 /* Does what is here of the key count? */
 static bool is_filled(struct replica *replica, const struct turn *turn, const Dynode__Peer__Place *at)
 {
-    const struct table *table = table_homes_find(&replica->homes, turn, at->tag);
-    return copies_is_filled(replica->copies, at->vnode, table_homes_count(table, turn));
+    return copies_is_filled(replica->copies, at->vnode, homes_of(replica, turn, at));
 }
 
 /* The shard's trees follow what is stored. */
@@ -193,6 +200,14 @@ static enum status save(struct replica *replica, struct turn *turn, const struct
     return status;
 }
 
+static void erase(struct replica *replica, struct turn *turn, const struct held_object *held)
+{
+    CHECK(!held->is_hint);
+    turn->counters->replica_writes++;
+    store_remove(turn->store, STORE_OBJECTS, held->store_key);
+    grow_tree(replica, turn, held, 0);
+}
+
 static bool is_full(const struct turn *turn)
 {
     return turn->arena->used_bytes >= REPLICA_TURN_BYTES_MAX;
@@ -247,6 +262,41 @@ static void receive_read(struct replica *replica, struct turn *turn, const struc
 
 /* --- Merge --- */
 
+static uint32_t homes_count(const struct turn *turn, uint32_t n)
+{
+    return n < ring_nodes(turn->ring) ? n : ring_nodes(turn->ring);
+}
+
+/* What of *incoming may come in, and, where a home judges that knows what has gone, what of *own stays. */
+static void fence(struct replica *replica, struct turn *turn, const Dynode__Peer__Merge *message,
+                  struct object *own, struct object *incoming)
+{
+    uint32_t vnode = message->place->vnode, n = homes_count(turn, message->n);
+    struct vv reaped = copies_reaped(replica->copies, vnode, n);
+    bool goes = false;
+    if (message->judged) *own = copies_strip(own, incoming, &reaped, turn->arena, &goes);
+    if (!message->vouched) *incoming = copies_admit(replica->copies, vnode, n, own, incoming, turn->arena);
+}
+
+/* Load what a merge is about. *held is empty where there is nothing, or nothing that can be read and the
+ * merge replaces it. */
+static enum status load_for(struct replica *replica, struct turn *turn, const Dynode__Peer__Merge *message,
+                            struct held_object *held)
+{
+    if (message->hint_for != 0) {
+        enum status status = load_hint(replica, turn, message->hint_for, message->place, held);
+        /* A hint counts for what is in it, whatever that is. */
+        return status == STATUS_NOT_FOUND || status == STATUS_CORRUPT ? STATUS_OK : status;
+    }
+    enum status status = load(turn, message->place, held);
+    if (status == STATUS_NOT_FOUND) return STATUS_OK;
+    /* One write more would make a copy count again that has lost what it held before. */
+    if (status != STATUS_CORRUPT || !message->agreed) return status;
+    held->replaced = true;
+    mints_end(&replica->copies->mints);
+    return STATUS_OK;
+}
+
 static enum status merge(struct replica *replica, struct turn *turn, const Dynode__Peer__Merge *message)
 {
     uint64_t target = message->hint_for;
@@ -257,26 +307,24 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     struct object incoming;
     status = object_decode(encoded, turn->arena, &incoming);
     if (status != STATUS_OK) return status == STATUS_NO_MEMORY ? status : STATUS_INVALID;
-    if (incoming.context.count == 0) return STATUS_INVALID; /* nothing: no home has such an object */
+    /* Nothing: no home has such an object. */
+    if (incoming.context.count == 0 && !message->judged && !message->agreed) return STATUS_INVALID;
     judge_context(replica, message->place->vnode, &incoming.context);
     struct held_object held;
-    status = target != 0 ? load_hint(replica, turn, target, message->place, &held)
-                         : load(turn, message->place, &held);
-    if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
-    /* One write more would make a copy count again that has lost what it held before. A hint counts for what
-     * is in it, whatever that is. */
-    if (status == STATUS_CORRUPT && target == 0) {
-        if (!message->agreed) return status;
-        mints_end(&replica->copies->mints);
+    status = load_for(replica, turn, message, &held);
+    if (status != STATUS_OK) return status;
+    if (encoded.size > 0 && bytes_equal(held.encoded, encoded)) return STATUS_OK;
+    struct object own = held.object, sent = incoming;
+    if (target == 0) fence(replica, turn, message, &own, &incoming);
+    enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
+    struct object merged = object_merge(&own, &incoming, rule, turn->arena);
+    if (object_equal(&merged, &held.object) && !held.replaced) return STATUS_OK;
+    if (merged.context.count == 0) {
+        erase(replica, turn, &held);
+        return STATUS_OK;
     }
-    if (status == STATUS_OK) {
-        if (bytes_equal(held.encoded, encoded)) return STATUS_OK;
-        enum table_rule rule = message->rule == RULE_LWW ? RULE_LWW : RULE_SIBLINGS;
-        struct object merged = object_merge(&held.object, &incoming, rule, turn->arena);
-        if (object_equal(&merged, &held.object)) return STATUS_OK;
-        if (!object_fits(&merged)) return STATUS_TOO_LARGE;
-        if (!object_equal(&merged, &incoming)) encoded = object_encode(&merged, turn->arena);
-    }
+    if (!object_fits(&merged)) return STATUS_TOO_LARGE;
+    if (!object_equal(&merged, &sent)) encoded = object_encode(&merged, turn->arena);
     return save(replica, turn, &held, encoded);
 }
 
@@ -285,9 +333,10 @@ static void receive_merge(struct replica *replica, struct turn *turn, const stru
 {
     Dynode__Peer__Merged *answer = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
     dynode__peer__merged__init(answer);
-    answer->status = merge(replica, turn, mail->body);
-    const Dynode__Peer__Merge *message = mail->body;
-    bool brought = address_is(mail->from, turn->self) && mail->request == 0 && message->hint_for == 0;
+    bool brought = address_is(mail->from, turn->self) && mail->request == 0; /* by anti-entropy */
+    Dynode__Peer__Merge message = *(const Dynode__Peer__Merge *)mail->body;
+    if (!brought) message.vouched = message.judged = false;
+    answer->status = merge(replica, turn, &message);
     if (brought && answer->status != STATUS_OK) replica->copies->refused++;
     if (brought && answer->status == STATUS_NO_SPACE) replica->copies->no_room++;
     if (mail->request != 0) turn_send_durable(turn, mail->from, mail->request, answer_kind, answer);
@@ -312,41 +361,7 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
     if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
 }
 
-/* --- Exchanged --- */
-
-static void hear(struct replica *replica, struct turn *turn, const Dynode__Peer__Exchanged *message,
-                 uint64_t home)
-{
-    copies_hear(replica->copies, turn->store, turn->ring, turn->self.node, message->vnode, message->n,
-                home); /* a full disk: the next exchange says so again */
-}
-
-/* Homes that are given up are not waited for once all others were heard. (Before that one of them may come
- * back.) */
-static void pass_over_lost(struct replica *replica, struct turn *turn, const Dynode__Peer__Exchanged *message)
-{
-    uint64_t lost[TABLE_N_MAX];
-    uint32_t count = 0, n = message->n;
-    if (n < 2 || n > ring_nodes(turn->ring) || copies_is_filled(replica->copies, message->vnode, n)) return;
-    const uint64_t *list = ring_preference_list(turn->ring, message->vnode);
-    for (uint32_t i = 0; i < n; i++) {
-        if (list[i] == turn->self.node || !copies_waits_for(replica->copies, message->vnode, n, list[i]))
-            continue;
-        const struct member *member = cluster_find_member(turn->cluster, list[i]);
-        if (member == NULL || !member_is_given_up(member) || peers_reachable(turn->peers, list[i])) return;
-        lost[count++] = list[i];
-    }
-    for (uint32_t i = 0; i < count; i++) hear(replica, turn, message, lost[i]);
-}
-
-/* What could not be taken is still lacking; so is what may have been told after the homes changed. */
-static void receive_exchanged(struct replica *replica, struct turn *turn, const struct mail *mail)
-{
-    const Dynode__Peer__Exchanged *message = mail->body;
-    if (message->refused != replica->copies->refused) return;
-    if (message->node != 0) hear(replica, turn, message, message->node);
-    pass_over_lost(replica, turn, message);
-}
+/* --- Born --- */
 
 static void receive_born(struct replica *replica, struct turn *turn)
 {
@@ -437,6 +452,9 @@ static enum status gather(struct replica *replica, struct turn *turn, const Dyno
         if (encoded.len == 0) continue;
         status = object_decode(bytes_of(encoded.data, encoded.len), turn->arena, &other);
         if (status != STATUS_OK) return status;
+        if (mint->hint_for == 0)
+            other = copies_admit(replica->copies, mint->place->vnode, homes_of(replica, turn, mint->place),
+                                 current, &other, turn->arena);
         *current = object_merge(current, &other, mint->rule, turn->arena);
     }
     if (!object_fits(current)) return STATUS_TOO_LARGE;
@@ -511,7 +529,9 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
     bool inside = mail->kind == DYNODE__PEER__MESSAGE__BODY_MINT ||
                   mail->kind == DYNODE__PEER__MESSAGE__BODY_DROP_HINT ||
                   mail->kind == DYNODE__PEER__MESSAGE__BODY_EXCHANGED ||
-                  mail->kind == DYNODE__PEER__MESSAGE__BODY_BORN;
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_BORN ||
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_REAPED ||
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_COPY_LOST;
     if (inside && !address_is(mail->from, turn->self)) {
         turn->counters->invalid++; /* nobody mints, drops or fills for another shard */
         return;
@@ -533,7 +553,16 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         receive_mint(replica, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_EXCHANGED:
-        receive_exchanged(replica, turn, mail);
+        replica_exchanged(replica->copies, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE:
+        replica_exchange_done(replica->copies, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_REAPED:
+        replica_reaped(replica->copies, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_COPY_LOST:
+        replica_copy_lost(replica->copies, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_BORN:
         receive_born(replica, turn);
@@ -566,10 +595,12 @@ void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, st
                  struct copies *copies)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
-        DYNODE__PEER__MESSAGE__BODY_READ,      DYNODE__PEER__MESSAGE__BODY_MERGE,
-        DYNODE__PEER__MESSAGE__BODY_HAND_OFF,  DYNODE__PEER__MESSAGE__BODY_MINT,
-        DYNODE__PEER__MESSAGE__BODY_DROP_HINT, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
-        DYNODE__PEER__MESSAGE__BODY_EXCHANGED, DYNODE__PEER__MESSAGE__BODY_BORN,
+        DYNODE__PEER__MESSAGE__BODY_READ,          DYNODE__PEER__MESSAGE__BODY_MERGE,
+        DYNODE__PEER__MESSAGE__BODY_HAND_OFF,      DYNODE__PEER__MESSAGE__BODY_MINT,
+        DYNODE__PEER__MESSAGE__BODY_DROP_HINT,     DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
+        DYNODE__PEER__MESSAGE__BODY_EXCHANGED,     DYNODE__PEER__MESSAGE__BODY_BORN,
+        DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE, DYNODE__PEER__MESSAGE__BODY_REAPED,
+        DYNODE__PEER__MESSAGE__BODY_COPY_LOST,
     };
     struct replica *replica = calloc(1, sizeof(*replica));
     CHECK(replica != NULL);

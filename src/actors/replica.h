@@ -12,6 +12,9 @@
  *                                   stand_in: of the hints of the key, merged
  *      router (this node)        -- ScanShard -->                      <-- ScanAnswer
  *      anti-entropy (same shard) -- Exchanged --> an exchange brought all that another home had (copies.h)
+ *      anti-entropy (any node)   -- ExchangeDone --> ... and another home brought all that it had
+ *      anti-entropy (same shard) -- Reaped -->    another home has reaped so much
+ *      anti-entropy (same shard) -- CopyLost -->  an object can't be read
  *
  * CLOCKS. A dot's clock id stands for one tenure of this store, drawn at random (mints.h, DESIGN.md section
  * 5): a fresh one before the next mint whenever memory may have gone: after a start, after an object that was

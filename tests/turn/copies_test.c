@@ -36,7 +36,7 @@ static uint32_t a_vnode(const struct ring *ring, uint32_t n, bool home)
 static struct copies loaded(struct store *store, bool born)
 {
     struct copies copies = {0};
-    assert_int_equal(copies_load(&copies, store, born, VNODES), STATUS_OK);
+    assert_int_equal(copies_load(&copies, store, born, VNODES, 1), STATUS_OK);
     return copies;
 }
 
@@ -180,6 +180,185 @@ static void full_disk_and_strange_rows(void **state)
     store_close(store);
 }
 
+/* --- seen and reaped clocks --- */
+
+static struct arena arena;
+
+static struct vv one_entry(uint64_t clock, uint64_t counter)
+{
+    struct dot *dot = ARENA_NEW(&arena, struct dot);
+    *dot = (struct dot){.clock = clock, .counter = counter};
+    return (struct vv){.entries = dot, .count = 1};
+}
+
+static bool has_seen(const struct copies *copies, uint32_t vnode, uint64_t clock, uint64_t counter)
+{
+    struct vv seen = copies_seen(copies, vnode, 3, &arena);
+    return vv_covers(&seen, (struct dot){.clock = clock, .counter = counter});
+}
+
+static struct dot mint(struct copies *copies, struct store *store)
+{
+    struct dot dot;
+    struct prng prng;
+    prng_init(&prng, copies->mints.count + 1);
+    assert_int_equal(mints_next(&copies->mints, store, &prng, &dot), STATUS_OK);
+    return dot;
+}
+
+static void seen_and_reaped_are_kept(void **state)
+{
+    (void)state;
+    struct store *store = store_mem_open();
+    struct copies copies = loaded(store, true);
+    arena_init(&arena, 0);
+    struct vv other = one_entry(7, 4), reaped = one_entry(7, 3);
+    struct dot own = mint(&copies, store);
+    assert_int_equal(copies_join_seen(&copies, store, &other, 2, 3, &arena), STATUS_OK);
+    assert_int_equal(copies_join_reaped(&copies, store, &reaped, 2, 3, &arena), STATUS_OK);
+    for (int round = 0; round < 2; round++) {
+        assert_true(has_seen(&copies, 2, 7, 4));
+        assert_false(has_seen(&copies, 2, 7, 5));
+        assert_true(has_seen(&copies, 2, own.clock, own.counter));
+        assert_true(has_seen(&copies, 3, own.clock, own.counter)); /* mints are of all vnodes ... */
+        assert_false(has_seen(&copies, 3, 7, 1));                  /* ... exchanges of one */
+        assert_true(copies_is_whole(&copies, 2, 3, &arena));
+        assert_int_equal(copies_reaped(&copies, 2, 3).count, 1);
+        assert_int_equal(copies_reaped(&copies, 2, 2).count, 0);
+        assert_int_equal(store_commit(store), STATUS_OK);
+        assert_int_equal(store_sync(store), STATUS_OK);
+        copies_fini(&copies);
+        copies = loaded(store, true);
+    }
+    store_mem_set_full(store, true);
+    other = one_entry(8, 1);
+    assert_int_equal(copies_join_seen(&copies, store, &other, 2, 3, &arena), STATUS_NO_SPACE);
+    assert_int_equal(copies_join_reaped(&copies, store, &other, 2, 3, &arena), STATUS_NO_SPACE);
+    assert_false(has_seen(&copies, 2, 8, 1));
+    assert_true(copies_is_whole(&copies, 2, 3, &arena));
+    copies_fini(&copies);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void what_was_lost_is_not_seen(void **state)
+{
+    (void)state;
+    struct store *store = store_mem_open();
+    struct copies copies = loaded(store, true);
+    arena_init(&arena, 0);
+    struct vv other = one_entry(7, 4);
+    struct dot own = mint(&copies, store);
+    copies_join_seen(&copies, store, &other, 2, 3, &arena);
+    copies_join_reaped(&copies, store, &other, 2, 3, &arena);
+    uint64_t token = copies_token(&copies, 2, 3), elsewhere = copies_token(&copies, 3, 3);
+    copies_lose(&copies, store, 2, 3);
+    assert_true(copies_token(&copies, 2, 3) != token);
+    assert_true(copies_token(&copies, 3, 3) == elsewhere);
+    assert_false(has_seen(&copies, 2, 7, 1));
+    assert_false(has_seen(&copies, 2, own.clock, own.counter));
+    assert_true(has_seen(&copies, 3, own.clock, own.counter));
+    assert_false(copies_is_whole(&copies, 2, 3, &arena));
+    own = mint(&copies, store); /* under the clock of what was lost */
+    assert_false(has_seen(&copies, 2, own.clock, own.counter));
+    mints_end(&copies.mints);
+    own = mint(&copies, store);
+    assert_true(has_seen(&copies, 2, own.clock, own.counter));
+    reload(&copies, store, false);
+    assert_false(has_seen(&copies, 2, 7, 1));
+    assert_true(has_seen(&copies, 2, own.clock, own.counter));
+
+    /* Compared with all others it is whole by that. */
+    struct ring *ring = ring_of(NODES);
+    uint32_t vnode = a_vnode(ring, 3, true);
+    copies_fini(&copies);
+    copies = loaded(store, true);
+    copies_join_reaped(&copies, store, &other, vnode, 3, &arena);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_false(copies_is_whole(&copies, vnode, 3, &arena));
+        copies_compare(&copies, store, ring, SELF, vnode, 3, other_home(ring, vnode, i), &arena);
+    }
+    assert_true(copies_is_whole(&copies, vnode, 3, &arena));
+    ring_free(ring);
+    copies_fini(&copies);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void proof_needs_every_home(void **state)
+{
+    (void)state;
+    struct store *store = store_mem_open();
+    struct copies copies = loaded(store, true);
+    struct ring *ring = ring_of(NODES), *other_ring = ring_of(NODES - 1);
+    arena_init(&arena, 0);
+    uint32_t vnode = a_vnode(ring, 3, true);
+    struct vv context = one_entry(7, 4), less = one_entry(7, 3);
+    uint64_t b = other_home(ring, vnode, 0), c = other_home(ring, vnode, 1);
+    copies_join_seen(&copies, store, &context, vnode, 3, &arena);
+    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
+    copies_set_known(&copies, ring, vnode, 3, b, &context);
+    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
+    copies_set_known(&copies, ring, vnode, 3, c, &less);
+    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
+    assert_true(copies_have_seen(&copies, ring, SELF, vnode, 3, &less, &arena));
+    copies_set_known(&copies, ring, vnode, 3, c, &context);
+    assert_true(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
+    assert_false(copies_have_seen(&copies, other_ring, SELF, vnode, 3, &context, &arena));
+    copies_lose(&copies, store, vnode, 3);
+    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &less, &arena));
+    ring_free(ring);
+    ring_free(other_ring);
+    copies_fini(&copies);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+/* Of the dots (7, 1) to (7, 4) the copy holds the second, has seen three, and three were reaped somewhere. */
+static void what_was_reaped_stays_away(void **state)
+{
+    (void)state;
+    struct store *store = store_mem_open();
+    struct copies copies = loaded(store, true);
+    arena_init(&arena, 0);
+    struct sibling siblings[] = {{.dot = {7, 1}}, {.dot = {7, 2}}, {.dot = {7, 3}}, {.dot = {7, 4}}};
+    struct vv all = one_entry(7, 4), three = one_entry(7, 3), two = one_entry(7, 2);
+    struct object held = {.context = two, .siblings = &siblings[1], .count = 1};
+    struct object incoming = {.context = all, .siblings = siblings, .count = 4};
+    struct object admitted = copies_admit(&copies, 2, 3, &held, &incoming, &arena);
+    assert_int_equal(admitted.count, 4);
+    copies_join_seen(&copies, store, &two, 2, 3, &arena);
+    copies_join_reaped(&copies, store, &three, 2, 3, &arena);
+    uint64_t token = copies_token(&copies, 2, 3);
+    admitted = copies_admit(&copies, 2, 3, &held, &incoming, &arena);
+    assert_int_equal(admitted.count, 3); /* the first has gone; the third it can't judge */
+    assert_int_equal(admitted.siblings[0].dot.counter, 2);
+    assert_true(copies_token(&copies, 2, 3) != token);
+    copies_join_seen(&copies, store, &three, 2, 3, &arena);
+    token = copies_token(&copies, 2, 3);
+    admitted = copies_admit(&copies, 2, 3, &held, &incoming, &arena);
+    assert_int_equal(admitted.count, 2);
+    assert_int_equal(admitted.siblings[1].dot.counter, 4);
+    assert_true(copies_token(&copies, 2, 3) == token);
+    incoming.count = 1;
+    admitted = copies_admit(&copies, 2, 3, &held, &incoming, &arena);
+    assert_int_equal(admitted.count, 0);
+    assert_int_equal(admitted.context.count, 0);
+
+    bool changed = false;
+    incoming.count = 4;
+    admitted = copies_strip(&incoming, &held, &three, &arena, &changed);
+    assert_true(changed);
+    assert_int_equal(admitted.count, 2);
+    changed = false;
+    admitted = copies_strip(&held, &incoming, &three, &arena, &changed);
+    assert_false(changed);
+    assert_int_equal(admitted.count, 1);
+    copies_fini(&copies);
+    arena_fini(&arena);
+    store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +366,10 @@ int main(void)
         cmocka_unit_test(every_home_is_heard),
         cmocka_unit_test(homes_of_now),
         cmocka_unit_test(full_disk_and_strange_rows),
+        cmocka_unit_test(seen_and_reaped_are_kept),
+        cmocka_unit_test(what_was_lost_is_not_seen),
+        cmocka_unit_test(proof_needs_every_home),
+        cmocka_unit_test(what_was_reaped_stays_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
