@@ -85,14 +85,12 @@ void clients_judge(struct clients *clients, bool strict)
     struct cover cover;
     cover_build(&cover, &clients->history);
     if (checker_siblings(&cover, verdict) && checker_stamps(&cover, verdict)) {
-        if (options->lww) {
-            checker_final_lww(&cover, verdict);
-        } else {
-            checker_final(&cover, verdict);
+        (options->lww ? checker_final_lww : checker_final)(&cover, verdict);
+        bool read = judge_all_reads(clients, &cover, strict);
+        if (!options->lww) {
             checker_merge(&cover, clients->contents, strict && clients->history.n == 0, verdict);
             judged[CLIENTS_MERGE]++;
         }
-        bool read = judge_all_reads(clients, &cover, strict);
         judge_conditions(clients, &cover);
         checker_chain(&cover, world_first_fault_ns(clients->world), &judged[CLIENTS_CHAIN], verdict);
         judged[CLIENTS_REGISTER] += read;
