@@ -226,20 +226,38 @@ static bool expand_dirty(struct antientropy *self, struct turn *turn)
 
 /* --- fills --- */
 
+/* The copy waits for homes alone that are given up: the replica is told to look. */
+static void pass_over_lost(struct turn *turn, uint32_t vnode, uint32_t n)
+{
+    Dynode__Peer__Exchanged *message = ARENA_NEW(turn->arena, Dynode__Peer__Exchanged);
+    dynode__peer__exchanged__init(message);
+    message->vnode = vnode;
+    message->n = n;
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGED, message);
+}
+
 /* The homes that the vnode's copies wait for and that can be reached. */
-static void expand_unfilled(struct antientropy *self, const struct turn *turn, uint32_t vnode)
+static void expand_unfilled(struct antientropy *self, struct turn *turn, uint32_t vnode)
 {
     const uint64_t *list = ring_preference_list(turn->ring, vnode);
     for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
         if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
-        for (uint32_t home = 0; home < n; home++)
-            if (list[home] != turn->self.node && peers_reachable(turn->peers, list[home]) &&
-                copies_waits_for(self->copies, vnode, n, list[home]))
+        bool filled = copies_is_filled(self->copies, vnode, n), waits = false;
+        for (uint32_t home = 0; home < n && !filled; home++) {
+            if (list[home] == turn->self.node || !copies_waits_for(self->copies, vnode, n, list[home]))
+                continue;
+            const struct member *member = cluster_find_member(turn->cluster, list[home]);
+            if (peers_reachable(turn->peers, list[home]))
                 add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
+            else if (member != NULL && member_is_given_up(member))
+                continue;
+            waits = true;
+        }
+        if (!filled && !waits) pass_over_lost(turn, vnode, n);
     }
 }
 
-static bool look_for_unfilled(struct antientropy *self, const struct turn *turn)
+static bool look_for_unfilled(struct antientropy *self, struct turn *turn)
 {
     struct fill *fill = &self->fill;
     if (self->copies->born || self->jobs.count > 0 || turn->now_ns < fill->next_ns) return false;

@@ -72,10 +72,11 @@ static void be_born(struct antientropy *self, struct turn *turn)
 {
     const struct cluster *cluster = turn->cluster;
     if (cluster->member_count < 2) return;
-    for (uint32_t i = 0; i < cluster->member_count; i++)
-        if (cluster->members[i].id != turn->self.node &&
-            !peer_of(&self->blank, cluster->members[i].id)->blank)
-            return;
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        const struct member *member = &cluster->members[i];
+        bool given_up = member_is_given_up(member) && !peers_reachable(turn->peers, member->id);
+        if (member->id != turn->self.node && !peer_of(&self->blank, member->id)->blank && !given_up) return;
+    }
     Dynode__Peer__Born *message = ARENA_NEW(turn->arena, Dynode__Peer__Born);
     dynode__peer__born__init(message);
     turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_BORN, message);

@@ -1,8 +1,9 @@
-/* Changes of tables: made here, kept, and told at once to all that can be reached, beside gossip's own pace.
+/* Changes of tables, and of what is given up of a member: made here, kept, and told at once to all that can
+ * be reached, beside gossip's own pace.
  *
  * A change is OK when every node that could be reached when it was made has confirmed it (it is on that
  * node's disk, and all its shards go by it) or has gone. At the deadline it is TIMEOUT: it spreads all the
- * same, but somebody may not know it yet. What is sent is the tables of all changes that are under way, so
+ * same, but somebody may not know it yet. What is sent is the records of all changes that are under way, so
  * whoever has confirmed one round has all before it. It is one message to each node and one answer, whatever
  * the size of the state; nobody passes it on but by gossip, which also brings it to those that were away. */
 #include <stdio.h>
@@ -20,21 +21,29 @@ static const uint64_t ms = 1000000;
 
 /* --- telling --- */
 
-static bool under_way(const struct gossip *gossip, uint64_t tag)
+/* @name: a table's tag, or a member's id. */
+static bool under_way(const struct gossip *gossip, bool member, uint64_t name)
 {
-    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
-        if (gossip->changes[i].used && gossip->changes[i].tag == tag) return true;
+    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++) {
+        const struct change *change = &gossip->changes[i];
+        if (change->used && change->member == member && change->name == name) return true;
+    }
     return false;
 }
 
-/* The tables of all changes that are under way. */
+/* The records of all changes that are under way. */
 static Dynode__Peer__ClusterState *news(const struct gossip *gossip, struct turn *turn)
 {
     const struct cluster *cluster = turn->cluster;
     struct cluster part = {.id = cluster->id, .vnodes = cluster->vnodes};
     part.tables = ARENA_ARRAY(turn->arena, struct table, GOSSIP_CHANGES_MAX);
     for (uint32_t i = 0; i < cluster->table_count; i++)
-        if (under_way(gossip, cluster->tables[i].tag)) part.tables[part.table_count++] = cluster->tables[i];
+        if (under_way(gossip, false, cluster->tables[i].tag))
+            part.tables[part.table_count++] = cluster->tables[i];
+    part.members = ARENA_ARRAY(turn->arena, struct member, GOSSIP_CHANGES_MAX);
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        if (under_way(gossip, true, cluster->members[i].id))
+            part.members[part.member_count++] = cluster->members[i];
     return cluster_to_message(&part, turn->arena);
 }
 
@@ -176,6 +185,15 @@ static enum status alter_table(struct gossip *gossip, struct turn *turn, struct 
                                stamp, turn->self.node, why);
 }
 
+static enum status give_up(struct turn *turn, struct cluster *cluster, uint64_t node, const char **why)
+{
+    *why = "no member has this id";
+    if (cluster_find_member(cluster, node) == NULL) return STATUS_NOT_FOUND;
+    *why = "it can be reached: what it holds is not lost";
+    if (node == turn->self.node || peers_reachable(turn->peers, node)) return STATUS_INVALID;
+    return cluster_give_up(cluster, node);
+}
+
 static enum status apply(struct gossip *gossip, struct turn *turn, struct cluster *cluster,
                          const Dynode__Client__Operation *operation, const char **why)
 {
@@ -186,6 +204,8 @@ static enum status apply(struct gossip *gossip, struct turn *turn, struct cluste
         return alter_table(gossip, turn, cluster, operation->alter_table, why);
     case DYNODE__CLIENT__OPERATION__KIND_DROP_TABLE:
         return cluster_drop_table(cluster, bytes_str(operation->drop_table->name));
+    case DYNODE__CLIENT__OPERATION__KIND_ACCEPT_LOSS:
+        return give_up(turn, cluster, operation->accept_loss->node, why);
     default:
         return STATUS_INVALID;
     }
@@ -214,6 +234,15 @@ static uint64_t tag_of(const struct cluster *before, const struct cluster *after
     return table->tag;
 }
 
+/* Which record it is about. */
+static struct change change_of(const struct cluster *before, const struct cluster *after,
+                               const Dynode__Client__Operation *operation)
+{
+    if (operation->kind_case == DYNODE__CLIENT__OPERATION__KIND_ACCEPT_LOSS)
+        return (struct change){.member = true, .name = operation->accept_loss->node};
+    return (struct change){.name = tag_of(before, after, operation)};
+}
+
 /* Make it, keep it. The place that waits for its confirmation, or NULL: *status is the answer. */
 static struct change *make(struct gossip *gossip, struct turn *turn,
                            const Dynode__Client__Operation *operation, enum status *status, const char **why)
@@ -235,7 +264,8 @@ static struct change *make(struct gossip *gossip, struct turn *turn,
         return NULL;
     }
     struct change *change = &gossip->changes[place];
-    *change = (struct change){.tag = tag_of(before, cluster, operation), .round = gossip->round};
+    *change = change_of(before, cluster, operation);
+    change->round = gossip->round;
     change->waiting = calloc(turn->shards + cluster->member_count, sizeof(*change->waiting));
     CHECK(change->waiting != NULL);
     change->waiting_count = audience(turn, change->waiting);

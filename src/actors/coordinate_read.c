@@ -152,6 +152,8 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
 {
     uint64_t id = slot->id;
     uint32_t fetch;
+    uint32_t rest = slot_rest_of_damaged(slot);
+    if (slot->write && !slot->away && slot->get.answers[0].damaged && slot->get.r < rest) slot->get.r = rest;
     ask_wanting(turn, slot);
     switch (get_core_result(&slot->get)) {
     case GET_PENDING:

@@ -12,7 +12,8 @@ struct change {
     struct address asker;
     uint64_t asker_request;
     uint64_t timer;
-    uint64_t tag;   /* of the table that was changed */
+    bool member;    /* of a member was said that it is given up; else a table was changed */
+    uint64_t name;  /* the member's id, or the table's tag */
     uint64_t round; /* in which it was made: an answer to this one or a later one confirms it */
     uint32_t waiting_count;
     struct address *waiting; /* who has not acknowledged yet */

@@ -1,6 +1,7 @@
 /* Identity: whose store this is, kept inside the store: cluster, node, shard and shard count. They must agree
  * with the configuration, or the node does not start: a swapped directory or a changed shard count would file
- * keys where nobody looks for them. Beside it lies the cluster state (on the store of the shard that owns it). */
+ * keys where nobody looks for them. Beside it lies the cluster state (on the store of the shard that owns
+ * it). */
 #pragma once
 
 #include "ring/cluster.h"

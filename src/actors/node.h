@@ -20,7 +20,7 @@ struct node_options {
     uint32_t operations_max;            /* in flight on this shard; above it OVERLOADED */
     uint32_t connection_operations_max; /* in flight on one connection */
     uint64_t hint_bytes_max;            /* kept for other nodes on this shard; 0: the default, shared out */
-    bool born;     /* the store is known to be its shard's first; false: that has to be found out (copies.h) */
+    bool born; /* the store is known to be its shard's first; false: that has to be found out (copies.h) */
     bool replaced; /* a shard that was lost stood here: what it knew of the cluster is stored and told anew */
     uint64_t repair_pass_ns; /* antientropy.h: pass_ns and audit_ns; 0: no anti-entropy */
     uint64_t audit_pass_ns;

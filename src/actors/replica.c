@@ -333,8 +333,9 @@ static void receive_merge(struct replica *replica, struct turn *turn, const stru
 {
     Dynode__Peer__Merged *answer = ARENA_NEW(turn->arena, Dynode__Peer__Merged);
     dynode__peer__merged__init(answer);
-    bool brought = address_is(mail->from, turn->self) && mail->request == 0; /* by anti-entropy */
-    Dynode__Peer__Merge message = *(const Dynode__Peer__Merge *)mail->body;
+    const Dynode__Peer__Merge *sent = mail->body;
+    bool brought = address_is(mail->from, turn->self) && mail->request == 0 && sent->hint_for == 0;
+    Dynode__Peer__Merge message = *sent;
     if (!brought) message.vouched = message.judged = false;
     answer->status = merge(replica, turn, &message);
     if (brought && answer->status != STATUS_OK) replica->copies->refused++;

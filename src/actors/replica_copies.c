@@ -21,13 +21,42 @@ static void join(struct copies *copies, struct turn *turn, uint32_t vnode, uint3
     copies_compare(copies, turn->store, turn->ring, turn->self.node, vnode, n, home, turn->arena);
 }
 
+static void hear(struct copies *copies, struct turn *turn, const Dynode__Peer__Exchanged *message,
+                 uint64_t home)
+{
+    copies_hear(copies, turn->store, turn->ring, turn->self.node, message->vnode, message->n,
+                home); /* a full disk: the next exchange says so again */
+}
+
+/* Homes that are given up are not waited for once all others were heard. (Before that one of them may come
+ * back.) */
+static void pass_over_lost(struct copies *copies, struct turn *turn, const Dynode__Peer__Exchanged *message)
+{
+    uint64_t lost[TABLE_N_MAX];
+    uint32_t count = 0, n = message->n;
+    if (n < 2 || n > ring_nodes(turn->ring) || copies_is_filled(copies, message->vnode, n)) return;
+    const uint64_t *list = ring_preference_list(turn->ring, message->vnode);
+    for (uint32_t i = 0; i < n; i++) {
+        if (list[i] == turn->self.node || !copies_waits_for(copies, message->vnode, n, list[i])) continue;
+        const struct member *member = cluster_find_member(turn->cluster, list[i]);
+        if (member == NULL || !member_is_given_up(member) || peers_reachable(turn->peers, list[i])) return;
+        lost[count++] = list[i];
+    }
+    for (uint32_t i = 0; i < count; i++) hear(copies, turn, message, lost[i]);
+}
+
 void replica_exchanged(struct copies *copies, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Exchanged *message = mail->body;
     struct clocks theirs;
     struct vv reaped;
+    if (message->node == 0) { /* there was none to have an exchange with */
+        pass_over_lost(copies, turn, message);
+        return;
+    }
     if (!is_undisturbed(copies, message->vnode, message->n, message->token, message->reaped)) return;
-    copies_hear(copies, turn->store, turn->ring, turn->self.node, message->vnode, message->n, message->node);
+    hear(copies, turn, message, message->node);
+    pass_over_lost(copies, turn, message);
     if (message->complete && clocks_open(message->clocks, turn->arena, &theirs, &reaped))
         join(copies, turn, message->vnode, message->n, message->node, &theirs);
 }

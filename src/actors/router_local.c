@@ -222,7 +222,8 @@ static void report_unfilled(const struct router *router, const struct turn *turn
     report->filled = report->unfilled == 0;
     report->unfilled_for = ARENA_ARRAY(turn->arena, uint64_t, ring_nodes(turn->ring));
     for (uint32_t i = 0; i < ring_nodes(turn->ring); i++)
-        if (waits[i]) report->unfilled_for[report->n_unfilled_for++] = cluster->members[i].id;
+        if (waits[i] && !member_is_given_up(&cluster->members[i]))
+            report->unfilled_for[report->n_unfilled_for++] = cluster->members[i].id;
 }
 
 void router_report_shard(struct router *router, struct turn *turn, const struct mail *mail)

@@ -29,6 +29,7 @@ int command_delete(int argc, char **argv);
 int command_scan(int argc, char **argv);
 int command_table(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_accept_loss(int argc, char **argv);
 int command_ring(int argc, char **argv);
 int command_bench(int argc, char **argv);
 

@@ -15,6 +15,7 @@ static const struct command {
     {"scan", command_scan, "list or count the keys of a table, node by node"},
     {"table", command_table, "create, alter, drop and list tables"},
     {"status", command_status, "members, shards, queues, sizes and rates"},
+    {"accept-loss", command_accept_loss, "give up what a dead node holds"},
     {"ring", command_ring, "where a key lives"},
     {"bench", command_bench, "measure a cluster, or redis"},
 };
@@ -26,7 +27,7 @@ static void help(FILE *to)
     fputs("dynode: a highly available, partitioned, replicated key-value store\n\n"
           "usage: dynode COMMAND [OPTIONS] [ARGUMENTS]\n\n",
           to);
-    for (size_t i = 0; i < COMMANDS; i++) fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    for (size_t i = 0; i < COMMANDS; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].summary);
     fputs("\n"
           "A first walk, with a node listening on tcp://127.0.0.1:7400 (or export DYNODE_ADDRESS):\n\n"
           "  dynode status                              who is there\n"

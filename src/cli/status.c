@@ -162,6 +162,7 @@ static void print_status(const struct dynode_cluster *cluster, const struct dyno
         printf("%-14s %-16s %-8s %-28s %-10s %6u %10s %9s\n", member->name, cli_id(member->id),
                node != NULL        ? "up"
                : member->reachable ? "silent"
+               : member->given_up  ? "given up"
                                    : "down",
                member->client_address, member->zone[0] == '\0' ? "-" : member->zone, member->shards, up,
                node != NULL ? cli_bytes(node->resident_bytes) : "-");
@@ -235,11 +236,11 @@ static json_t *json_of(const struct dynode_cluster *cluster, const struct dynode
     for (uint32_t i = 0; i < cluster->member_count; i++) {
         const struct dynode_member *member = &cluster->members[i];
         const struct dynode_node_report *node = reply->results[i].node;
-        json_t *object =
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b}", "id", cli_id(member->id), "name",
-                      member->name, "client_address", member->client_address, "peer_address",
-                      member->peer_address, "zone", member->zone, "weight", (int)member->weight, "shards",
-                      (int)member->shards, "reachable", member->reachable, "answered", node != NULL);
+        json_t *object = json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:b, s:b}", "id", cli_id(member->id), "name",
+            member->name, "client_address", member->client_address, "peer_address", member->peer_address,
+            "zone", member->zone, "weight", (int)member->weight, "shards", (int)member->shards, "reachable",
+            member->reachable, "given_up", member->given_up, "answered", node != NULL);
         json_array_append_new(members, object);
         if (node == NULL) {
             json_object_set_new(object, "result", cli_json_result(&reply->results[i]));

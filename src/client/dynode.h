@@ -162,6 +162,7 @@ enum dynode_kind {
     DYNODE_LIST_TABLES,
     DYNODE_CLUSTER_INFO,
     DYNODE_NODE_STATUS,
+    DYNODE_ACCEPT_LOSS, /* give up what a dead node may hold: AcceptLoss in client.proto */
 };
 
 /* One operation. Zero is the default of every field; a kind looks only at the fields of its own. */
@@ -200,7 +201,7 @@ struct dynode_operation {
     bool count_only;
     bool primary_only; /* only keys whose first home is the node asked: over all nodes each comes once */
 
-    /* scan, node status, cluster info: the node to ask, which must be a member; 0: any */
+    /* scan, node status, cluster info: the node to ask, which must be a member; 0: any. accept loss: whose */
     uint64_t node;
 };
 
@@ -229,6 +230,7 @@ struct dynode_member {
     uint32_t weight;
     uint32_t shards; /* 0: not known yet */
     bool reachable;  /* in the opinion of the node that answered */
+    bool given_up;   /* nobody waits for what it holds: DYNODE_ACCEPT_LOSS */
 };
 
 struct dynode_cluster {

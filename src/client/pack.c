@@ -13,7 +13,7 @@ static enum dynode_status check(const struct dynode_operation *from, const char 
     bool named = keyed || from->kind == DYNODE_SCAN || from->kind == DYNODE_CREATE_TABLE ||
                  from->kind == DYNODE_ALTER_TABLE || from->kind == DYNODE_DROP_TABLE;
     *why = "an operation of no kind that libdynode knows";
-    if ((unsigned)from->kind > DYNODE_NODE_STATUS) return DYNODE_INVALID;
+    if ((unsigned)from->kind > DYNODE_ACCEPT_LOSS) return DYNODE_INVALID;
     *why = "no table is named";
     if (named && (from->table == NULL || from->table[0] == '\0')) return DYNODE_INVALID;
     *why = "a table's name has 1 to 63 letters, digits, '-', '_' or '.'";
@@ -55,6 +55,7 @@ enum dynode_status operation_pack(const struct dynode_operation *from, uint64_t 
     Dynode__Client__ListTables list = DYNODE__CLIENT__LIST_TABLES__INIT;
     Dynode__Client__ClusterInfo cluster = DYNODE__CLIENT__CLUSTER_INFO__INIT;
     Dynode__Client__NodeStatus node = DYNODE__CLIENT__NODE_STATUS__INIT;
+    Dynode__Client__AcceptLoss loss = DYNODE__CLIENT__ACCEPT_LOSS__INIT;
     Dynode__Client__WriteToken token = DYNODE__CLIENT__WRITE_TOKEN__INIT;
     token.client = token_client;
     token.sequence = sequence;
@@ -145,6 +146,11 @@ enum dynode_status operation_pack(const struct dynode_operation *from, uint64_t 
     case DYNODE_NODE_STATUS:
         packed.kind_case = DYNODE__CLIENT__OPERATION__KIND_NODE_STATUS;
         packed.node_status = &node;
+        break;
+    case DYNODE_ACCEPT_LOSS:
+        loss.node = from->node;
+        packed.kind_case = DYNODE__CLIENT__OPERATION__KIND_ACCEPT_LOSS;
+        packed.accept_loss = &loss;
         break;
     }
 

@@ -172,6 +172,7 @@ copy_cluster(struct arena *arena, const Dynode__Client__ClusterDescription *from
             .weight = member->weight,
             .shards = member->shards,
             .reachable = member->reachable,
+            .given_up = member->given_up,
         };
     }
     uint32_t *lists = ARENA_ARRAY(arena, uint32_t, from->n_preference_lists);

@@ -3,8 +3,9 @@
  * A join of lists is the union of their names and, for each name, the join of its records. A record's join
  * takes the greater in a total order, and a greatest element does not depend on the order in which one looks:
  * that is the whole proof that merging commutes, associates and may be repeated. `dropped` is a second
- * component, joined by itself with `or`. Cutting a list at its bound keeps this true, because it keeps the
- * first names: a name among the first k of the whole union is among the first k of each part that holds it.
+ * component, joined by itself with `or`; so is given_up_below, by the greater. Cutting a list at its bound
+ * keeps this true, because it keeps the first names: a name among the first k of the whole union is among the
+ * first k of each part that holds it.
  */
 #include "ring/cluster.h"
 
@@ -146,9 +147,12 @@ bool cluster_merge_member(struct cluster *cluster, const struct member *member)
     uint32_t at = member_place(cluster, member->id);
     if (at < cluster->member_count && cluster->members[at].id == member->id) {
         struct member *own = &cluster->members[at];
-        if (member_compare(own, member) >= 0) return false;
-        *own = *member;
-        return true;
+        uint64_t before = own->given_up_below, below = before;
+        if (member->given_up_below > below) below = member->given_up_below;
+        bool newer = member_compare(own, member) < 0;
+        if (newer) *own = *member;
+        own->given_up_below = below;
+        return newer || below != before;
     }
     if (at == RING_NODES_MAX) return false;
     cluster->members =
@@ -163,6 +167,21 @@ bool cluster_assert_member(struct cluster *cluster, struct member *own)
     if (said != NULL && said->incarnation >= own->incarnation)
         own->incarnation = said->incarnation < UINT64_MAX ? said->incarnation + 1 : UINT64_MAX;
     return cluster_merge_member(cluster, own);
+}
+
+bool member_is_given_up(const struct member *member)
+{
+    return member->incarnation < member->given_up_below;
+}
+
+enum status cluster_give_up(struct cluster *cluster, uint64_t id)
+{
+    uint32_t at = member_place(cluster, id);
+    if (at == cluster->member_count || cluster->members[at].id != id) return STATUS_NOT_FOUND;
+    struct member *member = &cluster->members[at];
+    if (!member_is_given_up(member) && member->incarnation < UINT64_MAX)
+        member->given_up_below = member->incarnation + 1;
+    return STATUS_OK;
 }
 
 uint64_t cluster_ring_version(const struct cluster *cluster)
@@ -392,7 +411,8 @@ bool cluster_equal(const struct cluster *a, const struct cluster *b)
     if (a->id != b->id || a->vnodes != b->vnodes) return false;
     if (a->member_count != b->member_count || a->table_count != b->table_count) return false;
     for (uint32_t i = 0; i < a->member_count; i++)
-        if (a->members[i].id != b->members[i].id || member_compare(&a->members[i], &b->members[i]) != 0)
+        if (a->members[i].id != b->members[i].id || member_compare(&a->members[i], &b->members[i]) != 0 ||
+            a->members[i].given_up_below != b->members[i].given_up_below)
             return false;
     for (uint32_t i = 0; i < a->table_count; i++) {
         const struct table *x = &a->tables[i];

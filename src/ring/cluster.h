@@ -4,7 +4,9 @@
  * heap of one shard; between shards and nodes it travels packed (wire/cluster_wire.h).
  *
  * Members: each node owns its own record; the higher incarnation wins, and at equal incarnations the record
- * that sorts higher field by field (so that the join never depends on order).
+ * that sorts higher field by field (so that the join never depends on order). An operator's word that what a
+ * node holds is given up is not the node's: it is joined by itself, by the greater, and holds for as long as
+ * the node has not started anew.
  *
  * Tables: a record is named by (name, generation). Creating a name that was dropped makes the next
  * generation. What is fixed at birth: id, rule, n. If two nodes made the same one at once, `siblings` wins
@@ -39,8 +41,9 @@ struct member {
     char zone[ZONE_BYTES_MAX + 1]; /* this and the addresses: printable ASCII, may be empty */
     char peer_address[ADDRESS_BYTES_MAX + 1];
     char client_address[ADDRESS_BYTES_MAX + 1];
-    uint32_t weight; /* 1 to RING_WEIGHT_MAX */
-    uint32_t shards; /* 0: not known yet */
+    uint32_t weight;         /* 1 to RING_WEIGHT_MAX */
+    uint32_t shards;         /* 0: not known yet */
+    uint64_t given_up_below; /* what it holds is given up, if its incarnation is below this */
 };
 
 struct table {
@@ -91,6 +94,12 @@ bool cluster_merge_member(struct cluster *cluster, const struct member *member);
 bool cluster_assert_member(struct cluster *cluster, struct member *own);
 
 const struct member *cluster_find_member(const struct cluster *cluster, uint64_t id);
+
+/* Need nobody wait any more for what this node may hold? */
+bool member_is_given_up(const struct member *member);
+
+/* Give it up, until the node starts anew. STATUS_NOT_FOUND  There is no such member. */
+enum status cluster_give_up(struct cluster *cluster, uint64_t id);
 
 /* Names the members as far as the ring depends on them (id, weight, zone, vnodes). Never 0. */
 uint64_t cluster_ring_version(const struct cluster *cluster);

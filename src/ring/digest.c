@@ -35,6 +35,7 @@ static struct record member_record(const struct member *member, uint32_t place)
     uint64_t name = hash64(bytes_of(text.bytes, text.size), SEED_MEMBER);
     add_number(&text, member->incarnation);
     add_number(&text, (uint64_t)member->weight << 32 | member->shards);
+    add_number(&text, member->given_up_below);
     add_string(&text, member->name);
     add_string(&text, member->zone);
     add_string(&text, member->peer_address);

@@ -161,6 +161,7 @@ enum status operation_check(const Dynode__Client__Operation *operation, const ch
                 "nothing is to be altered: give r, w or a time to live");
         return STATUS_OK;
     }
+    case DYNODE__CLIENT__OPERATION__KIND_ACCEPT_LOSS:
     case DYNODE__CLIENT__OPERATION__KIND_DROP_TABLE:
     case DYNODE__CLIENT__OPERATION__KIND_LIST_TABLES:
     case DYNODE__CLIENT__OPERATION__KIND_CLUSTER_INFO:

@@ -31,6 +31,7 @@ static Dynode__Peer__MemberRecord *member_to_record(const struct member *member,
     record->client_address = string_copy(arena, member->client_address);
     record->weight = member->weight;
     record->shards = member->shards;
+    record->given_up_below = member->given_up_below;
     return record;
 }
 
@@ -95,6 +96,7 @@ static bool member_take(struct member *to, const Dynode__Peer__MemberRecord *fro
     to->incarnation = from->incarnation;
     to->weight = from->weight;
     to->shards = from->shards;
+    to->given_up_below = from->given_up_below;
     return string_take(to->name, sizeof(to->name), from->name) &&
            string_take(to->zone, sizeof(to->zone), from->zone) &&
            string_take(to->peer_address, sizeof(to->peer_address), from->peer_address) &&
@@ -206,6 +208,7 @@ static Dynode__Client__Member *member_to_client(const struct member *member, str
     to->weight = member->weight;
     to->shards = member->shards;
     to->reachable = 1;
+    to->given_up = member_is_given_up(member);
     return to;
 }
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import unittest
 
-from fixture import Client, ClusterCase, eventually, main
+from fixture import Client, ClusterCase, dynode, eventually, main
 from client import ROOT, get, node_status, pb, put  # fixture says where it is
 
 SUPPRESSIONS = os.path.join(ROOT, "tests", "wiredtiger_panic.supp")
@@ -85,6 +85,45 @@ class Damage(ClusterCase):
         for node in (1, 2):
             for key, answer in zip(records, self.connect(node).call(*(get("last", key) for key in records))):
                 self.assertEqual(self.values(self.ok(answer)), [records[key]])
+
+    def test_a_loss_is_accepted(self):
+        """One home is dead for good when another loses its directory: that counts again when an operator has said so."""
+        dead, lost, other = self.nodes
+        records = {b"accepted/%d" % number: b"value %d" % number for number in range(50)}
+        self.load(self.connect(), "last", records, level=pb.ALL)
+        dead.kill()
+        lost.kill()
+        shutil.rmtree(lost.data)
+        lost.start()
+        lost.wait_ready()
+        self.cluster.wait_linked()
+        self.wait_unreachable([dead])
+        eventually(lambda: self.waits_for(lost) == {dead.id}, "it says what it waits for")
+        accept = ["accept-loss", "-a", other.address]
+        for arguments, status, said in ((["nobody"], 2, "no member"), ([lost.name], 2, "it can be reached"), ([], 2, "NODE")):
+            done, _, why = dynode(*accept, *arguments)
+            self.assertEqual(done, status, why)
+            self.assertIn(said, why)
+        self.assertFalse(all(self.filled(lost)))
+        done, out, why = dynode(*accept, dead.name)
+        self.assertEqual(done, 0, why)
+        self.cluster.wait_filled(60)
+        self.assertIn(b"given up", dynode("status", "-a", lost.address, "--interval", "0s")[1])
+        for node in (1, 2):
+            for key, answer in zip(records, self.connect(node).call(*(get("last", key) for key in records))):
+                self.assertEqual(self.values(self.ok(answer)), [records[key]])
+        # It is kept, and void when that node starts again.
+        self.assertEqual(lost.stop(), 0)
+        lost.start()
+        lost.wait_ready()
+        self.cluster.wait_linked()
+        self.assertIn(b"given up", dynode("status", "-a", lost.address, "--interval", "0s")[1])
+        dead.start()
+        dead.wait_ready()
+        self.cluster.wait_linked()
+        dead.kill()
+        self.wait_unreachable([dead])
+        self.assertNotIn(b"given up", dynode("status", "-a", lost.address, "--interval", "0s")[1])
 
     def waits_for(self, node):
         with Client(node.address) as connection:

@@ -16,7 +16,7 @@ import tempfile
 PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "levels=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
 JUDGED = {"core": 190, "copies": 270, "register": 300, "session": 200, "condition": 300, "merge": 200,
-          "chain": 70}
+          "chain": 50}
 
 
 def run(source, seeds, *sets, program=None):

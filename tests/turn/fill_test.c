@@ -192,6 +192,54 @@ static void a_full_disk_is_not_filled(void **state)
     few_end(&few);
 }
 
+/* C is dead, and an operator gives it up: A, which has lost its store, goes on without, once it has heard of
+ * B. That both have lost theirs makes no difference. */
+static void a_home_is_given_up(void **state)
+{
+    (void)state;
+    for (uint32_t both = 0; both <= 1; both++) {
+        begin("given up");
+        if (both > 0) few_lose(&few, 1);
+        few_start(&few, 0);
+        few_pass_ms(&few, ENOUGH_MS);
+        few_stop(&few, 0);
+        assert_int_equal(cluster_give_up(&few.cluster, few.nodes[2].id), STATUS_OK);
+        few_start(&few, 0);
+        few_pass_ms(&few, ENOUGH_MS);
+        assert_copies(0, 0);
+        few_start(&few, 1);
+        few_pass_ms(&few, ENOUGH_MS);
+        assert_copies(0, VNODES);
+        assert_copies(1, VNODES);
+        /* It is back after all, and all have what it had. */
+        few_start(&few, 2);
+        few_pass_ms(&few, ENOUGH_MS);
+        uint64_t keys;
+        assert_true(few_is_equal(&few, &keys));
+        assert_int_equal(keys, both > 0 ? KEYS / 2 : KEYS); /* half were on B alone */
+        few_end(&few);
+    }
+}
+
+/* What was said of a life that has ended is void. */
+static void who_started_anew_is_waited_for(void **state)
+{
+    (void)state;
+    begin("anew");
+    assert_int_equal(cluster_give_up(&few.cluster, few.nodes[2].id), STATUS_OK);
+    struct member again = *cluster_find_member(&few.cluster, few.nodes[2].id);
+    again.incarnation++;
+    assert_true(cluster_merge_member(&few.cluster, &again));
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, 0);
+    few_start(&few, 2);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES);
+    few_end(&few);
+}
+
 /* --- the first stores of all --- */
 
 static enum few_fate lose_and_repeat(void *context, uint32_t from, uint32_t to,
@@ -254,6 +302,20 @@ static void one_after_the_other(void **state)
         for (uint32_t node = 0; node < 3; node++) assert_copies(node, VNODES);
         few_end(&few);
     }
+}
+
+/* C was never started, and is given up: the cluster begins without. */
+static void a_new_cluster_of_fewer(void **state)
+{
+    (void)state;
+    begin_new("fewer");
+    assert_int_equal(cluster_give_up(&few.cluster, few.nodes[2].id), STATUS_OK);
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, 500);
+    for (uint32_t node = 0; node < 2; node++) assert_copies(node, VNODES);
+    assert_int_equal(few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES], 0);
+    few_end(&few);
 }
 
 /* The whole directory is lost, and who is there has nothing: the third may have. */
@@ -336,8 +398,11 @@ int main(void)
         cmocka_unit_test(two_are_lost),
         cmocka_unit_test(doubts_do_not_count),
         cmocka_unit_test(a_full_disk_is_not_filled),
+        cmocka_unit_test(a_home_is_given_up),
+        cmocka_unit_test(who_started_anew_is_waited_for),
         cmocka_unit_test(a_new_cluster),
         cmocka_unit_test(one_after_the_other),
+        cmocka_unit_test(a_new_cluster_of_fewer),
         cmocka_unit_test(what_the_absent_holds),
         cmocka_unit_test(late_and_wrong_answers),
         cmocka_unit_test(word_from_outside),

@@ -70,7 +70,7 @@ static bool same(const struct cluster *a, const struct cluster *b)
         equal = x->id == y->id && x->incarnation == y->incarnation && strcmp(x->name, y->name) == 0 &&
                 strcmp(x->zone, y->zone) == 0 && strcmp(x->peer_address, y->peer_address) == 0 &&
                 strcmp(x->client_address, y->client_address) == 0 && x->weight == y->weight &&
-                x->shards == y->shards;
+                x->shards == y->shards && x->given_up_below == y->given_up_below;
     }
     for (uint32_t i = 0; equal && i < a->table_count; i++) {
         const struct table *x = &a->tables[i], *y = &b->tables[i];
@@ -123,7 +123,7 @@ static void random_step(struct cluster *cluster, uint64_t time)
      * same stamp of the same node, must end alike everywhere. */
     uint64_t node = 1 + prng_below(&prng, 2);
     uint64_t stamp = time / 4 + prng_below(&prng, 3);
-    switch (prng_below(&prng, 4)) {
+    switch (prng_below(&prng, 5)) {
     case 0: {
         struct table made = table(name, 1 + prng_below(&prng, 3), (enum table_rule)prng_below(&prng, 2), n,
                                   1 + (uint32_t)prng_below(&prng, n), 1 + (uint32_t)prng_below(&prng, n));
@@ -144,6 +144,9 @@ static void random_step(struct cluster *cluster, uint64_t time)
     }
     case 2:
         if (prng_chance(&prng, 1, 3)) cluster_drop_table(cluster, str(name));
+        break;
+    case 3:
+        cluster_give_up(cluster, 1 + prng_below(&prng, 8));
         break;
     default: {
         struct member m = member(1 + prng_below(&prng, 8), prng_below(&prng, 3));
@@ -316,6 +319,38 @@ static void members(void **state)
     assert_null(cluster_find_member(&a, 3));
     assert_null(cluster_find_member(&a, 0));
     cluster_fini(&a);
+}
+
+/* The word holds for the life that it was said of: neither what the node itself says nor what others say of
+ * it takes it back, and its next start does. */
+static void a_member_is_given_up(void **state)
+{
+    (void)state;
+    struct cluster a = cluster_of(3), b = cluster_of(3);
+    assert_int_equal(cluster_give_up(&a, 9), STATUS_NOT_FOUND);
+    assert_false(member_is_given_up(cluster_find_member(&a, 2)));
+    assert_int_equal(cluster_give_up(&a, 2), STATUS_OK); /* it was never started */
+    assert_int_equal(cluster_give_up(&a, 2), STATUS_OK);
+    assert_false(cluster_equal(&a, &b));
+    assert_true(cluster_merge(&b, &a));
+    assert_true(cluster_equal(&a, &b));
+    assert_false(cluster_merge(&b, &a));
+    assert_true(member_is_given_up(cluster_find_member(&b, 2)));
+    struct member own = member(2, 50);
+    assert_true(cluster_assert_member(&b, &own));
+    assert_int_equal(own.incarnation, 50);
+    assert_false(member_is_given_up(cluster_find_member(&b, 2)));
+    assert_int_equal(cluster_give_up(&b, 2), STATUS_OK); /* this life too */
+    assert_true(member_is_given_up(cluster_find_member(&b, 2)));
+    assert_false(cluster_assert_member(&b, &own)); /* it is no rumour about the node's own record */
+    assert_int_equal(own.incarnation, 50);
+    assert_true(cluster_merge(&a, &b));
+    assert_true(cluster_equal(&a, &b));
+    own.incarnation = 51;
+    assert_true(cluster_merge_member(&a, &own));
+    assert_false(member_is_given_up(cluster_find_member(&a, 2)));
+    cluster_fini(&a);
+    cluster_fini(&b);
 }
 
 /* Clusters of one record, which is borrowed. */
@@ -582,6 +617,7 @@ int main(void)
         cmocka_unit_test(alterations),
         cmocka_unit_test(each_field_decides),
         cmocka_unit_test(members),
+        cmocka_unit_test(a_member_is_given_up),
         cmocka_unit_test(creation_is_checked),
         cmocka_unit_test(a_dropped_name_begins_anew),
         cmocka_unit_test(the_last_generation),

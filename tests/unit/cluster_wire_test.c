@@ -24,7 +24,8 @@ static struct cluster some_cluster(uint32_t members, uint32_t tables)
         struct member m = {.id = prng_next(&prng) | 1,
                            .incarnation = prng_next(&prng),
                            .weight = 1 + (uint32_t)prng_below(&prng, RING_WEIGHT_MAX),
-                           .shards = (uint32_t)prng_below(&prng, 9)};
+                           .shards = (uint32_t)prng_below(&prng, 9),
+                           .given_up_below = prng_next(&prng)};
         snprintf(m.name, sizeof(m.name), "node-%u", (unsigned)i);
         snprintf(m.zone, sizeof(m.zone), "zone %u", (unsigned)(i % 3));
         snprintf(m.peer_address, sizeof(m.peer_address), "tcp://10.0.0.%u:7000", (unsigned)i);
