@@ -274,6 +274,9 @@ void coordinate_merged(struct coordinator *coordinator, struct turn *turn, const
     bool stand_in;
     struct slot *slot = coordinate_slot_of(coordinator, mail, &position, &stand_in);
     if (slot == NULL || slot->phase == SLOT_READING) return;
+    /* The way to it was lost since it was asked: it may have lost its store by now, and have been filled by
+     * homes that lack this write. Who counts is who still has it, as far as we can know. */
+    if (mail->from.node != turn->self.node && !slot_owes(slot, position, stand_in)) return;
     slot_settle(slot, turn, position, stand_in);
     if (merged->status != STATUS_OK)
         position_lost(slot, position, stand_in);

@@ -103,6 +103,11 @@ void slot_owe(struct slot *slot, struct turn *turn, uint32_t position, bool stan
     turn_owe(turn, stand_in ? slot->stand_ins[position] : slot->homes[position], slot->owed_bytes);
 }
 
+bool slot_owes(const struct slot *slot, uint32_t position, bool stand_in)
+{
+    return ((stand_in ? slot->stand_ins_owe : slot->homes_owe) >> position & 1) != 0;
+}
+
 void slot_settle(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in)
 {
     uint32_t *owe = stand_in ? &slot->stand_ins_owe : &slot->homes_owe;

@@ -93,8 +93,10 @@ static inline uint32_t slots_in_use(const struct slots *slots)
 
 void slots_fini(struct slots *slots);
 
-/* The home of @position, or who stands in for it, owes an answer now; or no more, or nobody does. */
+/* The home of @position, or who stands in for it, owes an answer now; or does it? or no more, or nobody does.
+ * It does not once the link to it is lost. */
 void slot_owe(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in);
+bool slot_owes(const struct slot *slot, uint32_t position, bool stand_in);
 void slot_settle(struct slot *slot, struct turn *turn, uint32_t position, bool stand_in);
 void slot_settle_all(struct slot *slot, struct turn *turn);
 

@@ -365,6 +365,32 @@ static void a_home_fails_twice(void **state)
     one_shard_end(&s.one);
 }
 
+/* Whose link is lost may have lost its store too before it comes back: what it said before is no vote any
+ * more, be it a home or a stand-in. */
+static void a_vote_over_a_lost_link_is_void(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s, true, (struct one_shard_options){0});
+    ask_put(&s, "x", DYNODE__CLIENT__QUORUM__DEFAULT);
+    one_shard_sync(&s.one);
+    for (uint32_t i = 0; i < 2; i++) {
+        one_shard_link(&s.one, s.homes[i], false);
+        one_shard_link(&s.one, s.homes[i], true);
+        merged(&s, s.homes[i], STATUS_OK);
+        assert_int_equal(merge_to(&s, s.others[i])->merge->hint_for, s.homes[i]);
+    }
+    one_shard_link(&s.one, s.others[0], false);
+    one_shard_link(&s.one, s.others[0], true);
+    merged(&s, s.others[0], STATUS_OK);
+    assert_int_equal(s.one.answer_count, 0);
+    merged(&s, s.others[1], STATUS_OK);
+    assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
+    assert_int_equal(one_shard_result(&s.one)->n_replicas, 2);
+    assert_int_equal(one_shard_result(&s.one)->stand_ins[0], s.others[1]);
+    one_shard_end(&s.one);
+}
+
 /* --- A stands in --- */
 
 static Dynode__Peer__Merge *hint_of(struct scene *scene, uint64_t clock, const char *value, uint64_t target)
@@ -626,13 +652,21 @@ static void mints_apart_as_a_home(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replaced_at_once),       cmocka_unit_test(silent_is_replaced),
-        cmocka_unit_test(a_position_counts_once), cmocka_unit_test(strict_does_without),
-        cmocka_unit_test(refused_hints),          cmocka_unit_test(waits_for_a_link),
-        cmocka_unit_test(waits_for_votes),        cmocka_unit_test(unknown_never_counts),
-        cmocka_unit_test(a_home_fails_twice),     cmocka_unit_test(keeps_and_tells),
-        cmocka_unit_test(bound_of_hints),         cmocka_unit_test(goes_home),
-        cmocka_unit_test(mints_as_a_stand_in),    cmocka_unit_test(asks_a_home_it_reaches),
+        cmocka_unit_test(replaced_at_once),
+        cmocka_unit_test(silent_is_replaced),
+        cmocka_unit_test(a_position_counts_once),
+        cmocka_unit_test(strict_does_without),
+        cmocka_unit_test(a_vote_over_a_lost_link_is_void),
+        cmocka_unit_test(refused_hints),
+        cmocka_unit_test(waits_for_a_link),
+        cmocka_unit_test(waits_for_votes),
+        cmocka_unit_test(unknown_never_counts),
+        cmocka_unit_test(a_home_fails_twice),
+        cmocka_unit_test(keeps_and_tells),
+        cmocka_unit_test(bound_of_hints),
+        cmocka_unit_test(goes_home),
+        cmocka_unit_test(mints_as_a_stand_in),
+        cmocka_unit_test(asks_a_home_it_reaches),
         cmocka_unit_test(mints_apart_as_a_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
