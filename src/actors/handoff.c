@@ -131,7 +131,7 @@ static Dynode__Peer__Place *place_of(const struct store_place *from, struct aren
     return place;
 }
 
-static void drop(struct turn *turn, struct bytes store_key, uint64_t digest)
+static void drop(struct turn *turn, struct bytes store_key, uint64_t digest, bool aside)
 {
     struct store_place place;
     Dynode__Peer__DropHint *message = ARENA_NEW(turn->arena, Dynode__Peer__DropHint);
@@ -139,6 +139,7 @@ static void drop(struct turn *turn, struct bytes store_key, uint64_t digest)
     CHECK(hint_key_decode(store_key, &message->target, &place));
     message->place = place_of(&place, turn->arena);
     message->digest = digest;
+    message->aside = aside;
     turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_DROP_HINT, message);
 }
 
@@ -166,12 +167,19 @@ static void deliver(struct course *course, struct turn *turn, struct bytes store
     CHECK(hint_key_decode(store_key, &target, &place));
     if (hint_open(store_key, value, &hint) != STATUS_OK) {
         turn->counters->corrupt++;
-        drop(turn, store_key, 0);
+        drop(turn, store_key, 0, false);
         return;
     }
     uint64_t digest = object_digest(hint.encoded);
+    struct object object;
+    enum status status = object_decode(hint.encoded, turn->arena, &object);
+    if (status == STATUS_CORRUPT || (status == STATUS_OK && object.context.count == 0)) {
+        turn->counters->corrupt++;
+        drop(turn, store_key, digest, true);
+        return;
+    }
     const struct table *table = cluster_find_tag(turn->cluster, place.tag);
-    if (table != NULL && table->dropped) drop(turn, store_key, digest);
+    if (table != NULL && table->dropped) drop(turn, store_key, digest, false);
     if (table == NULL || table->dropped || is_under_way(course, store_key)) return;
     struct delivery *delivery = delivery_take(course);
     if (!set_receivers(delivery, turn, target, place.vnode, table->n)) {
@@ -199,7 +207,7 @@ static void deliver(struct course *course, struct turn *turn, struct bytes store
 static bool is_open(const struct handoff *handoff, const struct turn *turn, uint64_t node)
 {
     const struct hint_target *target = hints_of(handoff->hints, node);
-    if (target == NULL || target->count == 0) return false;
+    if (target == NULL || target->count == 0 || node == HINTS_ASIDE) return false;
     return peers_reachable(turn->peers, node) || ring_node_index(turn->ring, node) == ring_nodes(turn->ring);
 }
 
@@ -256,7 +264,8 @@ static void receive_answer(struct handoff *handoff, struct turn *turn, const str
     delivery->waiting[place] = delivery->waiting[--delivery->waiting_count];
     bool refused = answer->status != STATUS_OK;
     if (!refused && delivery->waiting_count > 0) return;
-    if (!refused) drop(turn, bytes_copy(turn->arena, buffer_bytes(&delivery->store_key)), delivery->digest);
+    if (!refused)
+        drop(turn, bytes_copy(turn->arena, buffer_bytes(&delivery->store_key)), delivery->digest, false);
     delivery_end(course, delivery);
     course->resting |=
         refused; /* its disk is full, perhaps: until the next tick, and then on behind this one */

@@ -168,3 +168,20 @@ enum status hints_remove(struct hints *hints, struct store *store, struct bytes 
     count_out(hints, get_be64(store_key.data), old);
     return STATUS_OK;
 }
+
+enum status hints_set_aside(struct hints *hints, struct store *store, struct bytes store_key,
+                            struct arena *arena)
+{
+    struct bytes value;
+    enum status status = store_get(store, STORE_HINTS, store_key, arena, &value);
+    if (status != STATUS_OK) return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    uint8_t *key = arena_alloc(arena, 8 + store_key.size);
+    put_be64(key, HINTS_ASIDE);
+    memcpy(key + 8, store_key.data, store_key.size);
+    status = store_put(store, STORE_HINTS, bytes_of(key, 8 + store_key.size), value);
+    if (status != STATUS_OK) return status;
+    store_remove(store, STORE_HINTS, store_key);
+    count_out(hints, get_be64(store_key.data), store_key.size + value.size);
+    count_in(hints, HINTS_ASIDE, 8 + store_key.size + value.size, first_of(value));
+    return STATUS_OK;
+}

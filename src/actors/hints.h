@@ -9,14 +9,18 @@
  *
  * A hint is a durable copy of an acknowledged write: it goes when its target, or every present home, has it
  * on disk, and never for its age. The table is bounded in bytes; at the bound a new hint is refused, while
- * one that is there may still grow by what is merged into it. */
+ * one that is there may still grow by what is merged into it.
+ *
+ * One whose bytes are as they were written, and say nothing all the same, would be refused by its target for
+ * ever. It is set aside, for somebody to look at: under target 0, which no node is, and its whole former key.
+ * It counts as the others do, and goes nowhere. */
 #pragma once
 
 #include "base/arena.h"
 #include "store/store.h"
 #include "wire/object_wire.h"
 
-enum { HINT_PLACE_BYTES = 8 + STORE_PLACE_BYTES };
+enum { HINT_PLACE_BYTES = 8 + STORE_PLACE_BYTES, HINTS_ASIDE = 0 /* a target */ };
 
 /* All hints for one node. */
 struct hint_target {
@@ -63,6 +67,10 @@ enum status hints_put(struct hints *hints, struct store *store, const struct hin
 /* Stage the removal of what lies under @store_key. Nothing there: nothing happens. */
 enum status hints_remove(struct hints *hints, struct store *store, struct bytes store_key,
                          struct arena *arena);
+
+/* Stage that what lies under @store_key is set aside. Nothing there: nothing happens. STATUS_NO_SPACE */
+enum status hints_set_aside(struct hints *hints, struct store *store, struct bytes store_key,
+                            struct arena *arena);
 
 /* The key of a hint, taken apart; place->key borrows from it. False: it is none. */
 bool hint_key_decode(struct bytes store_key, uint64_t *target, struct store_place *place);

@@ -179,7 +179,7 @@ static enum status gather_hints(struct replica *replica, struct turn *turn, cons
 {
     for (uint32_t i = 0; i < replica->hints->count; i++) {
         struct held_object held;
-        if (replica->hints->list[i].count == 0) continue;
+        if (replica->hints->list[i].count == 0 || replica->hints->list[i].node == HINTS_ASIDE) continue;
         enum status status = load_hint(replica, turn, replica->hints->list[i].node, at, &held);
         if (status == STATUS_STORE_BROKEN || status == STATUS_NO_MEMORY) return status;
         if (status == STATUS_OK) *into = object_merge(into, &held.object, rule, turn->arena);
@@ -355,7 +355,8 @@ static void receive_drop_hint(struct replica *replica, struct turn *turn, const 
     enum status status = hints_get(turn->store, message->target, &place, turn->arena, &hint);
     uint64_t digest = status == STATUS_OK ? object_digest(hint.encoded) : 0;
     if ((status == STATUS_OK || status == STATUS_CORRUPT) && digest == message->digest) {
-        status = hints_remove(replica->hints, turn->store, hint.store_key, turn->arena);
+        status = message->aside ? hints_set_aside(replica->hints, turn->store, hint.store_key, turn->arena)
+                                : hints_remove(replica->hints, turn->store, hint.store_key, turn->arena);
         if (place.vnode < replica->vnodes) /* else its key has rotted: nobody minted it under that */
             forget_stand_in(replica, place.vnode);
     }

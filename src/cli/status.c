@@ -114,16 +114,20 @@ static void print_hint(const struct dynode_cluster *cluster, const struct dynode
     char age[32];
     snprintf(age, sizeof(age), "%llu s",
              (unsigned long long)(now_ms > sum.oldest_ms ? (now_ms - sum.oldest_ms) / 1000 : 0));
-    printf("%-14s %-14s %10llu %9s %10s\n", node->name, name_of(cluster, target),
-           (unsigned long long)sum.count, cli_bytes(sum.bytes), age);
+    printf("%-14s %-14s %10llu %9s %10s\n", node->name,
+           target == 0 ? "(unreadable)" : name_of(cluster, target), (unsigned long long)sum.count,
+           cli_bytes(sum.bytes), age);
 }
 
 static void print_hints(const struct dynode_cluster *cluster, const struct dynode_reply *reply)
 {
     bool any = false;
-    for (uint32_t i = 0; i < cluster->member_count; i++)
-        for (uint32_t k = 0; k < cluster->member_count && reply->results[i].node != NULL; k++)
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        if (reply->results[i].node == NULL) continue;
+        for (uint32_t k = 0; k < cluster->member_count; k++)
             print_hint(cluster, reply->results[i].node, cluster->members[k].id, &any);
+        print_hint(cluster, reply->results[i].node, 0, &any);
+    }
 }
 
 /* Copies that lost what they held, and which homes they still have to hear of. A dead one blocks them. */

@@ -103,6 +103,39 @@ static void one_for_each_key(void **state)
     end(&bench);
 }
 
+/* What is set aside is under nobody's name, with all its bytes, each for itself; and counts. */
+static void set_aside(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct hint hint;
+    struct bytes found;
+    uint8_t aside[8 + 64];
+    begin(&bench, 1000000);
+    struct store_place a = place(3, "a");
+    for (uint64_t target = 5; target <= 6; target++) {
+        assert_int_equal(put(&bench, target, &a, bytes_str("no object"), 100 * target), STATUS_OK);
+        hints_get(bench.store, target, &a, &bench.arena, &hint);
+        for (int twice = 0; twice < 2; twice++)
+            assert_int_equal(hints_set_aside(&bench.hints, bench.store, hint.store_key, &bench.arena),
+                             STATUS_OK);
+        assert_int_equal(store_commit(bench.store), STATUS_OK);
+        assert_int_equal(hints_of(&bench.hints, target)->count, 0);
+        assert_int_equal(hints_get(bench.store, target, &a, &bench.arena, &hint), STATUS_NOT_FOUND);
+        put_be64(aside, HINTS_ASIDE);
+        memcpy(aside + 8, hint.store_key.data, hint.store_key.size);
+        assert_int_equal(store_get(bench.store, STORE_HINTS, bytes_of(aside, 8 + hint.store_key.size),
+                                   &bench.arena, &found),
+                         STATUS_OK);
+        assert_true(hint_open(hint.store_key, found, &hint) == STATUS_OK);
+        assert_true(bytes_equal(hint.encoded, bytes_str("no object")));
+        expect_counted(&bench);
+    }
+    assert_int_equal(hints_of(&bench.hints, HINTS_ASIDE)->count, 2);
+    assert_int_equal(hints_of(&bench.hints, HINTS_ASIDE)->oldest_ms, 500);
+    end(&bench);
+}
+
 /* At the bound what is new is refused; what is there may grow, and what goes makes room. */
 static void bound(void **state)
 {
@@ -192,10 +225,8 @@ static void random_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_for_each_key),
-        cmocka_unit_test(bound),
-        cmocka_unit_test(damage),
-        cmocka_unit_test(random_run),
+        cmocka_unit_test(one_for_each_key), cmocka_unit_test(set_aside),  cmocka_unit_test(bound),
+        cmocka_unit_test(damage),           cmocka_unit_test(random_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

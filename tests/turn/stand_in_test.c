@@ -529,6 +529,52 @@ static void goes_home(void **state)
     one_shard_end(&s.one);
 }
 
+static bool keep_key(void *context, struct bytes key, struct bytes value)
+{
+    struct buffer *kept = context;
+    buffer_append(&kept[0], key.data, key.size);
+    buffer_append(&kept[1], value.data, value.size);
+    return false;
+}
+
+/* A hint whose bytes are whole, but no object, would be refused by its target for ever: it is set aside,
+ * counted and shown, and the others go home. */
+static void what_is_no_object_is_set_aside(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct buffer kept[2] = {0};
+    begin(&s, false, (struct one_shard_options){0});
+    one_shard_link(&s.one, s.homes[0], false);
+    assert_int_equal(keep(&s, 1, "x", s.homes[0]), STATUS_OK);
+    store_scan(s.one.store, STORE_HINTS, bytes_of(NULL, 0), bytes_of(NULL, 0), keep_key, kept);
+    uint8_t junk[256];
+    size_t size = kept[1].size - 16;
+    assert_true(size < sizeof(junk));
+    memset(junk, 0xff, sizeof(junk));
+    struct bytes key = buffer_bytes(&kept[0]), sealed = object_seal(key, bytes_of(junk, size), &s.one.arena);
+    assert_int_equal(8 + sealed.size, kept[1].size);
+    memcpy(kept[1].data + 8, sealed.data, sealed.size);
+    assert_int_equal(store_put(s.one.store, STORE_HINTS, key, buffer_bytes(&kept[1])), STATUS_OK);
+    assert_int_equal(keep(&s, 2, "y", s.homes[1]), STATUS_OK);
+    assert_int_equal(hints_kept(&s), 2);
+    one_shard_link(&s.one, s.homes[0], true);
+    pass_a_tick(&s, s.homes[1]);
+    assert_null(hand_off_to(&s, s.homes[0]));
+    assert_non_null(hand_off_to(&s, s.homes[1]));
+    assert_int_equal(counters(&s)->corrupt, 1);
+    assert_int_equal(hints_kept(&s), 2);
+    assert_int_equal(store_get(s.one.store, STORE_HINTS, key, &s.one.arena, &sealed), STATUS_NOT_FOUND);
+    pass_a_tick(&s, s.homes[1]); /* once */
+    assert_int_equal(counters(&s)->corrupt, 1);
+    const Dynode__Peer__ReadAnswer *all = read_here(&s, true); /* nor does it stand in a read's way */
+    assert_int_equal(all->status, STATUS_OK);
+    assert_int_equal(counters(&s)->corrupt, 1);
+    buffer_fini(&kept[0]);
+    buffer_fini(&kept[1]);
+    one_shard_end(&s.one);
+}
+
 /* No home can be reached: A mints, over its hints, and never again under a clock whose hint has gone. */
 static void mints_as_a_stand_in(void **state)
 {
@@ -665,6 +711,7 @@ int main(void)
         cmocka_unit_test(keeps_and_tells),
         cmocka_unit_test(bound_of_hints),
         cmocka_unit_test(goes_home),
+        cmocka_unit_test(what_is_no_object_is_set_aside),
         cmocka_unit_test(mints_as_a_stand_in),
         cmocka_unit_test(asks_a_home_it_reaches),
         cmocka_unit_test(mints_apart_as_a_home),
