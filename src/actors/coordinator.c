@@ -375,8 +375,8 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
     set_homes(slot, turn);
     uint64_t margin = left_ns / 10 < COORDINATOR_MARGIN_NS ? left_ns / 10 : COORDINATOR_MARGIN_NS;
     slot->deadline_ns = turn->now_ns + left_ns - margin;
-    slot->wait_until_ns =
-        turn->now_ns + (left_ns / 2 < COORDINATOR_WAIT_NS ? left_ns / 2 : COORDINATOR_WAIT_NS);
+    uint64_t wait_ns = left_ns / 4 * 3;
+    slot->wait_until_ns = turn->now_ns + (wait_ns < COORDINATOR_WAIT_NS ? wait_ns : COORDINATOR_WAIT_NS);
     coordinate_arm_deadline(coordinator, turn, slot,
                             write ? turn->now_ns + COORDINATOR_STAND_IN_NS : UINT64_MAX);
     if (write) {
@@ -429,7 +429,10 @@ static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
     } else if (turn->now_ns < slot->deadline_ns) {
         slot->late = true;
         coordinate_arm_deadline(coordinator, turn, slot, slot->deadline_ns);
-        if (slot->phase >= SLOT_WRITING) coordinate_step_writing(coordinator, turn, slot);
+        if (slot->phase >= SLOT_WRITING)
+            coordinate_step_writing(coordinator, turn, slot);
+        else if (slot->away && get_core_got(&slot->get) == 0)
+            slot_mint_on_others(turn, slot); /* the homes that can be reached are silent */
     } else if (slot->phase == SLOT_LINGERING) {
         coordinate_end(coordinator, turn, slot);
     } else {

@@ -34,7 +34,7 @@
 enum {
     COORDINATOR_STAND_IN_NS = 100 * 1000 * 1000, /* a home that is silent so long after a mint is replaced */
     COORDINATOR_WAIT_NS = 1000 * 1000 * 1000,    /* a sloppy write waits so long for nodes to come into reach,
-                                                    at most half of its time */
+                                                    at most three quarters of its time */
     COORDINATOR_LINGERING_MAX = 16384, /* answered slots that wait on, and bytes of them: what would be */
     COORDINATOR_LINGERING_BYTES_MAX = 64 * 1048576, /* above ends at once, and marks its vnode dirty */
     COORDINATOR_MARGIN_NS =

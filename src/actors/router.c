@@ -229,8 +229,8 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
         return;
     }
     struct task *task = router_task(router, request, write ? TASK_WRITE : TASK_READ, index);
-    bool away = write && !conditional && to.node != turn->self.node;
-    if (away && forward_begin(router, turn, task, operation, vnode, n, wish.sloppy)) return;
+    bool keep = to.node != turn->self.node || turn->now_ns < router->doubt_until_ns;
+    if (write && !conditional && keep && forward_begin(router, turn, task, operation, vnode, n, wish.sloppy)) return;
     task->node = to.node;
     turn_owe(turn, to.node, 0);
     Dynode__Peer__Coordinate *message = ARENA_NEW(turn->arena, Dynode__Peer__Coordinate);
@@ -458,6 +458,8 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         return;
     }
     if (result == NULL) result = unknown_outcome(turn, task, STATUS_INTERNAL, NULL);
+    if (task->kind == TASK_WRITE && forward_may_go_on(result))
+        router->doubt_until_ns = turn->now_ns + FORWARD_DOUBT_NS;
     router_done(router, turn, task, result);
 }
 

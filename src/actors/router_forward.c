@@ -21,15 +21,16 @@ void forward_end(struct router *router, struct turn *turn, struct task *task)
     *forward = (struct forward){0};
 }
 
-/* How many of the preference list may coordinate it: the homes; where none can be reached, and it is sloppy,
- * all. */
+/* How many of the preference list may coordinate it: the homes; where none can be reached, or none has said
+ * that it is ready, and it is sloppy, all. */
 static uint32_t eligible(const struct turn *turn, const struct forward *forward)
 {
     const uint64_t *list = ring_preference_list(turn->ring, forward->vnode);
     uint32_t nodes = ring_nodes(turn->ring), n = forward->n < nodes ? forward->n : nodes;
-    for (uint32_t i = 0; i < n; i++)
+    if (!forward->sloppy) return n;
+    for (uint32_t i = 0; i < n && forward->offers <= n; i++)
         if (peers_reachable(turn->peers, list[i])) return n;
-    return forward->sloppy ? nodes : n;
+    return nodes;
 }
 
 static void send(struct turn *turn, struct task *task, uint64_t node, bool only_if_held)
@@ -54,13 +55,12 @@ static void send_whole(struct router *router, struct turn *turn, struct task *ta
     task->node = node;
     turn_owe(turn, node, 0);
     send(turn, task, node, false);
-    if (node == turn->self.node) { /* what goes there can't be lost */
-        forward_end(router, turn, task);
-        return;
-    }
     task->forward.stage = FORWARD_SENT;
     task->forward.next = 0;
-    arm(router, turn, task, FORWARD_SENT_NS);
+    if (node == turn->self.node) /* what goes there can't be lost */
+        turn_disarm(turn, task->forward.timer);
+    else
+        arm(router, turn, task, FORWARD_SENT_NS);
 }
 
 static bool has_refused(const struct forward *forward, uint32_t place)
@@ -74,7 +74,8 @@ static bool offer(struct router *router, struct turn *turn, struct task *task, b
     struct forward *forward = &task->forward;
     const uint64_t *list = ring_preference_list(turn->ring, forward->vnode);
     uint32_t count = eligible(turn, forward);
-    if (forward->refused != 0 && forward->offers++ >= 2 * count) return false; /* then that stands */
+    if (forward->refused != 0 && forward->offers >= 2 * count) return false; /* then that stands */
+    forward->offers++;
     for (uint32_t tried = 0; tried < count; tried++) {
         uint32_t place = forward->next++ % count;
         struct address to = {.node = list[place], .shard = forward->vnode};
@@ -116,6 +117,10 @@ bool forward_begin(struct router *router, struct turn *turn, struct task *task,
     *forward = (struct forward){.stage = FORWARD_OFFERED, .vnode = vnode, .n = n, .sloppy = sloppy};
     pack_append(&forward->operation, &operation->base);
     router->forward_bytes += forward->operation.size;
+    if (ring_is_home(turn->ring, vnode, n, turn->self.node)) {
+        send_whole(router, turn, task, turn->self.node);
+        return true;
+    }
     if (offer(router, turn, task, true)) return true;
     forward_end(router, turn, task);
     return false;
@@ -168,8 +173,7 @@ static void look(struct router *router, struct turn *turn, struct task *task)
         arm(router, turn, task, FORWARD_SENT_NS);
 }
 
-/* Surely not applied, and perhaps elsewhere? */
-static bool may_go_on(const Dynode__Client__Result *result)
+bool forward_may_go_on(const Dynode__Client__Result *result)
 {
     return result->applied == DYNODE__CLIENT__APPLIED__NO &&
            (result->status == DYNODE__CLIENT__STATUS__UNAVAILABLE ||
@@ -200,7 +204,7 @@ void forward_answered(struct router *router, struct turn *turn, struct task *tas
         turn->counters->invalid++;
         return;
     }
-    if (!late && result != NULL && may_go_on(result)) {
+    if (!late && result != NULL && forward_may_go_on(result)) {
         note_refusal(turn, forward, task->node);
         turn_settle(turn, task->node, 0);
         task->node = 0;

@@ -17,7 +17,11 @@
  * the same turn. They know it by its write token (its client's, or one of the router's own), and let it have
  * its quorum: no home mints it twice. What none of them holds stays unknown, and is answered so.
  *
- * A write that a coordinator refused, and surely did not apply, is offered anew.
+ * A write that a coordinator refused, and surely did not apply, is offered anew. So that this holds for the
+ * keys of which this node is a home itself (its disk may be full), their writes are kept too, for
+ * FORWARD_DOUBT_NS after one was refused.
+ *
+ * If none of the homes says that it is ready, other nodes may stand in, as if none could be reached.
  *
  * One with a precondition goes to one node and no other (router.c): none of this is for it. */
 #pragma once
@@ -27,12 +31,16 @@
 enum {
     FORWARD_OFFER_NS = 50 * 1000 * 1000,
     FORWARD_SENT_NS = 250 * 1000 * 1000,
+    FORWARD_DOUBT_NS = 2000 * 1000 * 1000,
     FORWARD_LOST_NS = 20 * 1000 * 1000, /* after a loss: what the lost coordinator has told others arrives */
     FORWARD_ROUNDS = 2,                 /* so often all are asked whether they hold what was lost */
     FORWARD_FRESH_NS = 1000 * 1000,
     FORWARD_BYTES_MAX = 64 * 1048576, /* of writes that are kept until they are answered: above it they are
                                          sent once, unasked */
 };
+
+/* Was it refused, surely not applied, and might another node do it? */
+bool forward_may_go_on(const Dynode__Client__Result *result);
 
 /* Begin with a task that has no node yet, for a write of @operation to @vnode with @n homes. False: nobody
  * may coordinate it now, or there is no room to keep it; nothing was sent. */

@@ -41,7 +41,7 @@ struct forward {
     uint64_t coordinator; /* then: who it was */
     uint64_t looking;     /* who is asked whether it holds the write; 0: nobody */
     uint32_t rounds;      /* in which all were asked that since it was lost */
-    uint32_t offers;      /* since it was refused last */
+    uint32_t offers;      /* so far, or since it was refused last */
     uint32_t next;        /* of the preference list: who is asked next */
     uint64_t refused; /* who did, as bits of the preference list: a write comes to nobody twice (repeats.h) */
     uint64_t timer;

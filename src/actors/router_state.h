@@ -14,6 +14,8 @@ struct router {
     bool draining;
     struct map connections; /* id to struct connection */
     struct tasks tasks;
+    uint64_t
+        doubt_until_ns; /* this node has refused a write of its own keys: others are kept, for other homes */
     size_t forward_bytes;                  /* of writes that are kept until they are answered */
     uint64_t token_client, token_sequence; /* of the names that writes without one get */
 };

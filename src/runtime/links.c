@@ -192,7 +192,7 @@ static void link_dial(struct link *link)
     }
     link->state = LINK_DIALLING;
     link->dial_ms = now_ms(link->links);
-    nng_aio_set_timeout(link->dial_aio, LINK_DIAL_MS);
+    nng_aio_set_timeout(link->dial_aio, link->failures % 2 == 0 ? LINK_DIAL_MS : LINK_DIAL_LONG_MS);
     nng_stream_dialer_dial(link->dialer, link->dial_aio);
 }
 

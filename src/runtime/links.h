@@ -20,9 +20,10 @@
 #include "runtime/hello.h"
 
 enum {
-    LINK_DIAL_MS = 1000,  /* to connect: a new attempt is sooner there than TCP's next try of the old one */
-    LINK_HELLO_MS = 5000, /* to be answered */
-    LINK_HURRY_MS = 100,  /* an attempt to connect that is so old is begun anew if the peer is heard of */
+    LINK_DIAL_MS = 500, /* to connect: a new attempt is sooner there than TCP's next try of the old one ... */
+    LINK_DIAL_LONG_MS = 1500, /* ... and every other one may take so long, for far peers */
+    LINK_HELLO_MS = 5000,     /* to be answered */
+    LINK_HURRY_MS = 100,      /* an attempt to connect that is so old is begun anew if the peer is heard of */
     LINK_RETRY_MS_MIN = 50,
     LINK_RETRY_MS_MAX = 500,
     LINK_WRITE_BYTES = 1024 * 1024, /* a frame ends after the message that reaches it */
@@ -55,7 +56,7 @@ void links_ship(struct links *links, uint64_t node);
 /* Give up the link to @node, if it is up, and dial anew: it is believed dead. */
 void links_reset(struct links *links, uint64_t node, const char *why);
 
-/* @node has dialled us: it is there, so dial it now. */
+/* @node has dialled us, or the other lane's link to it is up: it is there, so dial it now. */
 void links_hurry(struct links *links, uint64_t node);
 
 bool links_is_up(struct links *links, uint64_t node);

@@ -26,8 +26,8 @@ enum {
     PARCELS_MAX = 64,          /* taken from one sender before the others are looked at */
     MAIL_BYTES_MAX = 64 << 20, /* above it no more is taken from links, nor from shards of the node */
     RETRY_MS = 1,              /* how soon a full queue is tried again */
-    TICK_MS = 500,             /* how often the members are looked at */
-    DEAD_LINK_MS = 2500,       /* a peer that answers no heartbeat so long is dialled anew: TCP's tries of
+    TICK_MS = 250,             /* how often the members are looked at */
+    DEAD_LINK_MS = 1500,       /* a peer that answers no heartbeat so long is dialled anew: TCP's tries of
                                   what was lost come ever later, and a link that is whole again stays dead */
     DEAD_DATA_MS = 20000,      /* likewise, pings on its link for data: they wait behind what that carries */
     REOPEN_MS = 1000,          /* pause before a lost store is replaced again */
@@ -258,6 +258,8 @@ static void links_changed(void *context, uint64_t node, bool up)
     const struct lane_links *from = context;
     struct loop *loop = from->loop;
     if (up) {
+        for (int lane = 0; lane < LANES; lane++)
+            if (lane != (int)from->lane) links_hurry(loop->lanes[lane].links, node);
         if (linked(loop, node)) shard_link_changed(loop->shard, node, true);
         return;
     }

@@ -227,7 +227,7 @@ static void refused_hints(void **state)
     merged(&s, s.others[0], STATUS_NO_SPACE);
     merged(&s, s.others[1], STATUS_NO_SPACE);
     assert_int_equal(s.one.answer_count, 0); /* the homes may come back yet */
-    one_shard_pass_ms(&s.one, 500);
+    one_shard_pass_ms(&s.one, 750);
     assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
     one_shard_end(&s.one);
@@ -249,7 +249,7 @@ static void waits_for_a_link(void **state)
         assert_int_equal(s.one.answer_count, 0);
         assert_int_equal(one_shard_stored(&s.one, "t", s.key, &object), STATUS_NOT_FOUND);
         if (!comes) {
-            one_shard_pass_ms(&s.one, 50);
+            one_shard_pass_ms(&s.one, 300);
             assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
             assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__NO);
             assert_int_equal(one_shard_result(&s.one)->got, 1);
@@ -288,7 +288,7 @@ static void waits_for_votes(void **state)
             merged(&s, node, STATUS_OK);
             assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
         } else {
-            one_shard_pass_ms(&s.one, 300);
+            one_shard_pass_ms(&s.one, 550);
             assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
             assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__MAYBE);
         }
