@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import kill_bench
 import repair_bench
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -263,9 +264,18 @@ def repair(options):
         servers.close()
 
 
+def kill(options):
+    """Writes while nodes die."""
+    servers = Servers()
+    try:
+        return kill_bench.measure(DYNODE, say, servers, start_node, options)
+    finally:
+        servers.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=[[], "one", "three", "space", "repair"], help="which parts; all without")
+    parser.add_argument("parts", nargs="*", choices=[[], "one", "three", "space", "repair", "kill"], help="which parts; all without")
     parser.add_argument("--runs", type=int, default=5, help="of each case (default 5); medians are shown")
     parser.add_argument("--seconds", type=int, default=5, help="of each run (default 5)")
     parser.add_argument("--records", type=int, default=50_000, help="repair: of 1 KB (default 50,000)")
@@ -273,10 +283,12 @@ def main():
     parser.add_argument("--quiet", type=int, default=5, help="repair: quiet slices before and after each (default 5)")
     parser.add_argument("--share", type=int, default=30, help="repair: the load, of the most it takes (default 30 %%)")
     parser.add_argument("--limit", type=int, default=180, help="repair: seconds after which one is given up (default 180)")
+    parser.add_argument("--kill-share", type=int, default=70, help="kill: the load, of the most it takes (default 70 %%)")
+    parser.add_argument("--away", type=float, default=20, help="kill: seconds until the killed node is back (default 20)")
     parser.add_argument("--json", help="write all figures to this file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    parts = dict(one=one, three=three, space=space, repair=repair)
+    parts = dict(one=one, three=three, space=space, repair=repair, kill=kill)
     results = {name: parts[name](options) for name in options.parts or parts}
     if options.json:
         with open(options.json, "w") as file:
