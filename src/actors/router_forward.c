@@ -158,9 +158,11 @@ static void look(struct router *router, struct turn *turn, struct task *task)
     uint32_t nodes = ring_nodes(turn->ring), n = forward->n < nodes ? forward->n : nodes;
     bool nobody = forward->next == 0; /* may be asked: so far */
     while (forward->next < n) {
-        struct address to = {.node = list[forward->next++], .shard = forward->vnode};
+        uint32_t place = forward->next++;
+        struct address to = {.node = list[place], .shard = forward->vnode};
         if (to.node == task->node || to.node == forward->coordinator || !turn_reaches(turn, to)) continue;
         forward->looking = to.node;
+        forward->looked |= UINT32_C(1) << place;
         send(turn, task, to.node, true);
         arm(router, turn, task, FORWARD_SENT_NS);
         return;
@@ -176,8 +178,7 @@ static void look(struct router *router, struct turn *turn, struct task *task)
 bool forward_may_go_on(const Dynode__Client__Result *result)
 {
     return result->applied == DYNODE__CLIENT__APPLIED__NO &&
-           (result->status == DYNODE__CLIENT__STATUS__UNAVAILABLE ||
-            result->status == DYNODE__CLIENT__STATUS__OVERLOADED);
+           result->status == DYNODE__CLIENT__STATUS__UNAVAILABLE;
 }
 
 static void note_refusal(const struct turn *turn, struct forward *forward, uint64_t node)
@@ -187,15 +188,24 @@ static void note_refusal(const struct turn *turn, struct forward *forward, uint6
         if (list[i] == node) forward->refused |= UINT64_C(1) << i;
 }
 
+static bool was_looked_at(const struct turn *turn, const struct forward *forward, uint64_t node)
+{
+    const uint64_t *list = ring_preference_list(turn->ring, forward->vnode);
+    for (uint32_t i = 0; forward->looked >> i != 0; i++)
+        if ((forward->looked >> i & 1) != 0 && list[i] == node) return true;
+    return false;
+}
+
 void forward_answered(struct router *router, struct turn *turn, struct task *task, const struct mail *mail)
 {
     struct forward *forward = &task->forward;
     Dynode__Client__Result *result = ((const Dynode__Peer__Coordinated *)mail->body)->result;
     if (forward->stage != FORWARD_SENT) return; /* of one that was asked before */
-    if (mail->from.node == forward->looking) {
-        if (result != NULL && result->status == DYNODE__CLIENT__STATUS__OK)
+    bool is_good = result != NULL && result->status == DYNODE__CLIENT__STATUS__OK;
+    if (was_looked_at(turn, forward, mail->from.node)) {
+        if (is_good)
             router_done(router, turn, task, result);
-        else
+        else if (mail->from.node == forward->looking)
             look(router, turn, task);
         return;
     }

@@ -17,7 +17,8 @@
  * the same turn. They know it by its write token (its client's, or one of the router's own), and let it have
  * its quorum: no home mints it twice. What none of them holds stays unknown, and is answered so.
  *
- * A write that a coordinator refused, and surely did not apply, is offered anew. So that this holds for the
+ * A write that a coordinator refused, and surely did not apply, is offered anew (not one that is OVERLOADED:
+ * where one home has too much to do, three would have more). So that this holds for the
  * keys of which this node is a home itself (its disk may be full), their writes are kept too, for
  * FORWARD_DOUBT_NS after one was refused.
  *
@@ -39,7 +40,7 @@ enum {
                                          sent once, unasked */
 };
 
-/* Was it refused, surely not applied, and might another node do it? */
+/* Was it refused, surely not applied, and may another node do it? */
 bool forward_may_go_on(const Dynode__Client__Result *result);
 
 /* Begin with a task that has no node yet, for a write of @operation to @vnode with @n homes. False: nobody

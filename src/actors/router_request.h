@@ -40,6 +40,7 @@ struct forward {
     bool lost;            /* the coordinator can't be reached any more */
     uint64_t coordinator; /* then: who it was */
     uint64_t looking;     /* who is asked whether it holds the write; 0: nobody */
+    uint32_t looked;      /* homes that were, as bits: the write may come of it yet */
     uint32_t rounds;      /* in which all were asked that since it was lost */
     uint32_t offers;      /* so far, or since it was refused last */
     uint32_t next;        /* of the preference list: who is asked next */

@@ -261,7 +261,7 @@ static void refused(void **state)
         assert_null(sent(&s, 0, COORDINATE, 1));
         ready(&s, 1, request);
         assert_false(sent(&s, 1, COORDINATE, 0)->coordinate->only_if_held);
-        coordinated(&s, 1, request, STATUS_OVERLOADED, DYNODE__CLIENT__APPLIED__NO);
+        coordinated(&s, 1, request, STATUS_UNAVAILABLE, DYNODE__CLIENT__APPLIED__NO);
         one_shard_pass_ms(&s.one, 500); /* the last of them does not say that it is ready */
         assert_null(sent(&s, 0, OFFER, 1));
         assert_null(sent(&s, 1, OFFER, 1));
@@ -269,6 +269,34 @@ static void refused(void **state)
         assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__NO);
         one_shard_end(&s.one);
     }
+}
+
+/* A home that was asked whether it holds the write takes its time, as others do not hold it: its word counts.
+ */
+static void found_late(void **state)
+{
+    (void)state;
+    struct scene s;
+    uint64_t request = send_to_first(&s, DYNODE__CLIENT__QUORUM__SLOPPY);
+    one_shard_pass_ms(&s.one, 250);
+    assert_non_null(sent(&s, 1, COORDINATE, 0));
+    one_shard_pass_ms(&s.one, 250);
+    assert_non_null(sent(&s, 2, COORDINATE, 0));
+    coordinated(&s, 1, request, STATUS_OK, DYNODE__CLIENT__APPLIED__NO);
+    assert_int_equal(one_shard_result(&s.one)->status, STATUS_OK);
+    one_shard_end(&s.one);
+}
+
+/* Who has too much to do is not relieved by asking others. */
+static void overloaded(void **state)
+{
+    (void)state;
+    struct scene s;
+    uint64_t request = send_to_first(&s, DYNODE__CLIENT__QUORUM__SLOPPY);
+    coordinated(&s, 0, request, STATUS_OVERLOADED, DYNODE__CLIENT__APPLIED__NO);
+    assert_int_equal(one_shard_result(&s.one)->status, STATUS_OVERLOADED);
+    assert_int_equal(sent_to_all(&s, OFFER), 1);
+    one_shard_end(&s.one);
 }
 
 /* --- at the home that is asked --- */
@@ -333,6 +361,8 @@ int main(void)
         cmocka_unit_test(late_answer),
         cmocka_unit_test(refused),
         cmocka_unit_test(own_refusal),
+        cmocka_unit_test(found_late),
+        cmocka_unit_test(overloaded),
         cmocka_unit_test(only_if_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
