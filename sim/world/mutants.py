@@ -59,6 +59,8 @@ MUTANTS = {
     "fill-at-once": ("a copy that was lost counts after a restart", "actors/copies.c", "if (born || is_born(store)) {",
                      "if (born || is_born(store) || vnodes > 0) {",
                      "wipes=12000", "sloppy=0"),
+    "born-anyway": ("who holds something says to a new store that it is blank", "actors/blank.c",
+                    "answer->blank = !any &&", "answer->blank = true || any ||", "wipes=12000", "sloppy=0"),
     "one-vote-less": ("a put is content with one vote less than W", "actors/put_core.c",
                       "if (put_core_got(core) >= core->w) return", "if (put_core_got(core) + (core->w > 1) >= core->w) return"),
     "one-answer-less": ("a get is content with one answer less than R", "actors/get_core.c",

@@ -129,7 +129,8 @@ static bool note(void *context, struct bytes key, struct bytes value)
     return false;
 }
 
-/* Whatever an exchange would bring of ours must be looked at here. */
+/* Whatever an exchange would bring of ours must be looked at here: objects, and what was reaped, or an old
+ * write that the other is brought later would be taken for a new one. */
 void blank_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
 {
     bool any = false;
@@ -140,7 +141,7 @@ void blank_answer(struct antientropy *self, struct turn *turn, const struct mail
     }
     Dynode__Peer__Blank *answer = ARENA_NEW(turn->arena, Dynode__Peer__Blank);
     dynode__peer__blank__init(answer);
-    answer->blank = !any;
+    answer->blank = !any && !copies_have_reaped(self->copies);
     answer->shards = turn->shards;
     antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_BLANK, &answer->base);
 }

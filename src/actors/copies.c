@@ -304,6 +304,14 @@ struct vv copies_seen(const struct copies *copies, uint32_t vnode, uint32_t n, s
     return copy != NULL ? vv_join(&copy->seen, &own, arena) : own;
 }
 
+bool copies_have_reaped(const struct copies *copies)
+{
+    for (uint32_t vnode = 0; vnode < copies->vnodes && copies->list.count > 0; vnode++)
+        for (uint32_t n = 1; n <= COPIES_N_MAX; n++)
+            if (copies_reaped(copies, vnode, n).count > 0) return true;
+    return false;
+}
+
 struct vv copies_reaped(const struct copies *copies, uint32_t vnode, uint32_t n)
 {
     const struct copy *copy = find(copies, vnode, n);

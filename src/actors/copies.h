@@ -100,6 +100,9 @@ enum status copies_hear(struct copies *copies, struct store *store, const struct
 /* Join of what was minted here and what was seen of others, in @arena or borrowed until something changes. */
 struct vv copies_seen(const struct copies *copies, uint32_t vnode, uint32_t n, struct arena *arena);
 
+/* Was anything ever reaped here, as far as is known? */
+bool copies_have_reaped(const struct copies *copies);
+
 /* Borrowed until something changes. */
 struct vv copies_reaped(const struct copies *copies, uint32_t vnode, uint32_t n);
 

@@ -338,6 +338,37 @@ static void what_the_absent_holds(void **state)
     few_end(&few);
 }
 
+/* Who has reaped all that there was holds no object, and is not blank: what it knows to be gone must be told.
+ */
+static void who_has_reaped_is_not_blank(void **state)
+{
+    (void)state;
+    begin_new("reaped");
+    for (uint32_t node = 0; node < 3; node++) few_start(&few, node);
+    few_pass_ms(&few, 500);
+    assert_copies(0, VNODES);
+    few_stop(&few, 0);
+    few_stop(&few, 1);
+    struct copies copies = {0};
+    struct dot entry = {.clock = 7, .counter = 1};
+    struct vv reaped = {.entries = &entry, .count = 1};
+    assert_int_equal(copies_load(&copies, few.nodes[1].stores[0], false, VNODES, 1), STATUS_OK);
+    assert_false(copies_have_reaped(&copies));
+    assert_int_equal(copies_join_reaped(&copies, few.nodes[1].stores[0], &reaped, 3, 3, &few.arena),
+                     STATUS_OK);
+    assert_true(copies_have_reaped(&copies));
+    assert_int_equal(store_commit(few.nodes[1].stores[0]), STATUS_OK);
+    copies_fini(&copies);
+    few_lose(&few, 0);
+    few_start(&few, 0);
+    few_start(&few, 1);
+    few_pass_ms(&few, ENOUGH_MS);
+    assert_copies(0, VNODES); /* vnode by vnode, */
+    struct vv told = copies_reaped(node_copies(few.nodes[0].shards[3 % 2]), 3, 3);
+    assert_true(vv_equal(&told, &reaped)); /* and knows it now */
+    few_end(&few);
+}
+
 /* An answer to a former life, from before what that has lost was written; and lies about shards. */
 static void late_and_wrong_answers(void **state)
 {
@@ -404,6 +435,7 @@ int main(void)
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(a_new_cluster_of_fewer),
         cmocka_unit_test(what_the_absent_holds),
+        cmocka_unit_test(who_has_reaped_is_not_blank),
         cmocka_unit_test(late_and_wrong_answers),
         cmocka_unit_test(word_from_outside),
     };
