@@ -148,6 +148,10 @@ static void finish_get(struct coordinator *coordinator, struct turn *turn, struc
     coordinate_finish(coordinator, turn, slot, result);
 }
 
+static const char unfilled[] =
+    "a home's store is new or was lost, and counts for no read until it has heard of "
+    "all others: dynode status names who is waited for";
+
 void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
     uint64_t id = slot->id;
@@ -163,7 +167,8 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
             slot_mint_on_others(turn, slot);
             return;
         }
-        coordinate_fall_short(coordinator, turn, slot, coordinate_shortage(turn, slot, slot->get.r), NULL);
+        coordinate_fall_short(coordinator, turn, slot, coordinate_shortage(turn, slot, slot->get.r),
+                              slot->unfilled ? unfilled : NULL);
         return;
     case GET_NEED_OBJECTS:
         fetch = get_core_fetch(&slot->get);
@@ -222,6 +227,7 @@ void coordinate_read_answered(struct coordinator *coordinator, struct turn *turn
         return;
     }
     slot->refused |= answer->status == STATUS_OVERLOADED;
+    slot->unfilled |= answer->status == STATUS_NOT_FILLED;
     get_core_add(&slot->get, position, answer->status, answer->digest, from_pb(answer->object));
     slots_weigh(&coordinator->slots, slot);
     coordinate_step_reading(coordinator, turn, slot);

@@ -45,7 +45,7 @@ void slots_give_back(struct slots *slots, struct slot *slot)
     slot->phase = SLOT_FREE;
     slot->id = request_id_next(slot->id);
     slot->deadline_timer = slot->hedge_timer = 0;
-    slot->context_only = slot->alone = slot->late = slot->refused = slot->waits = false;
+    slot->context_only = slot->alone = slot->late = slot->refused = slot->unfilled = slot->waits = false;
     slot->stood = slot->next_fallback = slot->first = 0;
     slot->owed_bytes = 0;
     memset(slot->stand_ins, 0, sizeof(slot->stand_ins));

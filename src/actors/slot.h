@@ -29,6 +29,7 @@ struct slot {
     uint64_t wait_until_ns;         /* if too few nodes can be reached: for others, at most until then */
     bool waits;                     /* it does */
     bool refused;                   /* a home said OVERLOADED */
+    bool unfilled;                  /* ... or NOT_FILLED */
     bool late;                      /* a home that is silent now is replaced */
 
     uint64_t tag, hash;
