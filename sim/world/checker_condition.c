@@ -42,12 +42,11 @@ static bool judge_write(struct cover *cover, const struct frontier *frontier, ui
         uint32_t token = frontier->tokens[i];
         if (cover->gone_ns[token - 1] <= write->returned_ns) continue;
         if (cover_holds_at(cover, expected, token, write->invoked_ns)) continue;
-        return verdict_fault(
-            verdict,
-            "write %u of key %u at %.3f ms succeeded on a condition that does not know write "
-            "%u, acknowledged at %.3f ms",
-            number, write->key, in_ms(write->invoked_ns), token,
-            in_ms(history_op(cover->history, token)->returned_ns));
+        return verdict_fault(verdict,
+                             "write %u of key %u%s succeeded on a condition that does not know write "
+                             "%u, acknowledged at %.3f ms",
+                             number, write->key, verdict_when(write->invoked_ns, write->returned_ns).text,
+                             token, in_ms(history_op(cover->history, token)->returned_ns));
     }
     for (uint32_t i = 0; i < expected.count; i++) {
         uint32_t token = expected.list[i], by = cover->superseded_by[token - 1];
@@ -57,9 +56,9 @@ static bool judge_write(struct cover *cover, const struct frontier *frontier, ui
         if (!frontier->counts(cover, history_op(cover->history, by))) continue;
         return verdict_fault(
             verdict,
-            "write %u of key %u at %.3f ms succeeded on version %u, though %u, acknowledged at "
-            "%.3f ms, covers it",
-            number, write->key, in_ms(write->invoked_ns), token, by, in_ms(cover->superseded_ns[token - 1]));
+            "write %u of key %u%s succeeded on version %u, though %u, acknowledged at %.3f ms, covers it",
+            number, write->key, verdict_when(write->invoked_ns, write->returned_ns).text, token, by,
+            in_ms(cover->superseded_ns[token - 1]));
     }
     return true;
 }

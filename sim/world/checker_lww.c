@@ -114,6 +114,14 @@ static bool there_until(const struct cover *cover, const struct latest *latest, 
     return low > 0;
 }
 
+/* When @number asked and was answered; of a look in the end, at UINT64_MAX, nothing. */
+static struct verdict_when when(const struct cover *cover, uint32_t number, uint64_t at_ns)
+{
+    if (at_ns == UINT64_MAX) return verdict_when(0, UINT64_MAX);
+    const struct op *op = history_op(cover->history, number);
+    return verdict_when(op->invoked_ns, op->returned_ns);
+}
+
 static bool judge(const struct cover *cover, const struct latest *latest, struct tokens seen, uint64_t now_ns,
                   const char *what, uint32_t number, uint32_t key, struct verdict *verdict)
 {
@@ -126,10 +134,11 @@ static bool judge(const struct cover *cover, const struct latest *latest, struct
         (until_ns > UINT64_MAX - slack_ns || begun_ns <= until_ns + slack_ns))
         return true;
     return verdict_fault(verdict,
-                         "%s %u of key %u finds %s, though write %u, begun at %.3f ms and acknowledged at "
+                         "%s %u of key %u%s finds %s, though write %u, begun at %.3f ms and acknowledged at "
                          "%.3f ms, is later",
-                         what, number, key, seen.count > 0 ? "an older write" : "nothing", token,
-                         in_ms(begun_ns), in_ms(history_op(cover->history, token)->returned_ns));
+                         what, number, key, when(cover, number, now_ns).text,
+                         seen.count > 0 ? "an older write" : "nothing", token, in_ms(begun_ns),
+                         in_ms(history_op(cover->history, token)->returned_ns));
 }
 
 /* What is exact, whatever the clocks show. */
@@ -144,13 +153,15 @@ static bool judge_exactly(const struct cover *cover, const struct latest *latest
         if (cover->superseded_ns[token - 1] < from_ns && counts(cover, history_op(cover->history, by)))
             return verdict_fault(
                 verdict,
-                "%s %u of key %u finds an older write: %u, though %u, acknowledged at %.3f ms, covers it",
-                what, number, key, token, by, in_ms(cover->superseded_ns[token - 1]));
+                "%s %u of key %u%s finds an older write: %u, though %u, acknowledged at %.3f ms, covers it",
+                what, number, key, when(cover, number, from_ns).text, token, by,
+                in_ms(cover->superseded_ns[token - 1]));
         if (stamp_of(op) != 0 && stamp_of(op) < latest->stamp_ms)
             return verdict_fault(
-                verdict, "%s %u of key %u finds an older write: %u, %llu ms before write %u by their stamps",
-                what, number, key, token, (unsigned long long)(latest->stamp_ms - stamp_of(op)),
-                latest->stamp);
+                verdict,
+                "%s %u of key %u%s finds an older write: %u, %llu ms before write %u by their stamps", what,
+                number, key, when(cover, number, from_ns).text, token,
+                (unsigned long long)(latest->stamp_ms - stamp_of(op)), latest->stamp);
     }
     return true;
 }

@@ -91,9 +91,9 @@ static bool judge_cart(struct merge *merge, const struct look *look, struct verd
         for (uint32_t at = 0; at < look->seen.count && !has; at++)
             has = cart_has(merge, look->seen.list[at], element);
         if (!has)
-            return verdict_fault(verdict, "%s %u: cart %u lacks element %u, acknowledged at %.3f ms",
-                                 look->what, look->number, look->key, element,
-                                 in_ms(op_of(merge, element)->returned_ns));
+            return verdict_fault(verdict, "%s %u%s: cart %u lacks element %u, acknowledged at %.3f ms",
+                                 look->what, look->number, verdict_when(look->from_ns, look->until_ns).text,
+                                 look->key, element, in_ms(op_of(merge, element)->returned_ns));
     }
     return true;
 }
@@ -138,10 +138,10 @@ static bool judge_counter(struct merge *merge, const struct look *look, struct v
     for (uint32_t slot = 0; slot < merge->slots; slot++)
         if (found[slot] < merge->counted[slot])
             return verdict_fault(verdict,
-                                 "%s %u: counter %u says that session %u has counted to %u; it "
+                                 "%s %u%s: counter %u says that session %u has counted to %u; it "
                                  "was told %u",
-                                 look->what, look->number, look->key, slot, found[slot],
-                                 merge->counted[slot]);
+                                 look->what, look->number, verdict_when(look->from_ns, look->until_ns).text,
+                                 look->key, slot, found[slot], merge->counted[slot]);
     return true;
 }
 

@@ -17,8 +17,8 @@ static bool judge_read(struct cover *cover, const struct frontier *frontier, uin
         uint32_t token = frontier->tokens[i];
         if (tokens_have(seen, token) || cover->gone_ns[token - 1] <= read->returned_ns) continue;
         if (cover_holds_at(cover, seen, token, read->invoked_ns)) continue;
-        return verdict_fault(verdict, "read %u of key %u at %.3f ms misses write %u, acknowledged at %.3f ms",
-                             number, read->key, in_ms(read->invoked_ns), token,
+        return verdict_fault(verdict, "read %u of key %u%s misses write %u, acknowledged at %.3f ms", number,
+                             read->key, verdict_when(read->invoked_ns, read->returned_ns).text, token,
                              in_ms(history_op(cover->history, token)->returned_ns));
     }
     for (uint32_t i = 0; i < seen.count; i++) {
@@ -26,9 +26,9 @@ static bool judge_read(struct cover *cover, const struct frontier *frontier, uin
         if (cover->superseded_ns[token - 1] >= read->invoked_ns) continue;
         if (history_op(cover->history, token)->flags & OP_REPEATED) continue;
         return verdict_fault(verdict,
-                             "read %u of key %u at %.3f ms has write %u, though %u, acknowledged at %.3f ms, "
+                             "read %u of key %u%s has write %u, though %u, acknowledged at %.3f ms, "
                              "covers it",
-                             number, read->key, in_ms(read->invoked_ns), token,
+                             number, read->key, verdict_when(read->invoked_ns, read->returned_ns).text, token,
                              cover->superseded_by[token - 1], in_ms(cover->superseded_ns[token - 1]));
     }
     return true;

@@ -72,9 +72,10 @@ static bool judge_read(struct cover *cover, struct floor *floor, uint32_t number
         uint32_t token = floor->tokens[i].token;
         if (!holds(cover, read, seen, floor->tokens[i]))
             return verdict_fault(verdict,
-                                 "read %u at %.3f ms: session %u has written or read %u of key %u, and now "
+                                 "read %u%s: session %u has written or read %u of key %u, and now "
                                  "does not find it",
-                                 number, in_ms(read->invoked_ns), read->session, token, read->key);
+                                 number, verdict_when(read->invoked_ns, read->returned_ns).text,
+                                 read->session, token, read->key);
         /* What is gone for good is no floor any more. */
         if (cover->gone_ns[token - 1] < read->invoked_ns) floor->tokens[i--] = floor->tokens[--floor->count];
     }

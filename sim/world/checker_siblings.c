@@ -20,21 +20,23 @@ static bool may_hold(const struct history *history, const struct sight *sight, u
                      struct verdict *verdict)
 {
     if (token == 0 || token > history->count)
-        return verdict_fault(verdict, "%s %u: key %u holds %u, which nobody wrote", sight->what,
-                             sight->number, sight->key, token);
+        return verdict_fault(verdict, "%s %u%s: key %u holds %u, which nobody wrote", sight->what,
+                             sight->number, verdict_when(sight->from_ns, sight->until_ns).text, sight->key,
+                             token);
     const struct op *op = history_op(history, token);
     if (op->key != sight->key || op->kind != OP_PUT || op->invoked_ns > sight->until_ns)
-        return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds %u, which nobody had written there",
-                             sight->what, sight->number, in_ms(sight->from_ns), sight->key, token);
+        return verdict_fault(verdict, "%s %u%s: key %u holds %u, which nobody had written there", sight->what,
+                             sight->number, verdict_when(sight->from_ns, sight->until_ns).text, sight->key,
+                             token);
     if (op->outcome == OUTCOME_FAIL)
-        return verdict_fault(verdict,
-                             "%s %u at %.3f ms: key %u holds write %u, which was said not to be applied",
-                             sight->what, sight->number, in_ms(sight->from_ns), sight->key, token);
+        return verdict_fault(verdict, "%s %u%s: key %u holds write %u, which was said not to be applied",
+                             sight->what, sight->number, verdict_when(sight->from_ns, sight->until_ns).text,
+                             sight->key, token);
     uint64_t minted_ns = history_minted_by(history, op), lives_ns = op->ttl_ns + history->skew_ns;
     if (op->ttl_ns != 0 && minted_ns < UINT64_MAX - lives_ns && sight->from_ns > minted_ns + lives_ns)
-        return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds write %u, which expired by %.3f ms",
-                             sight->what, sight->number, in_ms(sight->from_ns), sight->key, token,
-                             in_ms(minted_ns + lives_ns));
+        return verdict_fault(verdict, "%s %u%s: key %u holds write %u, which expired by %.3f ms", sight->what,
+                             sight->number, verdict_when(sight->from_ns, sight->until_ns).text, sight->key,
+                             token, in_ms(minted_ns + lives_ns));
     return true;
 }
 
@@ -45,15 +47,16 @@ static bool is_concurrent(struct cover *cover, const struct sight *sight, uint32
     const struct history *history = cover->history;
     for (uint32_t i = 0; i < place; i++)
         if (sight->seen.list[i] == token)
-            return verdict_fault(verdict, "%s %u at %.3f ms: key %u holds write %u twice", sight->what,
-                                 sight->number, in_ms(sight->from_ns), sight->key, token);
+            return verdict_fault(verdict, "%s %u%s: key %u holds write %u twice", sight->what, sight->number,
+                                 verdict_when(sight->from_ns, sight->until_ns).text, sight->key, token);
     if (history_op(history, token)->flags & OP_REPEATED) return true;
     for (uint32_t i = 0; i < sight->seen.count; i++) {
         struct tokens other = {.list = &sight->seen.list[i], .count = 1};
         if (other.list[0] > token && cover_holds(cover, other, token))
-            return verdict_fault(
-                verdict, "%s %u at %.3f ms: key %u holds write %u beside %u, which covers it", sight->what,
-                sight->number, in_ms(sight->from_ns), sight->key, token, other.list[0]);
+            return verdict_fault(verdict, "%s %u%s: key %u holds write %u beside %u, which covers it",
+                                 sight->what, sight->number,
+                                 verdict_when(sight->from_ns, sight->until_ns).text, sight->key, token,
+                                 other.list[0]);
     }
     return true;
 }
@@ -63,8 +66,9 @@ static bool judge(struct cover *cover, const struct sight *sight, struct verdict
     for (uint32_t i = 0; i < sight->seen.count; i++)
         if (!may_hold(cover->history, sight, sight->seen.list[i], verdict)) return false;
     if (cover->history->lww && sight->seen.count > 1)
-        return verdict_fault(verdict, "%s %u: key %u of an lww table has %u siblings", sight->what,
-                             sight->number, sight->key, sight->seen.count);
+        return verdict_fault(verdict, "%s %u%s: key %u of an lww table has %u siblings", sight->what,
+                             sight->number, verdict_when(sight->from_ns, sight->until_ns).text, sight->key,
+                             sight->seen.count);
     for (uint32_t i = 0; i < sight->seen.count && sight->seen.count > 1; i++)
         if (!is_concurrent(cover, sight, i, verdict)) return false;
     return true;

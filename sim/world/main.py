@@ -326,7 +326,7 @@ def story_lines(lines, why):
     """Those of the trace that matter to a failure: up to its moment, and about its key."""
     key = re.search(r"\b(?:key|cart|counter) (\d+)", why)
     moments = [float(at) for at in re.findall(r"\bat ([\d.]+) ms", why)]
-    if moments and "in the end" not in why:  # the trace rounds
+    if moments and "in the end" not in why and "the last read" not in why:  # the trace rounds
         lines = [line for line in lines if not MOMENT.match(line) or float(line.split()[0]) <= max(moments) + 0.01]
     if not key:
         return lines

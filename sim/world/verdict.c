@@ -12,3 +12,12 @@ bool verdict_fault(struct verdict *verdict, const char *format, ...)
     va_end(arguments);
     return false;
 }
+
+struct verdict_when verdict_when(uint64_t from_ns, uint64_t until_ns)
+{
+    struct verdict_when when = {.text = ""};
+    if (until_ns < UINT64_MAX - 1)
+        snprintf(when.text, sizeof(when.text), " at %.3f ms (answered at %.3f ms)", in_ms(from_ns),
+                 in_ms(until_ns));
+    return when;
+}
