@@ -19,7 +19,7 @@ READY_S = 90  # to start again, on a machine that has other work
 PROCESS = ("kill", "pause", "full", "power", "wipe", "flip", "old")
 LINKS = ("cut", "cut-way", "isolate", "split", "slow", "loss", "sync")  # and what may come on top of all
 UNSURVIVED = {
-    "wipe": "a node whose disk was wiped counts for reads as if it had everything: nothing fills it again yet",
+    "wipe": "a node whose disk was wiped is filled again from all other homes, but the plan does not wait for that: a second one too early is more than the quorums bear",
     "flip": "a store that is moved aside as broken is filled again from all other homes, but the plan does not wait for that: a second one too early is more than the quorums bear",
     "old": "a directory put back from an old copy forgets what it acknowledged, and nothing tells it before somebody reads",
 }

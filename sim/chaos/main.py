@@ -28,7 +28,7 @@ write. Then all is healed, every key is read through every node, and every answe
   --sessions C   clients (default 16), --think MS: each rests so long at most before an operation (default 20)
   --keys K       of each of the two tables, one that keeps siblings and one where the last write wins (default 40)
   --only KINDS   these faults alone: kill, pause, full, power, cut, cut-way, isolate, split, slow, loss, sync
-  --with KINDS   these too, which dynode does not survive yet: wipe, flip, old
+  --with KINDS   these too, which may be more than the quorums bear: wipe, flip, old
   --converge S   nobody reads for S seconds in the end, and then every node must have everything by itself
   --control      quorums of one home, judged as if they overlapped: now something has to be found wrong
   --plan         print the plan, and do nothing
