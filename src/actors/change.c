@@ -189,7 +189,7 @@ static enum status give_up(struct turn *turn, struct cluster *cluster, uint64_t 
 {
     *why = "no member has this id";
     if (cluster_find_member(cluster, node) == NULL) return STATUS_NOT_FOUND;
-    *why = "it can be reached: what it holds is not lost";
+    *why = "the node can be reached: what it holds is not lost";
     if (node == turn->self.node || peers_reachable(turn->peers, node)) return STATUS_INVALID;
     return cluster_give_up(cluster, node);
 }
