@@ -131,6 +131,8 @@ int cli_report(const struct cli *cli, const struct dynode_result *result)
     }
     if (result->status == DYNODE_NO_SUCH_TABLE)
         fputs(" (\"dynode table list\" shows those there are)", stderr);
+    if (result->status == DYNODE_UNAVAILABLE && result->needed > 0)
+        fputs(" (\"dynode status\" shows who is away, or waited for)", stderr);
     if (result->applied == DYNODE_APPLIED_NO) fputs("; nothing was written", stderr);
     if (result->applied == DYNODE_APPLIED_MAYBE) fputs("; it may have been written, or may be yet", stderr);
     fputc('\n', stderr);
