@@ -336,6 +336,7 @@ static int write_record(struct record_options *o)
     "      --context HEX       supersede exactly what that read returned, as get prints it\n"                \
     "      --if-absent         only if no value is there; otherwise exit status 4\n"                         \
     "      --if-context HEX    only if the stored version is exactly that one; otherwise exit status 4\n"    \
+    "                          (both are --strict, and need a majority of the key's homes at least)\n"       \
     "      --w NUMBER          replicas that must have it on disk, instead of the table's W\n"               \
     "      --level LEVEL       the same by name: one, quorum or all\n" QUORUM_HELP                           \
     "      --hex-key           KEY is hexadecimal\n"
