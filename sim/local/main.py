@@ -193,7 +193,8 @@ def goodbye(cluster, program, data):
     sample = next(iter(PACKAGES)).decode(errors="replace")
     for command in ("dynode status", f"dynode get {TABLE} {shlex.quote(sample)} --raw", f"dynode ring {TABLE} {shlex.quote(sample)}",
                     "dynode table create notes", "dynode put notes hello 'first words'", "dynode get notes hello",
-                    f"kill -9 {cluster.nodes[0].process.pid}     # {cluster.nodes[0].name}; then go on"):
+                    f"kill -9 {cluster.nodes[0].process.pid}     # {cluster.nodes[0].name}; then go on",
+                    f"dynode serve --config {shlex.quote(cluster.nodes[0].config)}     # it is back, until a Ctrl-C of its own"):
         say(f"  {command}")
     say(f"\nConfigurations, logs and data: {data}")
 
