@@ -522,6 +522,16 @@ static bool ready(struct group *group, uint32_t wanted)
     return group->second.count + group->queue.count >= wanted && has_free(group);
 }
 
+static void forget_waiting(struct state *state)
+{
+    for (uint32_t i = 0; i < state->group_count; i++) {
+        struct queue *queue = &state->groups[i].queue;
+        state->in_flight -= queue->count;
+        state->queued -= queue->count;
+        queue->count = 0;
+    }
+}
+
 /* Draw what is due, or what there is room for, and pack it. */
 static void fill(struct state *state)
 {
@@ -552,7 +562,9 @@ static void fill(struct state *state)
         }
     }
     if (state->generating) return;
-    /* The end: requests of fewer operations than asked for. */
+    /* The end. In a closed loop nobody has asked yet for what only waits for a slow group. */
+    if (options->rate == 0 && state->now_ns >= state->ends_ns) forget_waiting(state);
+    /* Requests of fewer operations than asked for. */
     for (uint32_t i = 0; i < state->group_count; i++) {
         while (ready(&state->groups[i], 1)) send_request(state, &state->groups[i]);
     }
