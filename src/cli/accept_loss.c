@@ -38,7 +38,7 @@ static int give_up(const struct cli *cli, struct dynode_client *client, const st
     else if (result->status != DYNODE_OK)
         cli_report(cli, result);
     else
-        printf("ok: nobody waits for what %s (%s) holds, until it starts again\n", member->name,
+        printf("ok: from now on nobody waits for what %s (%s) holds, until it starts again\n", member->name,
                cli_id(member->id));
     dynode_reply_free(reply);
     return status;
