@@ -10,11 +10,11 @@
  *          checker_condition  ... and where things fail, know what was acknowledged before they began
  *       6  checker_copies     all homes of a key hold the same bytes
  *          checker_hints      ... and nothing that was kept for one of them is left elsewhere
+ *       7  checker_gone       what was deleted or superseded has not come back
  *       8  checker_merge      carts and counters that clients merge lose nothing and invent nothing
  *      10  checker_answers    everything is answered in time; nodes that can answer with success do
  *
- * 7 (no resurrection, while tombstones are reaped), 9 (the ring while members come and go) and what follows
- * have the same form, and come with what they judge.
+ * 9 (the ring while members come and go) and what follows have the same form, and come with what they judge.
  *
  * Where operations tell their quorums (history.n), 3, 4 and what 8 says of reads are of the reads and writes
  * that cover->reader has to do with: they are asked once for each way to read, 5 for who asks a majority.
@@ -45,6 +45,9 @@ bool checker_session(struct cover *cover, struct verdict *verdict);
 /* Of the finals. */
 bool checker_final(struct cover *cover, struct verdict *verdict);
 bool checker_final_lww(struct cover *cover, struct verdict *verdict);
+
+/* Of the finals, in a table that keeps siblings. */
+bool checker_gone(struct cover *cover, struct verdict *verdict);
 
 /* The keys of which all writes that may have happened are conditional, in a table of either rule. Only of
  * what ended by

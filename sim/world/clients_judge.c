@@ -86,6 +86,7 @@ void clients_judge(struct clients *clients, bool strict)
     cover_build(&cover, &clients->history);
     if (checker_siblings(&cover, verdict) && checker_stamps(&cover, verdict)) {
         (options->lww ? checker_final_lww : checker_final)(&cover, verdict);
+        if (!options->lww) checker_gone(&cover, verdict);
         bool read = judge_all_reads(clients, &cover, strict);
         if (!options->lww) {
             checker_merge(&cover, clients->contents, strict && clients->history.n == 0, verdict);

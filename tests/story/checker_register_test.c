@@ -26,6 +26,26 @@ static void lost_write(void **state)
     history_fini(&history);
 }
 
+static void deleted_and_back(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    uint32_t b = a_put(&history, 3, 4, TOKENS(a));
+    assert_true(ends_well(checker_gone, &history, TOKENS(b)));
+    assert_false(ends_well(checker_gone, &history, TOKENS(a)));
+    a_write(&history, OP_DELETE, 5, 6, OUTCOME_INFO, TOKENS(b));
+    assert_true(ends_well(checker_gone, &history, TOKENS(b))); /* it may not have happened */
+    a_write(&history, OP_DELETE, 7, 8, OUTCOME_OK, TOKENS(b));
+    assert_true(ends_well(checker_gone, &history, NOTHING));
+    assert_false(ends_well(checker_gone, &history, TOKENS(b)));
+    uint32_t c = a_put(&history, 9, 10, NOTHING);
+    assert_true(ends_well(checker_gone, &history, TOKENS(c)));
+    assert_false(ends_well(checker_gone, &history, TOKENS(b, c)));
+    assert_false(ends_well(checker_gone, &history, TOKENS(a, c)));
+    history_fini(&history);
+}
+
 static void weak_write_lost(void **state)
 {
     (void)state;
@@ -391,6 +411,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lost_write),
+        cmocka_unit_test(deleted_and_back),
         cmocka_unit_test(weak_write_lost),
         cmocka_unit_test(blind_delete),
         cmocka_unit_test(unanswered_blind_delete),
