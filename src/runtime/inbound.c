@@ -5,13 +5,15 @@
 
 #include "base/check.h"
 
-enum { RECEIVE_BYTES_MIN = 65536, KEPT_BYTES_MAX = 1 << 20, SILENCE_TICK_MS = 1000 };
+enum { RECEIVE_BYTES_MIN = 65536, KEPT_BYTES_MAX = 1 << 20 };
 
 /* One link. */
 struct feed {
     struct inbound *inbound;
     struct accepted *accepted;
     nng_aio *receive;
+    uint64_t
+        frame_since_ms;   /* since when the unfinished frame, if there is one, is the first that is missing */
     bool held;            /* not receiving: there was no room */
     atomic_bool received; /* raised by nng's callback */
 };
@@ -19,10 +21,10 @@ struct feed {
 struct inbound {
     struct inbound_options options;
     uv_async_t wake;
-    uv_timer_t silence;
+    uv_timer_t timer;
     struct feed **list;
     uint32_t count, capacity;
-    uint64_t ticked_ms; /* when silence was looked for last */
+    uint64_t ticked_ms; /* when the limits were looked at last */
     bool stopped;
 };
 
@@ -56,6 +58,12 @@ static void set_heard(struct feed *feed)
     atomic_store(&feed->accepted->heard_ms, uv_now(feed->inbound->options.uv));
 }
 
+/* Its time begins, or begins again because it was we who did not read. */
+static void begin_frame(struct feed *feed)
+{
+    feed->frame_since_ms = uv_now(feed->inbound->options.uv);
+}
+
 static void receive_more(struct feed *feed)
 {
     const struct inbound_options *options = &feed->inbound->options;
@@ -85,6 +93,7 @@ static const char *pump(struct feed *feed)
     }
     if (state == FRAME_BAD) return bytes == 0 ? "it sent an empty frame" : "it sent a frame above the limit";
     buffer_consume(in, used);
+    if (used > 0) begin_frame(feed);
     if (in->size == 0 && in->capacity > KEPT_BYTES_MAX) buffer_fini(in);
     receive_more(feed);
     return NULL;
@@ -94,6 +103,7 @@ static const char *received(struct feed *feed)
 {
     int error = nng_aio_result(feed->receive);
     if (error != 0) return nng_strerror(error);
+    if (feed->accepted->in.size == 0) begin_frame(feed);
     feed->accepted->in.size += nng_aio_count(feed->receive);
     set_heard(feed);
     return pump(feed);
@@ -111,18 +121,25 @@ static void on_wake(uv_async_t *handle)
 }
 
 /* A shard that stood still itself can't tell who was silent: what they sent was not looked at. */
-static void on_silence(uv_timer_t *handle)
+static void on_tick(uv_timer_t *handle)
 {
     struct inbound *inbound = handle->data;
-    uint64_t now = uv_now(inbound->options.uv);
-    bool stood_still = now > inbound->ticked_ms + INBOUND_SILENCE_MS / 2;
+    const struct inbound_options *options = &inbound->options;
+    uint64_t now = uv_now(options->uv);
+    bool stood_still = now > inbound->ticked_ms + options->silence_ms / 2;
     inbound->ticked_ms = now;
     for (uint32_t i = inbound->count; i-- > 0;) {
         struct feed *feed = inbound->list[i];
-        if (stood_still)
+        if (stood_still) {
             set_heard(feed);
-        else if (!feed->held && now > atomic_load(&feed->accepted->heard_ms) + INBOUND_SILENCE_MS)
+            begin_frame(feed);
+        } else if (feed->held) {
+            continue;
+        } else if (now > atomic_load(&feed->accepted->heard_ms) + options->silence_ms) {
             feed_end(inbound, i, "it was silent for too long");
+        } else if (feed->accepted->in.size > 0 && now > feed->frame_since_ms + options->frame_ms) {
+            feed_end(inbound, i, "it did not finish a frame");
+        }
     }
 }
 
@@ -131,10 +148,12 @@ struct inbound *inbound_start(const struct inbound_options *options)
     struct inbound *inbound = calloc(1, sizeof(*inbound));
     CHECK(inbound != NULL);
     inbound->options = *options;
-    inbound->wake.data = inbound->silence.data = inbound;
+    inbound->wake.data = inbound->timer.data = inbound;
     CHECK(uv_async_init(options->uv, &inbound->wake, on_wake) == 0);
-    CHECK(uv_timer_init(options->uv, &inbound->silence) == 0);
-    uv_timer_start(&inbound->silence, on_silence, SILENCE_TICK_MS, SILENCE_TICK_MS);
+    CHECK(uv_timer_init(options->uv, &inbound->timer) == 0);
+    uint64_t tick_ms =
+        (options->silence_ms < options->frame_ms ? options->silence_ms : options->frame_ms) / 10;
+    uv_timer_start(&inbound->timer, on_tick, tick_ms, tick_ms);
     return inbound;
 }
 
@@ -149,6 +168,7 @@ void inbound_add(struct inbound *inbound, struct accepted *accepted)
     CHECK(feed != NULL);
     feed->inbound = inbound;
     feed->accepted = accepted;
+    begin_frame(feed);
     CHECK(nng_aio_alloc(&feed->receive, receive_done, feed) == 0);
     inbound->list[inbound->count++] = feed;
     set_heard(feed);
@@ -162,6 +182,7 @@ void inbound_resume(struct inbound *inbound)
         struct feed *feed = inbound->list[i];
         if (!feed->held) continue;
         set_heard(feed);
+        begin_frame(feed);
         receive_more(feed);
     }
 }
@@ -172,7 +193,7 @@ void inbound_stop(struct inbound *inbound)
     for (uint32_t i = 0; i < inbound->count; i++) feed_free(inbound->list[i]);
     inbound->count = 0;
     uv_close((uv_handle_t *)&inbound->wake, NULL);
-    uv_close((uv_handle_t *)&inbound->silence, NULL);
+    uv_close((uv_handle_t *)&inbound->timer, NULL);
 }
 
 void inbound_free(struct inbound *inbound)

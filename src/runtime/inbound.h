@@ -9,19 +9,29 @@
  * Back-pressure: while room() says no, nothing more is received; then the sender's TCP window closes, its
  * outbox fills, and what is above its bound is silence. A link takes memory only as its bytes come: at most a
  * frame of FRAME_PEER_BYTES_MAX and INBOUND_RECEIVE_BYTES_MAX. One that is silent for INBOUND_SILENCE_MS ends
- * (peers ping every 200 ms, and every 4 s on the link for data). */
+ * (peers ping every 200 ms, and every 4 s on the link for data), and so does one whose frame is unfinished
+ * INBOUND_FRAME_MS after its first byte came: a byte now and then is not silence. The largest frame needs
+ * 280 KB a second, and the dialler itself gives a link for data up after 20 s without an answer. */
 #pragma once
 
 #include <uv.h>
 
 #include "runtime/acceptor.h"
 
-enum { INBOUND_RECEIVE_BYTES_MAX = 1 << 20, INBOUND_SILENCE_MS = 10000 };
+enum {
+    INBOUND_RECEIVE_BYTES_MAX = 1 << 20,
+    INBOUND_SILENCE_MS = 10000,
+    INBOUND_FRAME_MS = 60000,
+};
 
 struct inbound_options {
     uv_loop_t *uv;
     struct acceptor *acceptor; /* borrowed */
     void *context;
+
+    /* How long a link may say nothing, and a frame take: INBOUND_SILENCE_MS and INBOUND_FRAME_MS, but for
+     * tests. At least 10. What is over is seen a tenth of the smaller one later. */
+    uint32_t silence_ms, frame_ms;
 
     /* A whole frame came from @node, on the link for heartbeats (@beats) or on that for data. @payload is
      * borrowed until return. */

@@ -635,6 +635,8 @@ struct loop *loop_start(const struct loop_options *options)
             .uv = &loop->uv,
             .acceptor = options->acceptor,
             .context = loop,
+            .silence_ms = INBOUND_SILENCE_MS,
+            .frame_ms = INBOUND_FRAME_MS,
             .frame = link_frame,
             .room = link_room,
         });

@@ -199,6 +199,34 @@ static void an_unfinished_frame_ends_in_time(void **state)
     assert_alive();
 }
 
+/* The other end closes while the client still sends a byte of @claim now and then: none buys it time. */
+static void assert_drip_ends(int fd, size_t claim)
+{
+    uint8_t header[FRAME_HEADER_BYTES], byte;
+    frame_header(header, claim);
+    put(fd, header, sizeof header);
+    for (size_t i = 0; i < 500; i++) {
+        put(fd, "", 1);
+        if (recv(fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN) {
+            close(fd);
+            return;
+        }
+        usleep(5000);
+    }
+    fail_msg("a byte now and then keeps it open");
+}
+
+static void a_byte_now_and_then_buys_no_time(void **state)
+{
+    (void)state;
+    limits.hello_ms = limits.frame_ms = 100;
+    restart();
+    assert_drip_ends(dial(), FRAME_HELLO_BYTES_MAX);
+    assert_drip_ends(dial_hello(1), 100000);
+    assert_alive();
+    assert_none_left();
+}
+
 /* A claim alone must cost nothing: memory follows what arrived. */
 static void a_claim_costs_no_memory(void **state)
 {
@@ -275,6 +303,7 @@ int main(void)
         TEST(running_out_of_descriptors_is_survived),
         TEST(lengths_out_of_range_end_the_connection),
         TEST(an_unfinished_frame_ends_in_time),
+        TEST(a_byte_now_and_then_buys_no_time),
         TEST(a_claim_costs_no_memory),
         TEST(unfinished_frames_together_are_bounded),
         TEST(one_byte_at_a_time_is_served),

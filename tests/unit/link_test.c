@@ -46,6 +46,7 @@ struct here {
     struct mailbox *mailboxes[SHARDS];
     struct acceptor *acceptor;
     char address[128];
+    uint32_t silence_ms, frame_ms;
     struct reader readers[SHARDS];
 };
 
@@ -89,6 +90,8 @@ static void *read_all(void *argument)
     struct inbound *inbound = inbound_start(&(struct inbound_options){.uv = &uv,
                                                                       .acceptor = reader->here->acceptor,
                                                                       .context = reader,
+                                                                      .silence_ms = reader->here->silence_ms,
+                                                                      .frame_ms = reader->here->frame_ms,
                                                                       .frame = reader_frame,
                                                                       .room = reader_room});
     while (!atomic_load(&reader->stop)) {
@@ -144,7 +147,7 @@ static void here_stop(struct here *here)
 
 static void here_init(struct here *here, const char *address)
 {
-    *here = (struct here){0};
+    *here = (struct here){.silence_ms = INBOUND_SILENCE_MS, .frame_ms = INBOUND_FRAME_MS};
     here_start(here, address);
 }
 
@@ -462,6 +465,85 @@ static void garbage(void **state)
     here_fini(&here);
 }
 
+static bool has_ended(int fd)
+{
+    uint8_t byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+static int open_link(const struct here *here)
+{
+    struct hello hello = hello_of(CLUSTER, VNODES, THERE, 1);
+    hello.to_shard = 1, hello.beats = true;
+    int fd = stranger_connect(here);
+    assert_string_equal(stranger_hello(fd, &hello).refused, "");
+    return fd;
+}
+
+/* After a good hello: nothing, a frame that lacks its last byte, one of which a byte comes now and then. */
+static void links_that_do_not_go_on(void **state)
+{
+    (void)state;
+    struct here here = {.silence_ms = 300, .frame_ms = INBOUND_FRAME_MS};
+    uint8_t frame[1000] = {0};
+    here_start(&here, "tcp://127.0.0.1:0");
+    expect_end(open_link(&here));
+    here_fini(&here);
+
+    here = (struct here){.silence_ms = INBOUND_SILENCE_MS, .frame_ms = 300};
+    here_start(&here, "tcp://127.0.0.1:0");
+    put_be32(frame, sizeof(frame) - FRAME_HEADER_BYTES);
+    const size_t sizes[] = {1, FRAME_HEADER_BYTES, sizeof(frame) - 1};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        int fd = open_link(&here);
+        uint64_t begun = uv_hrtime();
+        put(fd, frame, sizes[i]);
+        expect_end(fd);
+        assert_true(uv_hrtime() - begun < INBOUND_SILENCE_MS * UINT64_C(1000000)); /* not by its silence */
+    }
+    int fd = open_link(&here);
+    bool ended = false;
+    for (size_t i = 0; i < sizeof(frame) - 1 && !ended; i++) {
+        send(fd, frame + i, 1, MSG_NOSIGNAL);
+        usleep(10000);
+        ended = has_ended(fd);
+    }
+    assert_true(ended);
+    close(fd);
+    assert_int_equal(atomic_load(&here.readers[1].beats), 0);
+    expect_alive(&here);
+    here_fini(&here);
+}
+
+/* Always amid a frame, but never long amid the same one: it may go on for ever. */
+static void slow_but_whole_frames(void **state)
+{
+    (void)state;
+    enum { FRAMES = 15, FRAME_MS = 1000 };
+    struct here here = {.silence_ms = INBOUND_SILENCE_MS, .frame_ms = FRAME_MS};
+    uint8_t frame[10] = {0};
+    here_start(&here, "tcp://127.0.0.1:0");
+    put_be32(frame, sizeof(frame) - FRAME_HEADER_BYTES);
+    int fd = open_link(&here);
+    put(fd, frame, 6);
+    bool in_time = true; /* this test, on a machine that has other things to do */
+    uint64_t last = uv_hrtime();
+    for (int i = 0; i < FRAMES && in_time; i++) {
+        uint8_t piece[sizeof(frame)];
+        usleep(FRAME_MS * 1000 / 10);
+        memcpy(piece, frame + 6, sizeof(frame) - 6);
+        memcpy(piece + sizeof(frame) - 6, frame, 6);
+        in_time = uv_hrtime() - last < FRAME_MS * UINT64_C(500000);
+        last = uv_hrtime();
+        if (in_time) put(fd, piece, sizeof(piece));
+    }
+    for (int ms = 0; in_time && ms < WAIT_MS && atomic_load(&here.readers[1].beats) < FRAMES; ms++)
+        usleep(1000);
+    if (in_time) assert_int_equal(atomic_load(&here.readers[1].beats), FRAMES);
+    close(fd);
+    here_fini(&here);
+}
+
 /* The port is taken. */
 static void taken_port(void **state)
 {
@@ -650,6 +732,8 @@ int main(void)
         cmocka_unit_test(batches_over_ipc),
         cmocka_unit_test(refusals),
         cmocka_unit_test(garbage),
+        cmocka_unit_test(links_that_do_not_go_on),
+        cmocka_unit_test(slow_but_whole_frames),
         cmocka_unit_test(taken_port),
         cmocka_unit_test(dialled_anew),
         cmocka_unit_test(refused_until_a_member),
