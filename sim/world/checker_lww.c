@@ -51,8 +51,8 @@ static void latest_init(struct latest *latest, const struct cover *cover, uint32
         const struct op *op = history_op(history, cover->ops[i]);
         if (op->outcome == OUTCOME_FAIL || op->kind == OP_GET || (op->kind == OP_PUT && op->ttl_ns == 0))
             continue;
-        uint64_t from_ns = op->invoked_ns + op->ttl_ns;
-        if (op->ttl_ns != 0) from_ns -= from_ns < history->skew_ns ? from_ns : history->skew_ns;
+        uint64_t from_ns =
+            op->invoked_ns + (op->ttl_ns > history->skew_ns ? op->ttl_ns - history->skew_ns : 0);
         removals[latest->removal_count++] = (struct removal){from_ns, history_minted_by(history, op)};
     }
     qsort(removals, latest->removal_count, sizeof(*removals), by_from);

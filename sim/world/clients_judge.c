@@ -26,6 +26,24 @@ static void judge_reads(const struct clients *clients, struct cover *cover, stru
     checker_session(cover, verdict);
 }
 
+static bool any(const struct history *history, bool (*is)(const struct op *op))
+{
+    for (uint32_t token = 1; token <= history->count; token++)
+        if (is(history_op(history, token))) return true;
+    return false;
+}
+
+static bool is_conditional(const struct op *op)
+{
+    return op->kind != OP_GET && op->outcome == OUTCOME_OK &&
+           (op->flags & (OP_IF_CONTEXT | OP_IF_ABSENT)) != 0;
+}
+
+static bool is_of_a_cart(const struct op *op)
+{
+    return op->elements.count > 0;
+}
+
 static bool any_reads(const struct cover *cover)
 {
     for (uint32_t token = 1; token <= cover->history->count; token++)
@@ -34,23 +52,25 @@ static bool any_reads(const struct cover *cover)
 }
 
 /* Each way to read that was drawn knows of other writes: whoever asks for one home of those that all homes
- * acknowledged. False: the table's quorums do not overlap, and nobody asked for others. */
+ * acknowledged. False: there is no read that has to find anything. */
 static bool judge_all_reads(struct clients *clients, struct cover *cover, bool strict)
 {
     struct history *history = &clients->history;
     struct verdict *verdict = &clients->verdict;
-    if (history->n == 0 && strict) judge_reads(clients, cover, verdict);
+    bool judged = history->n == 0 && strict && any_reads(cover);
+    if (judged) judge_reads(clients, cover, verdict);
     for (uint8_t homes = 1; homes <= history->n; homes++) {
         for (uint8_t needs = 1; needs <= homes; needs++) {
             struct cover own = {.history = history, .reader = {needs, homes}};
             if (!any_reads(&own)) continue;
+            judged = true;
             cover_build_for(&own, history, own.reader);
             judge_reads(clients, &own, verdict);
             if (!clients->options.lww) checker_merge(&own, clients->contents, true, verdict);
             cover_fini(&own);
         }
     }
-    return strict || history->n != 0;
+    return judged;
 }
 
 static void judge_conditions(struct clients *clients, struct cover *cover)
@@ -59,6 +79,7 @@ static void judge_conditions(struct clients *clients, struct cover *cover)
     const struct history *history = &clients->history;
     uint32_t majority = options->n / 2 + 1;
     bool overlap = (options->quorum == 0 ? options->w : options->quorum) + majority > options->n;
+    clients->judged[CLIENTS_CONDITION] += any(history, is_conditional);
     bool (*checker)(struct cover *, bool, struct verdict *) =
         options->lww ? checker_condition_lww : checker_condition;
     if (history->n == 0) {
@@ -90,13 +111,12 @@ void clients_judge(struct clients *clients, bool strict)
         bool read = judge_all_reads(clients, &cover, strict);
         if (!options->lww) {
             checker_merge(&cover, clients->contents, strict && clients->history.n == 0, verdict);
-            judged[CLIENTS_MERGE]++;
+            judged[CLIENTS_MERGE] += any(&clients->history, is_of_a_cart);
         }
         judge_conditions(clients, &cover);
         checker_chain(&cover, world_first_fault_ns(clients->world), &judged[CLIENTS_CHAIN], verdict);
         judged[CLIENTS_REGISTER] += read;
         judged[CLIENTS_SESSION] += read && !options->lww;
-        judged[CLIENTS_CONDITION]++;
     }
     cover_fini(&cover);
 }

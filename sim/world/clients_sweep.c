@@ -143,8 +143,10 @@ static void judge_copies(struct clients *clients, uint32_t nodes, bool core)
         for (uint32_t node = 0; node < all; node++) {
             bool home = is_home(&homes, node), rotten;
             if (home && !counts(clients, &homes, node, nodes)) continue;
-            copies[count++] = (struct copy){
+            copies[count] = (struct copy){
                 .key = key, .node = node, .home = home, .digest = digest_of(clients, &homes, node, &rotten)};
+            /* What is damaged is fetched anew when all other homes have told what they hold. */
+            if (!rotten || homes.filled == homes.count) count++;
         }
         if (homes.filled < 2) continue;
         bool whole = homes.filled == homes.count;

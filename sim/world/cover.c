@@ -133,14 +133,14 @@ static void set_acked(struct cover *cover)
     free(tokens);
 }
 
-/* From when @token, if it was applied, reads as absent and keeps away what it covers. */
+/* From when @token, if it was applied, reads as absent and keeps away what it covers: not before it was
+ * minted, whatever the clocks say. */
 static uint64_t gone_from(const struct history *history, const struct op *op)
 {
     if (op->outcome == OUTCOME_FAIL) return UINT64_MAX;
     if (op->kind == OP_DELETE) return op->invoked_ns;
     if (op->kind != OP_PUT || op->ttl_ns == 0) return UINT64_MAX;
-    uint64_t from_ns = op->invoked_ns + op->ttl_ns;
-    return from_ns > history->skew_ns ? from_ns - history->skew_ns : 0;
+    return op->invoked_ns + (op->ttl_ns > history->skew_ns ? op->ttl_ns - history->skew_ns : 0);
 }
 
 static void take_away(struct cover *cover, uint32_t token, uint64_t at_ns)

@@ -16,6 +16,7 @@
 
 /* Instead of a link's life, which begins at 1 and never comes so far: batches that no link's end stops. */
 enum {
+    HELD_UP_NS = 1000 * 1000,      /* at least, until what a cut or clog holds up looks again */
     LIFE_LATE = 0,                 /* those behind it overtake it */
     LIFE_STRAY = UINT32_MAX,       /* its link was lost */
     LIFE_REPEAT = UINT32_MAX - 1U, /* it was here before: it reaches no node of which a shard has started anew
@@ -286,7 +287,15 @@ void network_arrival(struct world *world, struct event *event)
         buffer_fini(&event->bytes);
         return;
     }
-    if (free_of_link || !way_holds(world, event->node, event->peer)) {
+    bool held = way_holds(world, event->node, event->peer);
+    if (free_of_link && held) { /* it is in no stream that would keep it: it looks again */
+        way_meet(world, event->node, event->peer);
+        post_arrival(world, event->node, event->shard, event->peer, event->lane,
+                     world->now_ns + HELD_UP_NS + world_draw(world, world->options.late), event->sent_ns,
+                     event->life, event->bytes);
+        return;
+    }
+    if (!held) {
         if (free_of_link)
             count_free(world, event, link);
         else

@@ -319,6 +319,30 @@ static void expiry(void **state)
     history_fini(&history);
 }
 
+/* However far the clocks are apart, a value does not expire before it was written. */
+static void expiry_by_wild_clocks(void **state)
+{
+    (void)state;
+    struct history history = {.skew_ns = 1000 * ms};
+    uint32_t a = a_put(&history, 1, 2, NOTHING);
+    struct op op = {.kind = OP_PUT, .key = 1, .ttl_ns = 100 * ms};
+    a_get(&history, 3, 4, NOTHING);
+    assert_false(holds(checker_register, &history));
+    uint32_t b = history_invoke(&history, &op, 10 * ms, TOKENS(a), NOTHING);
+    history_return(&history, b, OUTCOME_OK, 20 * ms, NOTHING, 0);
+    assert_false(holds(checker_register, &history));
+    history.lww = true;
+    assert_false(holds(checker_register_lww, &history));
+    history_fini(&history);
+    a_put(&history, 1, 2, NOTHING);
+    history.skew_ns = 1000 * ms;
+    b = history_invoke(&history, &op, 10 * ms, TOKENS(a), NOTHING);
+    history_return(&history, b, OUTCOME_OK, 20 * ms, NOTHING, 0);
+    a_get(&history, 21, 22, NOTHING);
+    assert_true(holds(checker_register, &history));
+    history_fini(&history);
+}
+
 static void latest_wins(void **state)
 {
     (void)state;
@@ -422,6 +446,7 @@ int main(void)
         cmocka_unit_test(impossible_values),
         cmocka_unit_test(regular_register),
         cmocka_unit_test(expiry),
+        cmocka_unit_test(expiry_by_wild_clocks),
         cmocka_unit_test(latest_wins),
         cmocka_unit_test(latest_wins_by_any_clock),
         cmocka_unit_test(long_chain),
