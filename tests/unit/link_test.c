@@ -582,6 +582,108 @@ static void dialled_anew(void **state)
     here_fini(&here);
 }
 
+/* --- a listener that is no peer port --- */
+
+struct listener {
+    int fd, link; /* link: the one accepted last */
+    char address[64];
+    uint32_t accepted;
+};
+
+static void listener_open(struct listener *listener)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof(at);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    *listener = (struct listener){.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), .link = -1};
+    assert_int_equal(bind(listener->fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(listener->fd, 8), 0);
+    assert_int_equal(getsockname(listener->fd, (struct sockaddr *)&at, &size), 0);
+    snprintf(listener->address, sizeof(listener->address), "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+}
+
+/* Give whoever dials these bytes, and nothing more; the link before it ends. */
+static void listener_answer(struct listener *listener, struct bytes answer)
+{
+    int fd = accept(listener->fd, NULL, NULL);
+    if (fd < 0) return;
+    if (listener->link >= 0) close(listener->link);
+    listener->link = fd;
+    listener->accepted++;
+    if (answer.size > 0) put(fd, answer.data, answer.size);
+}
+
+/* A dialler whose address leads to somebody else: the link is not up for a moment, it dials again, and once
+ * the right node answers there the link comes up. */
+static void answers_of_others(void **state)
+{
+    (void)state;
+    enum { HTTP, TLS, NOISE, TOO_MUCH, NO_HELLO, ANOTHER_NODE, TOO_LONG, DRIP, NOTHING, CASES };
+    static const char http[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    static const uint8_t alert[] = {0x15, 3, 1, 0, 2, 2, 70}; /* TLS: protocol_version */
+    static uint8_t noise[100000], no_hello[HELLO_FRAME_BYTES_MAX + 1000], begun[FRAME_HEADER_BYTES];
+    uint8_t good[HELLO_FRAME_BYTES_MAX + 1], other[HELLO_FRAME_BYTES_MAX];
+    const struct hello here = hello_of(CLUSTER, VNODES, HERE, 1),
+                       stranger = hello_of(CLUSTER, VNODES, STRANGER, 1);
+    uint64_t seed = prng_entropy();
+    struct prng prng;
+    printf("seed %" PRIu64 "\n", seed);
+    prng_init(&prng, seed);
+    for (size_t i = 0; i < sizeof(noise); i++) noise[i] = (uint8_t)prng_below(&prng, 256);
+    put_be32(no_hello, FRAME_HELLO_BYTES_MAX);
+    memset(no_hello + FRAME_HEADER_BYTES, 0xff, sizeof(no_hello) - FRAME_HEADER_BYTES);
+    put_be32(begun, FRAME_HELLO_BYTES_MAX);
+    size_t size = hello_pack(&here, good);
+    good[size] = 0;
+    const struct bytes answers[CASES] = {
+        [HTTP] = bytes_of(http, sizeof(http) - 1),
+        [TLS] = bytes_of(alert, sizeof(alert)),
+        [NOISE] = bytes_of(noise, sizeof(noise)),
+        [TOO_MUCH] = bytes_of(good, size + 1),
+        [NO_HELLO] = bytes_of(no_hello, FRAME_HEADER_BYTES + FRAME_HELLO_BYTES_MAX),
+        [ANOTHER_NODE] = bytes_of(other, hello_pack(&stranger, other)),
+        [TOO_LONG] = bytes_of(no_hello, sizeof(no_hello)),
+        [DRIP] = bytes_of(begun, sizeof(begun)),
+    };
+    struct listener listeners[CASES];
+    struct there there[CASES];
+    for (int i = 0; i < CASES; i++) {
+        listener_open(&listeners[i]);
+        there_init(&there[i], listeners[i].address, THERE, 10 + (uint64_t)i);
+    }
+    uint32_t again = 0;
+    for (int ms = 0; ms < WAIT_MS && again < CASES; ms++) { /* LINK_HELLO_MS, for what never comes */
+        again = 0;
+        for (int i = 0; i < CASES; i++) {
+            uv_run(&there[i].uv, UV_RUN_NOWAIT);
+            listener_answer(&listeners[i], answers[i]);
+            if (i == DRIP && ms % 40 == 0 && listeners[i].link >= 0)
+                (void)!send(listeners[i].link, "", 1, MSG_NOSIGNAL);
+            assert_int_equal(there[i].ups, 0);
+            again += listeners[i].accepted > 1;
+        }
+        usleep(1000);
+    }
+    assert_int_equal(again, CASES);
+    again = 0;
+    for (int ms = 0; ms < WAIT_MS && again < CASES; ms++) {
+        again = 0;
+        for (int i = 0; i < CASES; i++) {
+            listener_answer(&listeners[i], bytes_of(good, size));
+            uv_run(&there[i].uv, UV_RUN_NOWAIT);
+            again += there[i].up;
+        }
+        usleep(1000);
+    }
+    assert_int_equal(again, CASES);
+    for (int i = 0; i < CASES; i++) {
+        assert_int_equal(there[i].downs, 0);
+        there_fini(&there[i]);
+        close(listeners[i].link);
+        close(listeners[i].fd);
+    }
+}
+
 /* One whom nobody knows is refused, keeps dialling, and is let in once he is a member. */
 static void refused_until_a_member(void **state)
 {
@@ -736,6 +838,7 @@ int main(void)
         cmocka_unit_test(slow_but_whole_frames),
         cmocka_unit_test(taken_port),
         cmocka_unit_test(dialled_anew),
+        cmocka_unit_test(answers_of_others),
         cmocka_unit_test(refused_until_a_member),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(heartbeats_beside_bulk),
