@@ -146,17 +146,18 @@ MUTANTS = {
 
 # Whose words a verdict is in; the first that fits.
 FINDERS = [(re.compile(words), checker) for words, checker in (
+    (r"differs|is no home|has no home|hints that have not gone", "checker 6 (copies)"),
+    (r"it has come back", "checker 7 (gone)"),
+    (r"cart|counter", "checker 8 (merge)"),
     (r"in the end .*(lacks|older|nothing)", "checker 1 (final)"),
     (r"is said to be of|written at two times", "checker 2 (stamps)"),
     (r"nobody wrote|nobody had written|not to be applied|which expired|twice|which covers it|siblings|recognised",
      "checker 2 (siblings)"),
-    (r"read \d+ at .* session", "checker 3 (session)"),
+    (r"read \d+.*: session", "checker 3 (session)"),
     (r"read \d+ of key .*(misses|, covers it|older write|finds nothing)", "checker 4 (register)"),
     (r"succeeded on|the condition of write", "checker 5 (condition)"),
     (r"consumed|stands before|was rejected", "checker 5 (chain)"),
-    (r"differs|is no home|has no home", "checker 6 (copies)"),
-    (r"cart|counter", "checker 8 (merge)"),
-    (r"operation \d+ on|never answered|the last read of key|is down|could not be made", "checker 10 (answers)"),
+    (r"operation \d+ on|never answered|the last read of key|is down|could not be made|is not filled", "checker 10 (answers)"),
     (r"a value of key", "the values themselves"),
     (r"it died of signal", "a crash"))]
 SEEDS = 1000  # a mutant must be found within so many

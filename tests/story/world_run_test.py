@@ -74,7 +74,16 @@ def main():
     assert again.returncode == 1 and "FAILED seed=" in output, output
     assert begins <= float(trace.split()[0]), trace[:200]
 
+    failing = re.search(r"^FAILED sim/run world --seed (\d+) ", output_of(source, program, "--seeds 1..12 --jobs 2 " + BAD), re.MULTILINE)
+    output = output_of(source, program, f"--seed {failing[1]} --minimize {BAD}")
+    assert re.search(r"^repeat: .* --set keys=1 ", output, re.MULTILINE), f"it was not made smaller\n{output}"
+    assert re.search(r"^the smallest that was found: .* (misses|covers it|older write)", output, re.MULTILINE), output
+
     trace_tells_who_answers_what(source, program)
+
+
+def output_of(source, program, words):
+    return start(source, program, words).communicate()[0]
 
 
 def trace_tells_who_answers_what(source, program):
