@@ -144,6 +144,7 @@ static void print_result(const struct options *options, const struct run_result 
     for (uint32_t i = 0; i < WORLD_FAULTS; i++)
         if (result->counts.faults[i] > 0)
             printf(" %s=%" PRIu64, world_fault_name((enum world_fault)i), result->counts.faults[i]);
+    if (result->counts.reaped > 0) printf(" reaped=%" PRIu64, result->counts.reaped);
     if (result->core) printf(" judged-core=1");
     for (uint32_t i = 0; i < CLIENTS_JUDGED; i++)
         if (result->judged[i] > 0)

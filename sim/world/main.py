@@ -167,7 +167,7 @@ class Hunt:
         print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
 
     def summary(self):
-        other = {"virtual_ms", "operations", "turns"}
+        other = {"virtual_ms", "operations", "turns", "reaped"}
         faults = sum(count for name, count in self.totals.items() if name not in other)
         took = time.monotonic() - self.began
         return (f"{self.seeds} seeds in {took:.0f} s, {self.totals['virtual_ms'] / 3.6e6:.1f} simulated hours, "
@@ -210,8 +210,9 @@ class Hunt:
 
     def report(self):
         print(self.summary())
-        other = ("virtual_ms", "operations", "turns")
+        other = ("virtual_ms", "operations", "turns", "reaped")
         print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.totals.items()) if name not in other))
+        print(f"reaped: {self.totals['reaped']}")
         print("judged, in so many seeds: " + ", ".join(f"{name} {count}" for name, count in sorted(self.judged.items())))
         for seed, why in sorted(self.failed.items()):
             print(f"FAILED {command(seed, self.chosen.set)}    # {why}")

@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # name: what it does to the product; then where (below src/), what stands there once, and what comes in its place; then
 # options by hand, where what it takes is drawn too rarely.
+# Worlds in which tombstones go soon, and what was deleted comes late.
+RETURNS = ("reap=1", "sloppy=100", "deletes=40", "recreates=20", "pass_ms=100", "strays=300000", "resets=5000", "crashes=8000", "splits=4000")
 MUTANTS = {
     "ack-before-sync": ("a replica's vote leaves before its commit is durable", "actor/release.c",
                         "release->list[release->first].turn > turn)", "false && release->list[release->first].turn > turn)"),
@@ -141,6 +143,24 @@ MUTANTS = {
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK;",
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK || value.size >= 8;", "rots=20000",
                    "core_ms=0", "keys=2000", "hot=0"),
+    "reap-unproven": ("a tombstone goes without proof that all homes have seen it", "actors/reap.c",
+                      "    if (!copies_is_whole(copies, vnode, n, turn->arena) ||",
+                      "    if (false && !copies_is_whole(copies, vnode, n, turn->arena) &&", *RETURNS),
+    "no-fence": ("what was reaped may arrive again", "actors/copies.c",
+                 "    if (reaped.count == 0) return *incoming;", "    if (reaped.count < VV_ENTRIES_MAX) return *incoming;",
+                 *RETURNS),
+    "seen-early": ("what another home has seen counts before it was brought", "actors/exchange.c",
+                   "    if (exchange->same) return true;",
+                   "    if (exchange->same) tell_replica(turn, exchange);\n    if (exchange->same) return true;",
+                   *RETURNS),
+    "reaped-apart": ("what was reaped is not kept in the commit that takes it out", "actors/copies.c",
+                     "    enum status status = save_clocks(store, copy, &copy->seen, &joined);",
+                     "    enum status status = store != NULL ? STATUS_OK : STATUS_STORE_BROKEN;", *RETURNS),
+    "lost-seen": ("a copy that lost an object has seen it all the same", "actors/copies.c",
+                  "    copy->since = copies->mints.first + copies->mints.count;\n    copy->compared_count = 0;\n"
+                  "    keep_vv(&copy->seen, &nothing);", "    copy->compared_count = 0;\n    (void)nothing;", "rots=20000", *RETURNS),
+    "undisturbed": ("an exchange counts although the copy was disturbed", "actors/replica_copies.c",
+                    "return token == copies_token(copies, vnode, n) && reaped", "return token != 0 && reaped", *RETURNS),
 }
 
 

@@ -301,6 +301,7 @@ struct world_options options_world(const struct options *options)
     world.unchecked = options->checks == 0;
     if (options->antientropy) {
         world.repair_pass_ns = options->pass_ms * UINT64_C(1000000);
+        if (options->reap) world.reap_after_ns = options->deadline_ms * UINT64_C(1000000);
         world.audit_pass_ns = options->audit_ms * UINT64_C(1000000);
         world.blank = options->blank != 0;
     }

@@ -57,6 +57,7 @@ enum {
     X(fault_ms, 1, 600000, "the longest time that a fault lasts")                                            \
     X(jump_ms, 1, 3600000, "a clock is set to at most so much before or after where it was at first")        \
     X(lost_max, 0, FAULTS_NODES_MAX, "so many nodes may lose what is on a disk of theirs")                   \
+    X(reap, 0, 1, "1: tombstones go for good, by proof")                                                     \
     X(antientropy, 0, 1, "1: homes become equal by themselves, and are judged before anybody reads")         \
     X(pass_ms, 1, 3600000, "... what lies between two of their passes ...")                                  \
     X(audit_ms, 1, 3600000, "... and, at least, between the beginnings of two audits")                       \

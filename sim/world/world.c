@@ -82,6 +82,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
         .born = sim->born,
         .replaced = sim->replaced,
         .repair_pass_ns = world->options.repair_pass_ns,
+        .reap_after_ns = world->options.reap_after_ns,
         .audit_pass_ns = world->options.audit_pass_ns,
         .silent = world->options.silent,
         .started_wall_ms = node->incarnation,
@@ -340,8 +341,10 @@ static void run_turn(struct world *world, const struct event *event)
     if (sim->mail_ns < world->now_ns && world->now_ns - sim->mail_ns > world->longest_mail_ns)
         world->longest_mail_ns = world->now_ns - sim->mail_ns;
     size_t commits = store_mem_unsynced(sim->store);
+    uint64_t reaped = shard_counters(sim->shard)->reaped;
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
+    world->counts.reaped += shard_counters(sim->shard)->reaped - reaped;
     if (world->trace != NULL) describe_stored(world, event->node, event->shard, commits);
     disk_refused(world, event->node, event->shard);
     if (status != STATUS_OK) {

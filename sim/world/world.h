@@ -46,6 +46,7 @@ struct world_options {
     uint32_t client_resets;  /* of a million answers so many are lost with their connection */
     uint32_t operations_max; /* node_options; 0: the default */
     uint64_t repair_pass_ns, audit_pass_ns; /* the same; 0: no anti-entropy */
+    uint64_t reap_after_ns;                 /* node.h */
     bool unchecked;                         /* no shard_check after each turn */
     bool silent;                            /* no heartbeats: a node can be reached while it is linked */
     bool blank;  /* stores have to find out that they are the first of their shard */
@@ -96,6 +97,7 @@ struct world_watch {
 
 struct world_counts {
     uint64_t turns, batches, bytes, syncs, restarts;
+    uint64_t reaped; /* objects with nothing but tombstones left */
     uint64_t faults[WORLD_FAULTS]; /* that took effect: a cut that nothing met, say, is none */
 };
 

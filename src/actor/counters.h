@@ -38,6 +38,7 @@ struct counters {
     uint64_t audited;      /* objects, in all */
     uint64_t damaged;      /* a gauge: copies that can't be read and wait to be fetched anew */
     uint64_t mended;       /* that were */
+    uint64_t reaped;       /* objects of which only tombstones were left, that went */
     uint64_t repair_bytes; /* packed, of what anti-entropy has sent */
     uint64_t repair_reads; /* objects read for exchanges and mending, audits apart */
 };

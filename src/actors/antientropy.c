@@ -278,6 +278,59 @@ static bool is_ours_to_begin(const struct turn *turn, uint32_t vnode, uint64_t p
     return (vnode % 2 == 0) == (turn->self.node < peer);
 }
 
+/* --- reaping --- */
+
+static void tell_reap(struct turn *turn, bool due, uint32_t vnode)
+{
+    Dynode__Peer__ReapOn *message = ARENA_NEW(turn->arena, Dynode__Peer__ReapOn);
+    dynode__peer__reap_on__init(message);
+    message->due = due;
+    message->vnode = vnode;
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_REAP_ON, message);
+}
+
+/* A vnode with something that may go: its homes have to know what each has seen. */
+static void expand_reaping(struct antientropy *self, struct turn *turn, uint32_t vnode)
+{
+    const uint64_t *list = ring_preference_list(turn->ring, vnode);
+    tell_reap(turn, true, vnode);
+    for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
+        if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
+        for (uint32_t home = 0; home < n; home++)
+            if (list[home] != turn->self.node && is_ours_to_begin(turn, vnode, list[home]) &&
+                peers_reachable(turn->peers, list[home]))
+                add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
+    }
+}
+
+static bool look_for_reaping(struct antientropy *self, struct turn *turn)
+{
+    struct reaping *reaping = &self->reaping;
+    if (!self->reap->on || self->reap->count == 0 || self->jobs.count > 0 || turn->now_ns < reaping->next_ns)
+        return false;
+    for (; reaping->vnode < turn->cluster->vnodes && self->jobs.count == 0; reaping->vnode += turn->shards)
+        if (self->reap->by_vnode[reaping->vnode] > 0 && forest_is_built(self->forest, reaping->vnode))
+            expand_reaping(self, turn, reaping->vnode);
+    if (self->jobs.count > 0) return true;
+    reaping->vnode = turn->self.shard;
+    reaping->next_ns = turn->now_ns + self->options.pass_ns;
+    return false;
+}
+
+static bool has_due(const struct antientropy *self)
+{
+    return self->reap->due_count > 0 || self->reap->after.size > 0;
+}
+
+static void step_reaping(struct antientropy *self, struct turn *turn)
+{
+    struct reaping *reaping = &self->reaping;
+    governor_spend(self->governor, self->reap->read_bytes - reaping->spent, 1);
+    reaping->spent = self->reap->read_bytes;
+    reaping->step_ns = turn->now_ns + ms;
+    tell_reap(turn, false, 0);
+}
+
 /* The next member after pass.node that can be reached; NULL: the end. */
 static const struct member *next_peer(const struct pass *pass, const struct turn *turn)
 {
@@ -455,7 +508,10 @@ static void pump(struct antientropy *self, struct turn *turn)
         } else if (unused != NULL && self->jobs.count > 0) {
             struct job job = take_job(&self->jobs);
             if (is_worth(self, turn, &job)) exchange_begin(unused, &job);
-        } else if (unused != NULL && (look_for_unfilled(self, turn) || expand_dirty(self, turn))) {
+        } else if (has_due(self) && turn->now_ns >= self->reaping.step_ns) {
+            step_reaping(self, turn);
+        } else if (unused != NULL && (look_for_unfilled(self, turn) || expand_dirty(self, turn) ||
+                                      look_for_reaping(self, turn))) {
             continue;
         } else if (unused != NULL && !pass->waits && (pass->under_way || turn->now_ns >= pass->next_ns)) {
             step_pass(self, turn);
@@ -470,6 +526,9 @@ static void pump(struct antientropy *self, struct turn *turn)
     if (self->dirty_count > 0 && self->dirty_ns > turn->now_ns) antientropy_wake(self, turn, self->dirty_ns);
     if (!self->copies->born && self->fill.next_ns > turn->now_ns)
         antientropy_wake(self, turn, self->fill.next_ns);
+    if (has_due(self)) antientropy_wake(self, turn, self->reaping.step_ns);
+    if (self->reap->on && self->reap->count > 0 && self->reaping.next_ns > turn->now_ns)
+        antientropy_wake(self, turn, self->reaping.next_ns);
 }
 
 static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
@@ -607,7 +666,7 @@ static void free_antientropy(struct actor *actor)
 }
 
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
-                     struct governor *governor, const struct copies *copies)
+                     struct governor *governor, const struct copies *copies, const struct reap *reap)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY,        DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS,
@@ -631,9 +690,10 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     self->forest = forest;
     self->governor = governor;
     self->copies = copies;
+    self->reap = reap;
     if (options->pass_ns != 0) self->generation = request_id_draw(turn->prng);
     while (blank_is_open(self) && self->blank.id == 0) self->blank.id = prng_next(turn->prng);
-    self->audit.vnode = self->fill.vnode = turn->self.shard;
+    self->audit.vnode = self->fill.vnode = self->reaping.vnode = turn->self.shard;
     self->dirty = calloc(turn->cluster->vnodes, sizeof(*self->dirty));
     CHECK(self->dirty != NULL);
     self->dirty_after_ns = calloc(turn->cluster->vnodes, sizeof(*self->dirty_after_ns));

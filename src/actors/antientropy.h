@@ -32,6 +32,10 @@
  * regard to what has gone: where one copy is whole and the other is not, what was reaped and the whole one
  * does not hold goes at the other.
  *
+ * REAPING. Vnodes with tombstones in their queue (reap.h) are compared with each other home once in a pass's
+ * time even if they are equal, for the clocks alone; and the replica is told to walk the queues of those in
+ * which something has become known.
+ *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
  * and once all of them have answered, what they hold together replaces it.
@@ -44,6 +48,7 @@
 #include "actor/shard.h"
 #include "actors/copies.h"
 #include "actors/governor.h"
+#include "actors/reap.h"
 #include "merkle/forest.h"
 
 enum {
@@ -74,6 +79,6 @@ struct antientropy_options {
 };
 
 /* Make it and add it to the shard. @forest and @governor become its own; others of the shard borrow them.
- * @copies is borrowed. */
+ * @copies and @reap are borrowed. */
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
-                     struct governor *governor, const struct copies *copies);
+                     struct governor *governor, const struct copies *copies, const struct reap *reap);

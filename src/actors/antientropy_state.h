@@ -68,6 +68,14 @@ struct refusal {
     uint64_t node, until_ns;
 };
 
+/* What the replica may reap. */
+struct reaping {
+    uint32_t vnode;   /* the next to be compared */
+    uint64_t next_ns; /* when the next round begins */
+    uint64_t step_ns; /* when the replica is told to go on */
+    size_t spent;     /* of what it has read for that */
+};
+
 struct audit {
     uint32_t vnode; /* that is swept, or is next in its turn */
     bool sweeping;  /* one, @swept */
@@ -112,6 +120,8 @@ struct antientropy {
     struct pass pass;
     struct blank blank;
     struct fill fill;
+    const struct reap *reap;
+    struct reaping reaping;
     struct refusal *refusals; /* one for each node, once it has refused something */
     uint32_t refusal_count;
     struct audit audit;

@@ -58,7 +58,10 @@ static void keep_vv(struct vv *own, const struct vv *vv)
 
 static void forget_known(struct copy *copy)
 {
-    for (uint32_t i = 0; i < copy->known_count; i++) free(copy->known[i].seen.entries);
+    for (uint32_t i = 0; i < copy->known_count; i++) {
+        free(copy->known[i].ripe.entries);
+        free(copy->known[i].next.entries);
+    }
     copy->known_count = copy->compared_count = 0;
 }
 
@@ -423,32 +426,43 @@ static struct known *known_of(struct copy *copy, uint64_t home)
     return NULL;
 }
 
-void copies_set_known(struct copies *copies, const struct ring *ring, uint32_t vnode, uint32_t n,
-                      uint64_t home, const struct vv *seen)
+static bool is_ripe(const struct copies *copies, const struct known *known, uint64_t now_ns)
 {
+    return now_ns >= copies->ripe_ns && known->next_ns <= now_ns - copies->ripe_ns;
+}
+
+void copies_set_known(struct copies *copies, const struct ring *ring, uint32_t vnode, uint32_t n,
+                      uint64_t home, const struct vv *seen, uint64_t now_ns)
+{
+    static const struct vv nothing = {0};
     struct copy *copy = find_or_add(copies, vnode, n);
     look_at_ring(copy, ring);
     struct known *known = known_of(copy, home);
     if (known == NULL) {
         if (copy->known_count == COPIES_N_MAX) return;
         known = &copy->known[copy->known_count++];
-        *known = (struct known){.home = home};
+        *known = (struct known){.home = home, .next_ns = now_ns};
+        keep_vv(&known->next, seen);
+        return;
     }
-    keep_vv(&known->seen, seen);
+    bool less = !vv_descends(seen, &known->next) || !vv_descends(seen, &known->ripe); /* it has lost some */
+    bool ripe = is_ripe(copies, known, now_ns);
+    if (!less && !ripe) return; /* what it said before has to ripen first */
+    keep_vv(&known->ripe, less ? &nothing : &known->next);
+    keep_vv(&known->next, seen);
+    known->next_ns = now_ns;
 }
 
-bool copies_have_seen(const struct copies *copies, const struct ring *ring, uint64_t self, uint32_t vnode,
-                      uint32_t n, const struct vv *context, struct arena *arena)
+bool copies_have_seen(const struct copies *copies, const struct ring *ring, uint32_t vnode, uint32_t n,
+                      const struct vv *context, uint64_t now_ns)
 {
     struct copy *copy = find(copies, vnode, n);
-    struct vv seen = copies_seen(copies, vnode, n, arena);
-    if (!vv_descends(&seen, context)) return false;
+    if (copy == NULL || copy->ring != ring_version(ring)) return false;
     const uint64_t *list = ring_preference_list(ring, vnode);
     for (uint32_t i = 0; i < n; i++) {
-        if (list[i] == self) continue;
-        if (copy == NULL || copy->ring != ring_version(ring)) return false;
         const struct known *known = known_of(copy, list[i]);
-        if (known == NULL || !vv_descends(&known->seen, context)) return false;
+        if (known == NULL) return false;
+        if (!vv_descends(is_ripe(copies, known, now_ns) ? &known->next : &known->ripe, context)) return false;
     }
     return true;
 }

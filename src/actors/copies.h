@@ -55,7 +55,8 @@ struct copy {
     uint64_t ring;      /* version of the ring for which the rest holds */
     struct known {
         uint64_t home;
-        struct vv seen; /* on the heap: of that home's copy, durable there when it said so */
+        struct vv ripe, next; /* on the heap: what that home's copy had seen, the latter at @next_ns */
+        uint64_t next_ns;
     } known[COPIES_N_MAX];
     uint32_t known_count;
     uint64_t compared[COPIES_N_MAX]; /* homes with which it was compared since it lost something */
@@ -70,6 +71,7 @@ struct copies {
     struct mints mints; /* of the shard */
     uint64_t refused;   /* objects that anti-entropy brought and the replica could not take */
     uint64_t nonce;     /* of this life */
+    uint64_t ripe_ns;   /* so long after a home has said what it has seen it counts as a proof */
     uint64_t no_room;   /* ... for the disk is full */
 };
 
@@ -137,13 +139,15 @@ void copies_compare(struct copies *copies, struct store *store, const struct rin
 enum status copies_join_reaped(struct copies *copies, struct store *store, const struct vv *reaped,
                                uint32_t vnode, uint32_t n, struct arena *arena);
 
-/* What @home's copy has seen durably. Empty: that can't be said. */
+/* What @home's copy has seen by now, durably; our own too. Empty: that can't be said. */
 void copies_set_known(struct copies *copies, const struct ring *ring, uint32_t vnode, uint32_t n,
-                      uint64_t home, const struct vv *seen);
+                      uint64_t home, const struct vv *seen, uint64_t now_ns);
 
-/* Is it known that all homes' copies, this one's too, have seen all of @context? */
-bool copies_have_seen(const struct copies *copies, const struct ring *ring, uint64_t self, uint32_t vnode,
-                      uint32_t n, const struct vv *context, struct arena *arena);
+/* Is it known that all homes' copies, this one's too, have seen all of @context, and have for longer than any
+ * read takes? Else one might join what a home held before a tombstone came with what another holds since it
+ * has gone. */
+bool copies_have_seen(const struct copies *copies, const struct ring *ring, uint32_t vnode, uint32_t n,
+                      const struct vv *context, uint64_t now_ns);
 
 /* Equal for equal clocks on all machines; 0 for none. */
 uint64_t copies_hash(const struct vv *vv);

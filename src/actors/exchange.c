@@ -52,33 +52,43 @@ static void keep_seen(struct clocks *clocks)
     clocks->seen.entries = entries;
 }
 
-/* It has come to its end. If we are sure to have all that the other had, our replica hears of it behind the
- * last object that was sent to it; and if the other has all that we had, so does its replica. */
+/* If we are sure to have all that the other had, our replica hears of it behind the last object that was sent
+ * to it. */
+static void tell_replica(struct turn *turn, const struct exchange *exchange)
+{
+    if (!exchange->whole || exchange->ring != ring_version(turn->ring)) return;
+    Dynode__Peer__Exchanged *message = ARENA_NEW(turn->arena, Dynode__Peer__Exchanged);
+    dynode__peer__exchanged__init(message);
+    message->vnode = exchange->vnode;
+    message->n = exchange->n;
+    message->node = exchange->node;
+    message->token = exchange->mine.token;
+    message->reaped = exchange->reaped;
+    message->complete = exchange->complete;
+    message->clocks = clocks_message(&exchange->theirs, NULL, turn->arena);
+    turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGED, message);
+}
+
+/* If the other has all that we had, so does its replica. */
+static void tell_other(struct turn *turn, const struct exchange *exchange)
+{
+    struct address to = {.node = exchange->node, .shard = exchange->vnode};
+    if (!exchange->whole || !exchange->given || exchange->ring != ring_version(turn->ring)) return;
+    Dynode__Peer__ExchangeDone *done = ARENA_NEW(turn->arena, Dynode__Peer__ExchangeDone);
+    dynode__peer__exchange_done__init(done);
+    done->vnode = exchange->vnode;
+    done->n = exchange->n;
+    done->clocks = clocks_message(&exchange->mine, NULL, turn->arena);
+    done->token = exchange->theirs.token;
+    done->reaped = exchange->reaped;
+    turn_send_durable(turn, to, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE, done);
+}
+
+/* It has come to its end. */
 static void complete(struct turn *turn, struct exchange *exchange)
 {
-    if (exchange->whole && exchange->ring == ring_version(turn->ring)) {
-        Dynode__Peer__Exchanged *message = ARENA_NEW(turn->arena, Dynode__Peer__Exchanged);
-        dynode__peer__exchanged__init(message);
-        message->vnode = exchange->vnode;
-        message->n = exchange->n;
-        message->node = exchange->node;
-        message->token = exchange->mine.token;
-        message->reaped = exchange->reaped;
-        message->complete = exchange->complete;
-        message->clocks = clocks_message(&exchange->theirs, NULL, turn->arena);
-        turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGED, message);
-    }
-    if (exchange->whole && exchange->given && exchange->ring == ring_version(turn->ring)) {
-        struct address to = {.node = exchange->node, .shard = exchange->vnode};
-        Dynode__Peer__ExchangeDone *done = ARENA_NEW(turn->arena, Dynode__Peer__ExchangeDone);
-        dynode__peer__exchange_done__init(done);
-        done->vnode = exchange->vnode;
-        done->n = exchange->n;
-        done->clocks = clocks_message(&exchange->mine, NULL, turn->arena);
-        done->token = exchange->theirs.token;
-        done->reaped = exchange->reaped;
-        turn_send_durable(turn, to, 0, DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE, done);
-    }
+    tell_replica(turn, exchange);
+    tell_other(turn, exchange);
     exchange_end(turn, exchange);
 }
 

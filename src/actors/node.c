@@ -8,6 +8,7 @@
 #include "actors/copies.h"
 #include "actors/gossip.h"
 #include "actors/handoff.h"
+#include "actors/reap.h"
 #include "actors/replica.h"
 #include "actors/router.h"
 #include "base/check.h"
@@ -30,20 +31,25 @@ void node_init(struct shard *shard, const struct node_options *options)
     if (copies_load(copies, shard->options.store, options->born, cluster->vnodes, prng_next(&shard->prng)) !=
         STATUS_OK)
         shard->turn.store_broken = true;
-    router_add(shard, options, hints, copies);
+    copies->ripe_ns = options->reap_after_ns;
+    struct reap *reap = calloc(1, sizeof(*reap));
+    CHECK(reap != NULL);
+    if (reap_load(reap, shard->options.store, cluster->vnodes) != STATUS_OK) shard->turn.store_broken = true;
+    reap->on = options->reap_after_ns != 0;
+    router_add(shard, options, hints, copies, reap);
     struct forest *forest = forest_alloc(options->cluster.vnodes);
     struct governor *governor = malloc(sizeof(*governor));
     CHECK(governor != NULL);
     governor_init(governor);
     coordinator_add(shard, &options->secret, governor);
-    replica_add(shard, options->cluster.vnodes, forest, hints, copies);
+    replica_add(shard, options->cluster.vnodes, forest, hints, copies, reap);
     handoff_add(shard, hints, governor);
     gossip_add(shard, &(struct gossip_options){
                           .self = self, .unpublished = options->replaced, .silent = options->silent});
     shard->peers.silent = options->silent;
     struct antientropy_options antientropy = {.pass_ns = options->repair_pass_ns,
                                               .audit_ns = options->audit_pass_ns};
-    antientropy_add(shard, &antientropy, forest, governor, copies);
+    antientropy_add(shard, &antientropy, forest, governor, copies, reap);
 }
 
 void node_drain(struct shard *shard)

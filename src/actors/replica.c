@@ -22,6 +22,7 @@ struct replica {
     struct table_homes homes;
     struct hints *hints;
     struct copies *copies;
+    struct reap *reap;
 };
 
 /* What the store holds of a key, as an object or as a hint, as far as it can be read. */
@@ -187,16 +188,37 @@ static enum status gather_hints(struct replica *replica, struct turn *turn, cons
     return object_fits(into) ? STATUS_OK : STATUS_TOO_LARGE;
 }
 
+/* Is it in the queue of what may go, if nothing else is left of it? A table that is not known here yet may
+ * be one of those. */
+static bool is_reaped(struct replica *replica, const struct turn *turn, const struct held_object *held)
+{
+    const struct table *table = table_homes_find(&replica->homes, turn, held->place.tag);
+    return table == NULL || table->rule != RULE_LWW;
+}
+
+/* Write @object, which is @encoded. */
 static enum status save(struct replica *replica, struct turn *turn, const struct held_object *held,
-                        struct bytes encoded)
+                        const struct object *object, struct bytes encoded)
 {
     if (encoded.size > OBJECT_BYTES_MAX) return STATUS_TOO_LARGE;
     turn->counters->replica_writes++;
     if (held->is_hint)
         return hints_put(replica->hints, turn->store, &held->hint, encoded, turn->wall_ms, turn->arena);
     struct bytes sealed = object_seal(held->store_key, encoded, turn->arena);
-    enum status status = store_put(turn->store, STORE_OBJECTS, held->store_key, sealed);
+    uint32_t vnode = held->place.vnode;
+    bool reaped = is_reaped(replica, turn, held);
+    enum status status = STATUS_OK;
+    if (reaped)
+        status = reap_enter(replica->reap, turn->store, vnode, held->store_key, &held->object, object);
+    if (status != STATUS_OK) return status;
+    status = store_put(turn->store, STORE_OBJECTS, held->store_key, sealed);
     if (status == STATUS_OK) grow_tree(replica, turn, held, object_checksum(sealed));
+    const struct object *before = &held->object;
+    if (status != STATUS_OK) { /* it stays what it was */
+        before = object;
+        object = &held->object;
+    }
+    if (reaped) reap_leave(replica->reap, turn->store, vnode, held->store_key, before, object);
     return status;
 }
 
@@ -204,6 +226,9 @@ static void erase(struct replica *replica, struct turn *turn, const struct held_
 {
     CHECK(!held->is_hint);
     turn->counters->replica_writes++;
+    if (is_reaped(replica, turn, held))
+        reap_leave(replica->reap, turn->store, held->place.vnode, held->store_key, &held->object,
+                   &(struct object){0});
     store_remove(turn->store, STORE_OBJECTS, held->store_key);
     grow_tree(replica, turn, held, 0);
 }
@@ -275,6 +300,10 @@ static void fence(struct replica *replica, struct turn *turn, const Dynode__Peer
     struct vv reaped = copies_reaped(replica->copies, vnode, n);
     bool goes = false;
     if (message->judged) *own = copies_strip(own, incoming, &reaped, turn->arena, &goes);
+    /* Of what a whole home holds nothing is obsolete, but it may be about to go there too. */
+    if (message->vouched && own->count == 0 && object_live_count(incoming, turn->wall_ms) == 0 &&
+        vv_descends(&reaped, &incoming->context))
+        *incoming = (struct object){0};
     if (!message->vouched) *incoming = copies_admit(replica->copies, vnode, n, own, incoming, turn->arena);
 }
 
@@ -325,7 +354,7 @@ static enum status merge(struct replica *replica, struct turn *turn, const Dynod
     }
     if (!object_fits(&merged)) return STATUS_TOO_LARGE;
     if (!object_equal(&merged, &sent)) encoded = object_encode(&merged, turn->arena);
-    return save(replica, turn, &held, encoded);
+    return save(replica, turn, &held, &merged, encoded);
 }
 
 static void receive_merge(struct replica *replica, struct turn *turn, const struct mail *mail,
@@ -478,7 +507,8 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
     if (before != NULL) { /* a retry of a write that is already here */
         *encoded = object_encode(&current, turn->arena);
         *alone = current.count == 1;
-        return bytes_equal(held.encoded, *encoded) ? STATUS_OK : save(replica, turn, &held, *encoded);
+        return bytes_equal(held.encoded, *encoded) ? STATUS_OK
+                                                   : save(replica, turn, &held, &current, *encoded);
     }
     if (mint->only_if_held) return STATUS_NOT_FOUND;
     if (!precondition_holds(mint, &current, &context, turn->wall_ms)) {
@@ -504,7 +534,7 @@ static enum status mint(struct replica *replica, struct turn *turn, const Dynode
     }
     *encoded = object_encode(&result, turn->arena);
     *alone = result.count == 1 && dot_compare(result.siblings[0].dot, write.dot) == 0;
-    return save(replica, turn, &held, *encoded);
+    return save(replica, turn, &held, &result, *encoded);
 }
 
 static void receive_mint(struct replica *replica, struct turn *turn, const struct mail *mail)
@@ -533,7 +563,8 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
                   mail->kind == DYNODE__PEER__MESSAGE__BODY_EXCHANGED ||
                   mail->kind == DYNODE__PEER__MESSAGE__BODY_BORN ||
                   mail->kind == DYNODE__PEER__MESSAGE__BODY_REAPED ||
-                  mail->kind == DYNODE__PEER__MESSAGE__BODY_COPY_LOST;
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_COPY_LOST ||
+                  mail->kind == DYNODE__PEER__MESSAGE__BODY_REAP_ON;
     if (inside && !address_is(mail->from, turn->self)) {
         turn->counters->invalid++; /* nobody mints, drops or fills for another shard */
         return;
@@ -555,16 +586,22 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         receive_mint(replica, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_EXCHANGED:
-        replica_exchanged(replica->copies, turn, mail);
+        replica_exchanged(replica->copies, replica->reap, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE:
-        replica_exchange_done(replica->copies, turn, mail);
+        replica_exchange_done(replica->copies, replica->reap, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_REAPED:
-        replica_reaped(replica->copies, turn, mail);
+        replica_reaped(replica->copies, replica->reap, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_COPY_LOST:
         replica_copy_lost(replica->copies, turn, mail);
+        break;
+    case DYNODE__PEER__MESSAGE__BODY_REAP_ON:
+        if (((const Dynode__Peer__ReapOn *)mail->body)->due)
+            reap_set_due(replica->reap, ((const Dynode__Peer__ReapOn *)mail->body)->vnode);
+        else
+            reap_step(replica->reap, turn, replica->copies, replica->forest, &replica->homes);
         break;
     case DYNODE__PEER__MESSAGE__BODY_BORN:
         receive_born(replica, turn);
@@ -590,11 +627,13 @@ static void free_replica(struct actor *actor)
     free(replica->stand_ins);
     copies_fini(replica->copies);
     free(replica->copies);
+    reap_fini(replica->reap);
+    free(replica->reap);
     free(replica);
 }
 
 void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, struct hints *hints,
-                 struct copies *copies)
+                 struct copies *copies, struct reap *reap)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_READ,          DYNODE__PEER__MESSAGE__BODY_MERGE,
@@ -602,7 +641,7 @@ void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, st
         DYNODE__PEER__MESSAGE__BODY_DROP_HINT,     DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD,
         DYNODE__PEER__MESSAGE__BODY_EXCHANGED,     DYNODE__PEER__MESSAGE__BODY_BORN,
         DYNODE__PEER__MESSAGE__BODY_EXCHANGE_DONE, DYNODE__PEER__MESSAGE__BODY_REAPED,
-        DYNODE__PEER__MESSAGE__BODY_COPY_LOST,
+        DYNODE__PEER__MESSAGE__BODY_COPY_LOST,     DYNODE__PEER__MESSAGE__BODY_REAP_ON,
     };
     struct replica *replica = calloc(1, sizeof(*replica));
     CHECK(replica != NULL);
@@ -612,6 +651,7 @@ void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, st
     replica->forest = forest;
     replica->hints = hints;
     replica->copies = copies;
+    replica->reap = reap;
     replica->stand_ins = calloc(vnodes, sizeof(*replica->stand_ins));
     CHECK(replica->stand_ins != NULL);
     shard_add_actor(shard, &replica->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));

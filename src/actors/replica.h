@@ -15,6 +15,7 @@
  *      anti-entropy (any node)   -- ExchangeDone --> ... and another home brought all that it had
  *      anti-entropy (same shard) -- Reaped -->    another home has reaped so much
  *      anti-entropy (same shard) -- CopyLost -->  an object can't be read
+ *      anti-entropy (same shard) -- ReapOn -->    look for objects that may go for good (reap.h)
  *
  * CLOCKS. A dot's clock id stands for one tenure of this store, drawn at random (mints.h, DESIGN.md section
  * 5): a fresh one before the next mint whenever memory may have gone: after a start, after an object that was
@@ -32,6 +33,7 @@
 #include "actor/shard.h"
 #include "actors/copies.h"
 #include "actors/hints.h"
+#include "actors/reap.h"
 #include "merkle/forest.h"
 
 enum {
@@ -42,7 +44,7 @@ enum {
 };
 static_assert((int)REPLICA_TURN_BYTES_MAX > SHARD_TURN_ARENA_BYTES, "other mail begins with room");
 
-/* Make it and add it to the shard. @forest: the shard's (borrowed), told of each write. @hints and @copies:
- * moved; it alone changes them. */
+/* Make it and add it to the shard. @forest: the shard's (borrowed), told of each write. @hints, @copies and
+ * @reap: moved; it alone changes them. */
 void replica_add(struct shard *shard, uint32_t vnodes, struct forest *forest, struct hints *hints,
-                 struct copies *copies);
+                 struct copies *copies, struct reap *reap);

@@ -16,7 +16,8 @@ static void join(struct copies *copies, struct turn *turn, uint32_t vnode, uint3
                  const struct clocks *theirs)
 {
     static const struct vv nothing = {0};
-    copies_set_known(copies, turn->ring, vnode, n, home, theirs->whole ? &theirs->seen : &nothing);
+    copies_set_known(copies, turn->ring, vnode, n, home, theirs->whole ? &theirs->seen : &nothing,
+                     turn->now_ns);
     if (theirs->whole) copies_join_seen(copies, turn->store, &theirs->seen, vnode, n, turn->arena);
     copies_compare(copies, turn->store, turn->ring, turn->self.node, vnode, n, home, turn->arena);
 }
@@ -45,7 +46,7 @@ static void pass_over_lost(struct copies *copies, struct turn *turn, const Dynod
     for (uint32_t i = 0; i < count; i++) hear(copies, turn, message, lost[i]);
 }
 
-void replica_exchanged(struct copies *copies, struct turn *turn, const struct mail *mail)
+void replica_exchanged(struct copies *copies, struct reap *reap, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Exchanged *message = mail->body;
     struct clocks theirs;
@@ -59,9 +60,11 @@ void replica_exchanged(struct copies *copies, struct turn *turn, const struct ma
     pass_over_lost(copies, turn, message);
     if (message->complete && clocks_open(message->clocks, turn->arena, &theirs, &reaped))
         join(copies, turn, message->vnode, message->n, message->node, &theirs);
+    reap_set_due(reap, message->vnode);
 }
 
-void replica_exchange_done(struct copies *copies, struct turn *turn, const struct mail *mail)
+void replica_exchange_done(struct copies *copies, struct reap *reap, struct turn *turn,
+                           const struct mail *mail)
 {
     const Dynode__Peer__ExchangeDone *message = mail->body;
     struct clocks theirs;
@@ -76,15 +79,17 @@ void replica_exchange_done(struct copies *copies, struct turn *turn, const struc
     }
     if (is_undisturbed(copies, vnode, n, message->token, message->reaped))
         join(copies, turn, vnode, n, mail->from.node, &theirs);
+    reap_set_due(reap, vnode);
 }
 
-void replica_reaped(struct copies *copies, struct turn *turn, const struct mail *mail)
+void replica_reaped(struct copies *copies, struct reap *reap, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Reaped *message = mail->body;
     struct vv reaped;
     if (clocks_vv(message->clocks, message->n_clocks, message->counters, message->n_counters, turn->arena,
                   &reaped))
         copies_join_reaped(copies, turn->store, &reaped, message->vnode, message->n, turn->arena);
+    reap_set_due(reap, message->vnode);
 }
 
 void replica_copy_lost(struct copies *copies, struct turn *turn, const struct mail *mail)

@@ -500,7 +500,7 @@ static void free_router(struct actor *actor)
 }
 
 struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints,
-                         const struct copies *copies)
+                         const struct copies *copies, const struct reap *reap)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_COORDINATED,  DYNODE__PEER__MESSAGE__BODY_ADMINISTERED,
@@ -520,6 +520,7 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
     router->options = *options;
     router->hints = hints;
     router->copies = copies;
+    router->reap = reap;
     router->tasks.generation = request_id_draw(shard_turn_context(shard)->prng);
     router->options.cluster = (struct cluster){0};
     shard_add_actor(shard, &router->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
@@ -540,4 +541,9 @@ const struct copies *router_copies(const struct actor *actor)
 uint32_t router_in_flight(const struct actor *router)
 {
     return ((const struct router *)router)->tasks.in_use;
+}
+
+const struct reap *router_reap(const struct actor *actor)
+{
+    return ((const struct router *)actor)->reap;
 }

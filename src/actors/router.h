@@ -21,6 +21,7 @@
 #include "actor/shard.h"
 
 struct copies;
+struct reap;
 struct hints;
 struct node_options;
 
@@ -30,13 +31,14 @@ enum {
     ROUTER_RESULTS_BYTES_MAX = 64 * 1048576, /* of all requests: above it each is sent as it comes */
 };
 
-/* Make it and add it to the shard, as the actor for clients too. The options are copied, @hints and @copies
- * (for reports) are borrowed. */
+/* Make it and add it to the shard, as the actor for clients too. The options are copied, @hints, @copies and
+ * @reap (for reports) are borrowed. */
 struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints,
-                         const struct copies *copies);
+                         const struct copies *copies, const struct reap *reap);
 
 /* From now on new requests are answered STOPPING. */
 void router_drain(struct actor *router);
 
 uint32_t router_in_flight(const struct actor *router);
 const struct copies *router_copies(const struct actor *router);
+const struct reap *router_reap(const struct actor *router);

@@ -4,6 +4,7 @@
 
 #include "actors/copies.h"
 #include "actors/hints.h"
+#include "actors/reap.h"
 #include "actors/result.h"
 #include "actors/router_state.h"
 #include "actors/table_homes.h"
@@ -276,6 +277,8 @@ void router_report_shard(struct router *router, struct turn *turn, const struct 
     report->audits = counters->audits;
     report->audited = counters->audited;
     report->damaged = counters->damaged;
+    report->tombstones = router->reap->count;
+    report->reaped = counters->reaped;
     report->mended = counters->mended;
     report->peers = report_peers(turn, &report->n_peers);
     Dynode__Peer__ShardReported *message = ARENA_NEW(turn->arena, Dynode__Peer__ShardReported);

@@ -11,6 +11,7 @@ struct router {
     struct node_options options; /* .cluster is empty: the turn's is the one to look at */
     const struct hints *hints;
     const struct copies *copies;
+    const struct reap *reap;
     bool draining;
     struct map connections; /* id to struct connection */
     struct tasks tasks;

@@ -205,7 +205,7 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
         NUMBER(store_bytes);
     NUMBER(store_log_bytes), NUMBER(cache_bytes), NUMBER(cache_bytes_max), NUMBER(dropped), NUMBER(corrupt);
     NUMBER(vnodes_built), NUMBER(exchanges), NUMBER(differing), NUMBER(objects_in), NUMBER(objects_out);
-    NUMBER(audits), NUMBER(audited), NUMBER(damaged), NUMBER(mended);
+    NUMBER(audits), NUMBER(audited), NUMBER(damaged), NUMBER(mended), NUMBER(tombstones), NUMBER(reaped);
     NUMBER(hint_bytes_max), NUMBER(hints_refused), NUMBER(dirty), NUMBER(lingering);
     NUMBER(owed), NUMBER(results_bytes), NUMBER(mail_wait_us), NUMBER(expired), NUMBER(repairs_shed);
     NUMBER(speculated), NUMBER(speculations_withheld), NUMBER(speculation_wait_us);

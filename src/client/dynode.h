@@ -273,6 +273,7 @@ struct dynode_shard_report {
     uint32_t vnodes_built;
     uint64_t exchanges, differing, objects_in, objects_out;
     uint64_t audits, audited, damaged, mended;
+    uint64_t tombstones, reaped; /* keys that wait to go for good, and that have gone */
     const struct dynode_peer_report *peers;
     uint32_t peer_count;
     const struct dynode_hint_report *hints;

@@ -23,6 +23,7 @@ enum store_table {
     STORE_META,    /* who this store belongs to, the cluster state, what is filled */
     STORE_HINTS, /* target, vnode, key hash, table tag, key (actors/hints.h) -> what is kept for another node
                   */
+    STORE_REAP,  /* store key of an object -> when nothing of it is left but tombstones (actors/reap.h) */
     STORE_TABLES
 };
 

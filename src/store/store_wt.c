@@ -51,7 +51,8 @@ enum {
 };
 
 static const char *const table_uris[STORE_TABLES] = {
-    [STORE_OBJECTS] = "table:objects", [STORE_META] = "table:meta", [STORE_HINTS] = "table:hints"};
+    [STORE_OBJECTS] = "table:objects", [STORE_META] = "table:meta", [STORE_HINTS] = "table:hints",
+    [STORE_REAP] = "table:reap"};
 
 struct store_wt {
     struct store store;

@@ -69,7 +69,7 @@ static void after_a_crash(void **state)
     story_say(&story, "one home is dead when the apple is deleted; it returns, and nobody reads");
     story_wait(&story, story_delete(&story, story.homes[0], (struct extras){.after = put}));
     world_restart(story.world, story.homes[2]);
-    story_pass_ms(&story, 2500);
+    story_pass_ms(&story, 600); /* before the tombstone goes for good */
     assert_equal_homes(&story);
     story_end(&story);
 }

@@ -38,6 +38,7 @@ static void begin(struct story *story, const char *name, uint64_t pass_ns)
     options.turn = (struct span){10 * us, 10 * us};
     options.redial = (struct span){100 * ms, 100 * ms};
     options.repair_pass_ns = pass_ns;
+    options.reap_after_ns = 1000 * ms; /* the longest deadline */
     options.audit_pass_ns = 5 * pass_ns;
     story->calls.line = add_line;
     story->calls.line_context = story;

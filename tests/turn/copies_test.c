@@ -295,18 +295,25 @@ static void proof_needs_every_home(void **state)
     uint32_t vnode = a_vnode(ring, 3, true);
     struct vv context = one_entry(7, 4), less = one_entry(7, 3);
     uint64_t b = other_home(ring, vnode, 0), c = other_home(ring, vnode, 1);
-    copies_join_seen(&copies, store, &context, vnode, 3, &arena);
-    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
-    copies_set_known(&copies, ring, vnode, 3, b, &context);
-    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
-    copies_set_known(&copies, ring, vnode, 3, c, &less);
-    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
-    assert_true(copies_have_seen(&copies, ring, SELF, vnode, 3, &less, &arena));
-    copies_set_known(&copies, ring, vnode, 3, c, &context);
-    assert_true(copies_have_seen(&copies, ring, SELF, vnode, 3, &context, &arena));
-    assert_false(copies_have_seen(&copies, other_ring, SELF, vnode, 3, &context, &arena));
-    copies_lose(&copies, store, vnode, 3);
-    assert_false(copies_have_seen(&copies, ring, SELF, vnode, 3, &less, &arena));
+    copies.ripe_ns = 100;
+    copies_set_known(&copies, ring, vnode, 3, SELF, &context, 1000);
+    assert_false(copies_have_seen(&copies, ring, vnode, 3, &context, 9000));
+    copies_set_known(&copies, ring, vnode, 3, b, &context, 1000);
+    assert_false(copies_have_seen(&copies, ring, vnode, 3, &context, 9000));
+    copies_set_known(&copies, ring, vnode, 3, c, &less, 1000);
+    assert_false(copies_have_seen(&copies, ring, vnode, 3, &less, 1099)); /* a read may be under way */
+    assert_true(copies_have_seen(&copies, ring, vnode, 3, &less, 1100));
+    assert_false(copies_have_seen(&copies, ring, vnode, 3, &context, 1100));
+    copies_set_known(&copies, ring, vnode, 3, c, &context, 1050); /* the first has to ripen */
+    assert_true(copies_have_seen(&copies, ring, vnode, 3, &less, 1100));
+    copies_set_known(&copies, ring, vnode, 3, c, &context, 1150);
+    assert_true(copies_have_seen(&copies, ring, vnode, 3, &less, 1151));
+    assert_false(copies_have_seen(&copies, ring, vnode, 3, &context, 1249));
+    assert_true(copies_have_seen(&copies, ring, vnode, 3, &context, 1250));
+    assert_false(copies_have_seen(&copies, other_ring, vnode, 3, &context, 1250));
+    copies_set_known(&copies, ring, vnode, 3, b, &less, 1260); /* it has lost something */
+    assert_false(copies_have_seen(&copies, ring, vnode, 3, &less, 1300));
+    assert_true(copies_have_seen(&copies, ring, vnode, 3, &less, 1360));
     ring_free(ring);
     ring_free(other_ring);
     copies_fini(&copies);

@@ -1,0 +1,61 @@
+/* Reap: objects of which nothing is left but tombstones, or will be when their values have expired, wait in a
+ * queue until all homes have seen them (copies.h), and then go for good.
+ *
+ * The queue is a table of the store: under the store key of each such object the wall time, in ms, when the
+ * last of its values has expired (8 bytes, big-endian; 0: it holds tombstones alone), by the clock of any
+ * node: where one still takes for a value what another has reaped it would give it back, again and again. A
+ * row comes and goes with what is written, in the same commit. How many there are is known for each vnode,
+ * from a scan at the start.
+ *
+ * A vnode's rows are walked when its copy, or another home's, has been found to have seen more, or has
+ * reaped, and then no more than a chunk in a turn. What goes is taken out of the store and the trees, and its
+ * context joins the copy's reaped clock, in one commit.
+ *
+ * In an lww table nothing is reaped. There a tombstone also wins against writes that are concurrent with it
+ * and have an older stamp: one of those, minted by a stand-in that was away all the time, would find nothing
+ * to lose against. */
+#pragma once
+
+#include "actor/actor.h"
+#include "actors/copies.h"
+#include "actors/table_homes.h"
+#include "merkle/forest.h"
+#include "wire/object_wire.h"
+
+enum {
+    REAP_CHUNK = 64,
+    REAP_CHUNK_BYTES = 256 * 1024,
+    REAP_EXPIRED_MS = 60 * 1000, /* clocks are closer to one another than that */
+};
+
+struct reap {
+    bool on; /* false: nothing goes; what could is counted */
+    uint32_t vnodes;
+    uint64_t count;     /* rows */
+    uint32_t *by_vnode; /* ... in each */
+    bool *due;          /* by vnode: to be walked */
+    uint32_t due_count;
+    uint32_t walked;     /* the vnode whose walk is under way, if @after is not empty */
+    struct buffer after; /* the row last looked at */
+    size_t read_bytes;   /* by walks, so far */
+};
+
+/* Count what is in the store. @reap is zeroed. STATUS_STORE_BROKEN */
+enum status reap_load(struct reap *reap, struct store *store, uint32_t vnodes);
+void reap_fini(struct reap *reap);
+
+/* The object under this place was @before, and is to be @after (either may have nothing in it). What comes
+ * into the queue does so before the object is written, for that can be refused; what leaves it, after that.
+ * Staged.
+ * STATUS_NO_SPACE  Nothing has changed. */
+enum status reap_enter(struct reap *reap, struct store *store, uint32_t vnode, struct bytes store_key,
+                       const struct object *before, const struct object *after);
+void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct bytes store_key,
+                const struct object *before, const struct object *after);
+
+/* Its copies have seen or reaped more. */
+void reap_set_due(struct reap *reap, uint32_t vnode);
+
+/* Walk on in some vnode that is due: a chunk of it. */
+void reap_step(struct reap *reap, struct turn *turn, struct copies *copies, struct forest *forest,
+               struct table_homes *homes);
