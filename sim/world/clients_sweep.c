@@ -165,6 +165,17 @@ struct sweep {
     bool finals;    /* what is read is the history's end */
 };
 
+/* May a disk have lost what was on it, in this world? */
+static bool any_lost(const struct world *world)
+{
+    static const enum world_fault kinds[] = {WORLD_WIPE, WORLD_ROT, WORLD_READ_ERROR, WORLD_COMMIT_ERROR,
+                                             WORLD_SYNC_ERROR};
+    const struct world_counts counts = world_counts(world);
+    uint64_t lost = 0;
+    for (uint32_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) lost += counts.faults[kinds[i]];
+    return lost > 0;
+}
+
 /* Of how many homes: never below the table's R, so that it shows where a key can't be read. */
 static uint32_t quorum_of(struct clients *clients, const struct sweep *sweep, uint32_t key, bool *whole)
 {
@@ -173,7 +184,7 @@ static uint32_t quorum_of(struct clients *clients, const struct sweep *sweep, ui
     /* A sloppy write is on W nodes all the same: where each is asked for W, none may be missed. */
     const struct clients_options *options = &clients->options;
     bool by_table = options->weak == 0 && options->quorum == 0 && options->levels == 0;
-    *whole = by_table || (homes.filled == homes.count && options->lost_max == 0);
+    *whole = by_table || (homes.filled == homes.count && !any_lost(clients->world));
     if (sweep->r != 0) return sweep->r;
     return homes.sound > clients->options.r ? homes.sound : clients->options.r;
 }

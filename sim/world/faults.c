@@ -330,12 +330,20 @@ void faults_cut_off(struct faults *faults, uint32_t core)
 {
     for (uint32_t node = 0; node < faults->options->nodes; node++) {
         if (core >> node & 1) continue;
+        bool told = below(faults, 2) == 0; /* else packets vanish, and who is gone has to be suspected */
         /* Who stands still answers nobody before all are healed, and the core's clients are waited for. */
         if (below(faults, 2) == 0 || world_is_paused(faults->world, node)) {
             crash(faults, node, 0);
             continue;
         }
         for (uint32_t other = 0; other < faults->options->nodes; other++)
-            if (other != node) world_cut(faults->world, node, other);
+            if (other == node) {
+                continue;
+            } else if (told) {
+                world_cut(faults->world, node, other);
+            } else {
+                world_cut_way(faults->world, node, other);
+                world_cut_way(faults->world, other, node);
+            }
     }
 }

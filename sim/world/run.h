@@ -3,8 +3,8 @@
  *      safety     faults of all kinds together, while clients go on
  *      liveness   a core of nodes that holds every quorum is healed, the rest is dead or cut off: within
  *                 settle_ms the core must answer everything with success, and hold what was acknowledged;
- *                 then all is healed: within settle_ms all nodes must, and after a read of every key all
- *                 homes hold the same
+ *                 then all is healed: within settle_ms all nodes must, and settle_ms later all homes hold
+ *                 the same (with antientropy=0: after a read of every key)
  *
  * What was promised is judged over the whole history. A CHECK that fails ends the process: the caller has
  * printed the seed before. */
