@@ -1,7 +1,7 @@
 /* What the parts of anti-entropy know of one another. antientropy.c is the actor: whose turn it is;
- * exchange.c one exchange; exchange_page.c a page of leaves, on both sides; antientropy_answer.c what other
- * homes ask; audit.c reads the store through; mend.c fetches what is damaged; blank.c asks whether there ever
- * was anything. */
+ * jobs.c what there is to compare; exchange.c one exchange; exchange_page.c a page of leaves, on both sides;
+ * antientropy_answer.c what other homes ask; audit.c reads the store through; mend.c fetches what is damaged;
+ * blank.c asks whether there ever was anything. */
 #pragma once
 
 #include "actors/antientropy.h"
@@ -176,6 +176,30 @@ void antientropy_merge(struct turn *turn, const struct store_place *place, const
 /* Let it hear of what another home has reaped, if it does not know it. */
 void antientropy_join_reaped(struct antientropy *self, struct turn *turn, uint32_t vnode, uint32_t n,
                              const struct vv *reaped);
+
+/* --- jobs.c --- */
+
+/* The next, of one or more. */
+struct job jobs_take(struct jobs *jobs);
+
+/* Is there anything to be had from it, and is it not under way? */
+bool jobs_is_worth(const struct antientropy *self, const struct turn *turn, const struct job *job);
+
+/* An exchange that is free for one. NULL: none is. */
+struct exchange *jobs_place(struct antientropy *self);
+
+/* Make jobs of what goes before any pass. False: there is nothing now. */
+bool jobs_look_for_unfilled(struct antientropy *self, struct turn *turn);
+bool jobs_look_for_dirty(struct antientropy *self, struct turn *turn);
+bool jobs_look_for_reaping(struct antientropy *self, struct turn *turn);
+
+/* May the replica reap something? Then it is told to go on. */
+bool jobs_has_due(const struct antientropy *self);
+void jobs_step_reaping(struct antientropy *self, struct turn *turn);
+
+/* Go on in the pass: ask the next peer for the roots of the vnodes that we share. */
+void jobs_step_pass(struct antientropy *self, struct turn *turn);
+void jobs_roots_answered(struct antientropy *self, struct turn *turn, const struct mail *mail);
 
 /* --- antientropy_answer.c --- */
 
