@@ -1,7 +1,7 @@
 /* What the parts of anti-entropy know of one another. antientropy.c is the actor: whose turn it is;
- * jobs.c what there is to compare; exchange.c one exchange; exchange_page.c a page of leaves, on both sides;
- * antientropy_answer.c what other homes ask; audit.c reads the store through; mend.c fetches what is damaged;
- * blank.c asks whether there ever was anything. */
+ * jobs.c what there is to compare; exchange.c and exchange_objects.c one exchange; exchange_page.c a page of
+ * leaves, on both sides; antientropy_answer.c what other homes ask; audit.c reads the store through; mend.c
+ * fetches what is damaged; blank.c asks whether there ever was anything. */
 #pragma once
 
 #include "actors/antientropy.h"

@@ -67,3 +67,26 @@ void exchange_step(struct antientropy *self, struct turn *turn, struct exchange 
 /* Take an answer to the request under way. */
 void exchange_answered(struct antientropy *self, struct turn *turn, struct exchange *exchange,
                        const struct mail *mail);
+
+/* --- what exchange.c and exchange_objects.c know of one another --- */
+
+void exchange_ask(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+                  Dynode__Peer__Message__BodyCase kind, const ProtobufCMessage *body);
+void exchange_ask_keys(struct antientropy *self, struct turn *turn, struct exchange *exchange);
+
+/* It has come to its end. */
+void exchange_complete(struct turn *turn, struct exchange *exchange);
+
+/* What the other sent can't be: it is no use to go on with it. */
+void exchange_refuse(struct turn *turn, struct exchange *exchange);
+
+/* What the other says of its reaped clock as it answers: if it is not ours we don't know what has gone. */
+void exchange_look_at_reaped(struct antientropy *self, struct exchange *exchange, uint64_t theirs,
+                             bool whole);
+
+/* Fetch, or push, the next of what differs on this page; or ask for the next page; or it is over. */
+void exchange_step_objects(struct antientropy *self, struct turn *turn, struct exchange *exchange);
+void exchange_objects_answered(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+                               const Dynode__Peer__ObjectsFetched *answer);
+void exchange_objects_pushed(struct antientropy *self, struct turn *turn, struct exchange *exchange,
+                             const Dynode__Peer__ObjectsPushed *answer);
