@@ -1,4 +1,4 @@
-/* Checkers: what must be true of a history, and of the stores in the end (RELIABILITY.md has the list).
+/* Checkers: what must be true of a history, and of the stores in the end.
  *
  *       1  checker_final      no acknowledged write is lost
  *       2  checker_siblings   what is read was written there, may have been applied, is pairwise concurrent

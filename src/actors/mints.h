@@ -1,10 +1,11 @@
 /* Mints: the clock under which a shard mints as a home, and what it has minted under it and under those
- * before (DESIGN.md section 5).
+ * before.
  *
  * A dot's clock id stands for one tenure of this store: the time in which it remembers all that it minted. It
- * is drawn at random, and a fresh one before the next mint whenever memory may have gone. One clock serves
- * all vnodes of the shard: an entry of a version vector means "all of this clock's writes to the key up to
- * here", so numbers that other keys have used are no gap.
+ * is drawn at random, and a fresh one before the next mint whenever memory may have gone: a clock that is
+ * used again after it has forgotten mints dots that others take for old ones, and the write is lost
+ * (riak_kv#679, riak_kv#1643). One clock serves all vnodes of the shard: an entry of a version vector means
+ * "all of this clock's writes to the key up to here", so numbers that other keys have used are no gap.
  *
  * What each tenure has minted is kept in the store (STORE_META: one row for each tenure), in the commit of
  * what was minted: so a shard that starts anew knows of each former clock of this store up to where it still

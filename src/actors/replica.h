@@ -17,9 +17,9 @@
  *      anti-entropy (same shard) -- CopyLost -->  an object can't be read
  *      anti-entropy (same shard) -- ReapOn -->    look for objects that may go for good (reap.h)
  *
- * CLOCKS. A dot's clock id stands for one tenure of this store, drawn at random (mints.h, DESIGN.md section
- * 5): a fresh one before the next mint whenever memory may have gone: after a start, after an object that was
- * unreadable is replaced, and when any context names the clock above its own counter.
+ * CLOCKS. A dot's clock id stands for one tenure of this store, drawn at random (mints.h): a fresh one before
+ * the next mint whenever memory may have gone: after a start, after an object that was unreadable is
+ * replaced, and when any context names the clock above its own counter.
  *
  * A node that is no home mints only where no home can be reached, over all that it holds of the key, and with
  * a clock of its own, one for each vnode and in memory only: it may be a home of the same key otherwise (for

@@ -2,7 +2,7 @@
  *
  * A dot names one write event for good: (clock id, counter). A version vector is a set of dots, compactly: an entry
  * (c, n) stands for the dots (c, 1) .. (c, n). A dotted version vector set (Preguica, Baquero et al., "Dotted Version
- * Vectors", 2012; DESIGN.md section 5) is a vector plus siblings that each keep their own dot: version/object.h. */
+ * Vectors", 2012) is a vector plus siblings that each keep their own dot: version/object.h. */
 #pragma once
 
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  *
  * The upper 48 bits are milliseconds since 1970, the lower 16 a counter. The clock takes nothing from peers: a new
  * stamp exceeds what the writer has seen of *this key* (its context and the local siblings, as the floor), so that one
- * bad clock cannot drag a cluster's stamps along (LESSONS.md, scylladb#7082). */
+ * bad clock cannot drag a cluster's stamps along (scylladb#7082). */
 #pragma once
 
 #include <stdint.h>

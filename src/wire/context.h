@@ -1,9 +1,9 @@
 /* Context: what a client gets from a read and hands back with its next write, sealed so that it can't be made
  * up.
  *
- * A forged context could cover writes its holder has never seen, which would lose them (DESIGN.md, invariant
- * 3). The seal is SipHash-2-4 (Aumasson and Bernstein, 2012) under the cluster's secret over table tag, key,
- * vector and stamp. */
+ * A forged context could cover writes its holder has never seen, which would lose them, acknowledged
+ * or not. The seal is SipHash-2-4 (Aumasson and Bernstein, 2012) under the cluster's secret over table tag,
+ * key, vector and stamp. */
 #pragma once
 
 #include "base/arena.h"

@@ -1,5 +1,5 @@
-/* Stories that broke other stores (RELIABILITY.md has where), as far as homes that are always the same and
- * reads that repair can tell them. */
+/* Stories that broke other stores, each with the report of where, as far as homes that are always the same
+ * and reads that repair can tell them. */
 #include "story.h"
 
 /* Riak's doomstone (riak_kv#679): a home sleeps through a delete and a new put. What it wakes up with is old.

@@ -153,7 +153,7 @@ static uint64_t newest_clock(struct one_shard *one, const char *key)
     return 0;
 }
 
-/* DESIGN.md section 5: a fresh clock whenever memory may have gone. */
+/* A fresh clock before the next mint, whenever memory may have gone (mints.h). */
 static void clocks(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* Frames: the lengths of RELIABILITY's list, each against each bound. */
+/* Frames: lengths of 0 and 1, about each bound, and about where a signed or 32-bit number ends, each against
+ * each bound. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
