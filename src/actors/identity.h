@@ -19,7 +19,9 @@ struct identity {
 };
 
 /* Read what the store says.
- * STATUS_NOT_FOUND  A new store. STATUS_CORRUPT  It says something unreadable. */
+ *
+ * STATUS_NOT_FOUND  A new store.
+ * STATUS_CORRUPT    It says something unreadable. */
 enum status identity_read(struct store *store, struct identity *out);
 
 /* Read what the store says, or write @want into a new one (committed and synced). *out is what it says now.

@@ -375,8 +375,9 @@ typedef void (*dynode_callback)(void *data, struct dynode_reply *reply);
 
 /* Queue @count operations (1 or more). They leave at the next dynode_poll, and @callback is called from
  * within a later dynode_poll, once for them all.
- * DYNODE_OVERLOADED  in_flight_max would be passed: poll first. Nothing is queued, the callback will not
- * come. DYNODE_INVALID  @count is 0. Likewise. */
+ *
+ * DYNODE_OVERLOADED  in_flight_max would be passed: poll first. Nothing is queued, no callback will come.
+ * DYNODE_INVALID     @count is 0. Likewise. */
 DYNODE_API enum dynode_status dynode_submit(struct dynode_client *client,
                                             const struct dynode_operation *operations, size_t count,
                                             uint32_t deadline_ms, dynode_callback callback, void *data);

@@ -126,8 +126,10 @@ bool name_valid(struct bytes name);
 enum status cluster_create_table(struct cluster *cluster, const struct table *table, const char **why);
 
 /* Set r, w and ttl_ms (those not NULL) under the given stamp, which must exceed table->alter_stamp (mint it
- * with that as the floor). STATUS_NO_SUCH_TABLE  None of that name is alive. STATUS_INVALID        r or w is
- * not in 1 to n, or the stamp is not above the table's; *why says so. */
+ * with that as the floor).
+ *
+ * STATUS_NO_SUCH_TABLE  None of that name is alive.
+ * STATUS_INVALID        r or w is not in 1 to n, or the stamp is not above the table's; *why says so. */
 enum status cluster_alter_table(struct cluster *cluster, struct bytes name, const uint32_t *r,
                                 const uint32_t *w, const uint64_t *ttl_ms, uint64_t stamp, uint64_t node,
                                 const char **why);

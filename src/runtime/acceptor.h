@@ -45,8 +45,10 @@ struct accepted {
     atomic_uint_fast64_t heard_ms;
 };
 
-/* STATUS_IN_USE   Somebody listens on that address. STATUS_INVALID  It can't be listened on. *why: a
- * sentence. */
+/* Listen, and start the keeper; *why is a sentence.
+ *
+ * STATUS_IN_USE   Somebody listens on that address.
+ * STATUS_INVALID  It can't be listened on. */
 enum status acceptor_start(const struct acceptor_options *options, char *why, size_t why_bytes,
                            struct acceptor **out);
 

@@ -13,8 +13,9 @@ struct listener {
 };
 
 /* Bind and listen at tcp://HOST:PORT or unix:///PATH. The file of a unix socket that nobody serves is
- * replaced; any other file is left alone. It is made for its owner alone (mode 0600). STATUS_INVALID  *why is
- * one line: the address, and why it can't be had. */
+ * replaced; any other file is left alone. It is made for its owner alone (mode 0600).
+ *
+ * STATUS_INVALID  *why is one line: the address, and why it can't be had. */
 enum status listener_open(const char *address, struct listener *out, char *why, size_t why_bytes);
 
 void listener_close(struct listener *listener);

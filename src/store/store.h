@@ -52,9 +52,11 @@ enum status store_scan(struct store *store, enum store_table table, struct bytes
 /* Read the value under @key.
  *
  * Ownership: @key is borrowed until return; out->data belongs to @arena (or, out of the write set, lives
- * until the next commit: either way it lives as long as the turn). STATUS_NOT_FOUND     Nothing under @key;
- * *out is untouched. STATUS_STORE_BROKEN  The engine failed; the store can only be closed. STATUS_NO_MEMORY
- * The arena is at its bound. */
+ * until the next commit: either way it lives as long as the turn).
+ *
+ * STATUS_NOT_FOUND     Nothing under @key; *out is untouched.
+ * STATUS_STORE_BROKEN  The engine failed; the store can only be closed.
+ * STATUS_NO_MEMORY     The arena is at its bound. */
 enum status store_get(struct store *store, enum store_table table, struct bytes key, struct arena *arena,
                       struct bytes *out);
 
@@ -74,7 +76,9 @@ size_t store_staged_bytes(const struct store *store);
 enum status store_commit(struct store *store);
 
 /* Make everything committed before the call durable. May be called from one other thread while the shard goes
- * on. STATUS_STORE_BROKEN  It may or may not be durable; the store can only be closed. */
+ * on.
+ *
+ * STATUS_STORE_BROKEN  It may or may not be durable; the store can only be closed. */
 enum status store_sync(struct store *store);
 
 struct store_stats store_stats(struct store *store);
@@ -154,5 +158,7 @@ enum status store_wt_open(const struct store_wt_options *options, char *why, siz
                           struct store **out);
 
 /* Rename a closed store's directory to PATH.broken-UTC so that an operator may salvage it; @moved gets the
- * new path. STATUS_INVALID  It can't be renamed. */
+ * new path.
+ *
+ * STATUS_INVALID  It can't be renamed. */
 enum status store_wt_set_aside(const char *path, char *moved, size_t moved_bytes);

@@ -26,13 +26,15 @@ enum {
 enum status client_hello_unpack(struct bytes payload, struct arena *arena, Dynode__Client__ClientHello **out);
 
 /* A request's frame: decodes, id not 0, 1 to OPERATIONS_MAX operations. Unknown fields are dropped. What is
- * wrong within one operation is that operation's own answer: operation_check. STATUS_INVALID    The
- * connection must end: *why (static memory) for the log. STATUS_NO_MEMORY  Likewise: its tree is larger than
- * the bound for its size. */
+ * wrong within one operation is that operation's own answer: operation_check.
+ *
+ * STATUS_INVALID    The connection must end: *why (static memory) for the log.
+ * STATUS_NO_MEMORY  Likewise: its tree is larger than the bound for its size. */
 enum status request_unpack(struct bytes payload, struct arena *arena, Dynode__Client__Request **out,
                            const char **why);
 
 /* One operation: its kind is set, and sizes, names, levels and preconditions are in range. What depends on
- * the table (R above N, say) is checked where the table is known. STATUS_INVALID, STATUS_TOO_LARGE  *why
- * (static memory) says what is wrong and what would be right. */
+ * the table (R above N, say) is checked where the table is known.
+ *
+ * STATUS_INVALID, STATUS_TOO_LARGE  *why (static memory) says what is wrong and what would be right. */
 enum status operation_check(const Dynode__Client__Operation *operation, const char **why);

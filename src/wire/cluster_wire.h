@@ -21,8 +21,10 @@ Dynode__Peer__ClusterState *cluster_to_message(const struct cluster *cluster, st
 struct bytes cluster_pack(const struct cluster *cluster, struct arena *arena);
 
 /* Read what a peer sent; records may come in any order. *out is overwritten and frees nothing that it held;
- * give it back with cluster_fini. STATUS_INVALID  A name, zone, address, number or count breaks a rule of
- * ring/cluster.h, or a record is there twice; *out is untouched. */
+ * give it back with cluster_fini.
+ *
+ * STATUS_INVALID  A name, zone, address, number or count breaks a rule of ring/cluster.h, or a record is
+ *                 there twice; *out is untouched. */
 enum status cluster_unpack(const Dynode__Peer__ClusterState *message, struct cluster *out);
 
 Dynode__Client__TableInfo *table_to_info(const struct table *table, struct arena *arena);
