@@ -480,6 +480,19 @@ static int open_link(const struct here *here)
     return fd;
 }
 
+/* A byte of @frame now and then, until the other end closes. */
+static void drip_until_end(int fd, const uint8_t *frame, size_t size)
+{
+    bool ended = false;
+    for (size_t i = 0; i < size && !ended; i++) {
+        send(fd, frame + i, 1, MSG_NOSIGNAL);
+        usleep(20000);
+        ended = has_ended(fd);
+    }
+    assert_true(ended);
+    close(fd);
+}
+
 /* After a good hello: nothing, a frame that lacks its last byte, one of which a byte comes now and then. */
 static void links_that_do_not_go_on(void **state)
 {
@@ -501,15 +514,8 @@ static void links_that_do_not_go_on(void **state)
         expect_end(fd);
         assert_true(uv_hrtime() - begun < INBOUND_SILENCE_MS * UINT64_C(1000000)); /* not by its silence */
     }
-    int fd = open_link(&here);
-    bool ended = false;
-    for (size_t i = 0; i < sizeof(frame) - 1 && !ended; i++) {
-        send(fd, frame + i, 1, MSG_NOSIGNAL);
-        usleep(10000);
-        ended = has_ended(fd);
-    }
-    assert_true(ended);
-    close(fd);
+    drip_until_end(open_link(&here), frame, sizeof(frame) - 1);
+    drip_until_end(stranger_connect(&here), frame, sizeof(frame) - 1); /* its hello: for ACCEPTOR_HELLO_MS */
     assert_int_equal(atomic_load(&here.readers[1].beats), 0);
     expect_alive(&here);
     here_fini(&here);
