@@ -71,7 +71,6 @@ void bench_value_init(uint64_t seed);
 void bench_value_write(uint8_t *to, uint32_t size, uint64_t record, uint64_t sequence, struct prng *prng);
 bool bench_value_good(const uint8_t *value, size_t size, uint64_t record);
 const struct bench_mix *bench_mix_find(const char *name);
-const struct bench_mix *bench_mix_all(size_t *count);
 extern const struct bench_mix bench_mix_load;
 
 /* What was measured: one per worker, then merged. */

@@ -20,12 +20,6 @@ static const struct bench_mix mixes[] = {
 
 const struct bench_mix bench_mix_load = {"load", "each record once", 100, 0, false, false, true};
 
-const struct bench_mix *bench_mix_all(size_t *count)
-{
-    *count = sizeof(mixes) / sizeof(mixes[0]);
-    return mixes;
-}
-
 const struct bench_mix *bench_mix_find(const char *name)
 {
     for (size_t i = 0; i < sizeof(mixes) / sizeof(mixes[0]); i++) {

@@ -201,13 +201,6 @@ struct node {
     struct node_runtime *runtime;
 };
 
-static uint64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static bool node_start(struct node *node, const struct config *config, char why[NODE_WHY_BYTES])
 {
     static_assert((int)NODE_WHY_BYTES >= (int)CONFIG_WHY_BYTES, "one line for all");
@@ -227,7 +220,7 @@ static bool node_start(struct node *node, const struct config *config, char why[
                                              .limits = CONNECTION_LIMITS};
     if (client_port_alloc(&port, why, NODE_WHY_BYTES, &node->port) != STATUS_OK) return false;
     if (birth_init(&node->birth, config, node->dir.cluster, node->dir.node, node->dir.shards,
-                   client_port_address(node->port, 0), peers ? config->listen_peer : "", wall_ms(), why,
+                   client_port_address(node->port, 0), peers ? config->listen_peer : "", loop_wall_ms(), why,
                    NODE_WHY_BYTES) != STATUS_OK) {
         return false;
     }

@@ -23,7 +23,6 @@ struct forest {
     uint32_t vnodes;
     struct plot **plots; /* NULL: not built, nor being built */
     uint32_t built;
-    uint32_t trees;
     uint64_t empty_root, empty_inner;
     struct sweep sweep;
 };
@@ -46,10 +45,7 @@ static void plot_free(struct forest *forest, uint32_t vnode)
 {
     struct plot *plot = forest->plots[vnode];
     if (plot == NULL) return;
-    for (uint32_t i = 0; i < FOREST_N_MAX; i++) {
-        forest->trees -= plot->trees[i] != NULL;
-        free(plot->trees[i]);
-    }
+    for (uint32_t i = 0; i < FOREST_N_MAX; i++) free(plot->trees[i]);
     forest->built -= plot->built;
     free(plot);
     forest->plots[vnode] = NULL;
@@ -63,14 +59,13 @@ void forest_free(struct forest *forest)
     free(forest);
 }
 
-static struct tree *plot_tree(struct forest *forest, struct plot *plot, uint32_t n)
+static struct tree *plot_tree(struct plot *plot, uint32_t n)
 {
     struct tree **tree = &plot->trees[n - 1];
     if (*tree == NULL) {
         *tree = malloc(sizeof(**tree));
         CHECK(*tree != NULL);
         tree_init(*tree);
-        forest->trees++;
     }
     return *tree;
 }
@@ -87,7 +82,7 @@ void forest_replace(struct forest *forest, const struct forest_entry *entry, uin
     bool done = swept && leaf < sweep->leaf;
     if (swept && leaf == sweep->leaf && bytes_compare(entry->store_key, buffer_bytes(&sweep->last)) <= 0)
         sweep->sums[entry->n - 1] += after - before;
-    if (plot->built || done) tree_replace(plot_tree(forest, plot, entry->n), leaf, before, after);
+    if (plot->built || done) tree_replace(plot_tree(plot, entry->n), leaf, before, after);
 }
 
 bool forest_is_built(const struct forest *forest, uint32_t vnode)
@@ -98,12 +93,6 @@ bool forest_is_built(const struct forest *forest, uint32_t vnode)
 uint32_t forest_built(const struct forest *forest)
 {
     return forest->built;
-}
-
-size_t forest_bytes(const struct forest *forest)
-{
-    size_t bytes = sizeof(*forest) + forest->vnodes * sizeof(*forest->plots);
-    return bytes + forest->trees * sizeof(struct tree) + forest->built * sizeof(struct plot);
 }
 
 void forest_forget(struct forest *forest, uint32_t vnode)
@@ -178,7 +167,7 @@ static void close_leaf(struct forest *forest, struct plot *plot)
         uint64_t sum = sweep->sums[n - 1];
         sweep->sums[n - 1] = 0;
         if (plot->trees[n - 1] == NULL && sum == 0) continue;
-        struct tree *tree = plot_tree(forest, plot, n);
+        struct tree *tree = plot_tree(plot, n);
         wrong = wrong || tree->leaves[sweep->leaf] != sum;
         tree_set(tree, sweep->leaf, sum);
     }

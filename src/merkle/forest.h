@@ -42,7 +42,6 @@ void forest_replace(struct forest *forest, const struct forest_entry *entry, uin
 
 bool forest_is_built(const struct forest *forest, uint32_t vnode);
 uint32_t forest_built(const struct forest *forest); /* how many vnodes are */
-size_t forest_bytes(const struct forest *forest);   /* of memory */
 
 /* Not built any more. */
 void forest_forget(struct forest *forest, uint32_t vnode);

@@ -94,7 +94,7 @@ uint32_t loop_shards(const struct loop *loop)
     return loop->shards;
 }
 
-static uint64_t wall_ms(void)
+uint64_t loop_wall_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
@@ -436,7 +436,7 @@ static bool work(struct loop *loop)
         for (int turns = 0; turns < LOOP_TURNS_MAX; turns++) {
             uint64_t now = uv_hrtime();
             if (!has_work(loop, now)) break;
-            if (shard_turn(loop->shard, now, wall_ms()) != STATUS_OK) {
+            if (shard_turn(loop->shard, now, loop_wall_ms()) != STATUS_OK) {
                 shard_restart(loop);
                 break;
             }

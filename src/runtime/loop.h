@@ -81,6 +81,9 @@ struct shard *loop_shard(struct loop *loop);
 uint32_t loop_index(const struct loop *loop);  /* the shard's number */
 uint32_t loop_shards(const struct loop *loop); /* of this node */
 
+/* Wall time: ms since 1970. On any thread. */
+uint64_t loop_wall_ms(void);
+
 /* Hand a socket to the loop of shard @to (not this one), with what is known of it, up to LOOP_FACTS_BYTES_MAX
  * (copied). It must no longer be in loop_uv(). Never blocks and never fails; if the node stops first the fd
  * is closed. */

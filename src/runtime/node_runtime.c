@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "actors/antientropy.h"
@@ -58,13 +57,6 @@ static int core(uint32_t index)
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET((size_t)cpu, &set) && index-- == 0) return cpu;
     return -1;
-}
-
-static uint64_t wall_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* --- the data directory --- */
@@ -267,7 +259,7 @@ enum status node_runtime_start(const struct node_runtime_options *options, char 
     node->shards = options->self.shards;
     CHECK(node->shards > 0);
     node->lock = -1;
-    if (options->self.incarnation == 0) node->options.self.incarnation = wall_ms();
+    if (options->self.incarnation == 0) node->options.self.incarnation = loop_wall_ms();
     cluster_copy(options->cluster, &node->cluster);
     node->slots = calloc(node->shards, sizeof(*node->slots));
     node->mailboxes = calloc(node->shards, sizeof(*node->mailboxes));
@@ -286,11 +278,6 @@ enum status node_runtime_start(const struct node_runtime_options *options, char 
     threads_start(node);
     *out = node;
     return STATUS_OK;
-}
-
-uint16_t node_runtime_peer_port(const struct node_runtime *node)
-{
-    return node->acceptor == NULL ? 0 : acceptor_port(node->acceptor);
 }
 
 static bool all_quiet(const struct node_runtime *node)

@@ -49,9 +49,6 @@ struct node_runtime;
 enum status node_runtime_start(const struct node_runtime_options *options, char why[NODE_WHY_BYTES],
                                struct node_runtime **out);
 
-/* The peer port's TCP port, 0 for none. */
-uint16_t node_runtime_peer_port(const struct node_runtime *node);
-
 /* Stop, within NODE_STOP_DRAIN_MS and the time the stores' checkpoints take, and free it. True: everything in
  * flight was answered. */
 bool node_runtime_stop(struct node_runtime *node);
