@@ -1,4 +1,4 @@
-# A layer is a folder of src/: an object library that sees the headers of all layers and links those beneath it.
+# A layer is a folder of src/: a static library that sees the headers of all layers and links those beneath it.
 function(dynode_layer name)
   cmake_parse_arguments(L "" "" "SOURCES;BENEATH" ${ARGN})
   add_library(${name} STATIC ${L_SOURCES})

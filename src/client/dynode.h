@@ -94,7 +94,7 @@ enum dynode_status {
 DYNODE_API const char *dynode_status_name(enum dynode_status status);
 DYNODE_API const char *dynode_status_text(enum dynode_status status);
 
-/* What is known of a write that ended in UNAVAILABLE or TIMEOUT. */
+/* What is known of a write that ended in UNAVAILABLE, TIMEOUT, OVERLOADED or STOPPING. */
 enum dynode_applied {
     DYNODE_APPLIED_NOTHING_TO_SAY = 0,
     DYNODE_APPLIED_NO = 1,    /* certainly not written */
@@ -168,7 +168,7 @@ enum dynode_kind {
 /* One operation. Zero is the default of every field; a kind looks only at the fields of its own. */
 struct dynode_operation {
     enum dynode_kind kind;
-    const char *table; /* all but LIST_TABLES, CLUSTER_INFO, NODE_STATUS */
+    const char *table; /* all but LIST_TABLES, CLUSTER_INFO, NODE_STATUS, ACCEPT_LOSS */
 
     /* get, put, delete */
     struct dynode_bytes key;     /* 1 to 1,024 bytes of any kind */
