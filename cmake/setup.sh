@@ -18,6 +18,7 @@ setup_group() {
         "libxxhash-dev libuv1-dev libcyaml-dev libyaml-dev libsodium-dev libjansson-dev" ;;
     check) echo "unit tests, configured with the rest: libcmocka-dev" ;;
     python) echo "to drive real nodes from Python: python3 python3-protobuf protobuf-compiler" ;;
+    git) echo "to list the sources that mutants are made of: git" ;;
     fuzz) echo "fuzzers: clang-14 libclang-rt-14-dev" ;;
     bench) echo "the benchmark's yardstick: redis-server" ;;
     *) echo "setup: no package group $1" >&2; return 1 ;;
