@@ -125,7 +125,8 @@ class Local(unittest.TestCase):
     def test_it_stays_up_and_keeps_its_data(self):
         temporary = tempfile.TemporaryDirectory(prefix="dynode-test-")
         self.addCleanup(temporary.cleanup)
-        story = self.start("--data", temporary.name, "--shards", "1", nodes=3)
+        same = ("--data", temporary.name, "--host", hosts(3)[0], "--shards", "1")
+        story = self.start(*same, nodes=3)
         text = self.read_until(story, "stays up")
         command = self.read_until(story, "Configurations")
         address = re.search(r"DYNODE_ADDRESS=(\S+)", command)[1]
@@ -139,6 +140,10 @@ class Local(unittest.TestCase):
         self.assertEqual(story.returncode, 0, text)
         self.nothing_is_left(text)
         self.assertTrue(os.path.isdir(os.path.join(temporary.name, "node3")), "--data keeps")
+        again = self.start(*same, "--stop", nodes=3)
+        text = again.communicate(timeout=120)[0]
+        self.assertEqual(again.returncode, 0, text)
+        self.assertRegex(text, "lost +nothing")
         other = self.start("--data", temporary.name, "--shards", "2", nodes=3)
         self.assertIn("was made with", other.communicate(timeout=60)[0])
         self.assertNotEqual(other.returncode, 0)
