@@ -31,7 +31,9 @@ static const char help[] =
     "the closed\n"
     "loop's rate, and rates without it. The generator shares the machine with a local server: its own CPU is "
     "shown.\n"
-    "A connection that breaks stays broken until the next mix; other nodes take its keys.\n\n"
+    "A connection that breaks stays broken until the next mix; other nodes take its keys. Exit status 3 when "
+    "nothing\n"
+    "was answered any more, or every operation of a mix failed.\n\n"
     "What is asked:\n"
     "      --records NUMBER          (default 100000)\n"
     "      --key-bytes NUMBER        (default 20)\n"
@@ -468,7 +470,7 @@ int command_bench(int argc, char **argv)
                 json_array_append_new(phases, bench_json(&o, run[k]->name, &result));
             else
                 bench_report(&o, run[k]->name, &result);
-            if (result.stalled || result.wrong > 0) status = EXIT_UNAVAILABLE;
+            if (result.stalled || result.wrong > 0 || bench_failed(&result)) status = EXIT_UNAVAILABLE;
         }
     }
     if (o.cli.json)

@@ -152,6 +152,8 @@ void bench_worker_run(struct bench_worker *worker, void *state);
 void bench_worker_close(void *state);
 
 /* bench_report.c */
+/* Some failed, and none came back as it should. */
+bool bench_failed(const struct bench_result *result);
 void bench_report(const struct bench_options *options, const char *phase, const struct bench_result *result);
 json_t *bench_json(const struct bench_options *options, const char *phase, const struct bench_result *result);
 uint64_t bench_now_ns(void);

@@ -56,6 +56,11 @@ static uint64_t errors_of(const struct bench_result *result)
     return errors;
 }
 
+bool bench_failed(const struct bench_result *result)
+{
+    return operations_of(result) == 0 && errors_of(result) > 0;
+}
+
 static double seconds_of(const struct bench_result *result)
 {
     return (double)(result->ended_ns - result->began_ns) / 1e9;

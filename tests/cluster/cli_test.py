@@ -114,6 +114,8 @@ class Cli(ClusterCase):
         self.assertEqual((refused["status"], refused["needed"]), ("UNAVAILABLE", 2))
         self.assertEqual(self.run_("get", "users", "fail", "--raw", "--level", "one"), b"over")
         self.run_("status", expect=UNAVAILABLE)
+        report = self.json("bench", "--no-load", "--any-node", "--table", "last", "--operations", "50", "put", expect=UNAVAILABLE)
+        self.assertEqual([(phase["operations"], phase["errors"], phase["stalled"]) for phase in report["phases"]], [(0, 50, False)])
 
     def test_a_deadline_is_kept(self):
         for node in self.nodes[1:]:

@@ -116,7 +116,8 @@ static void test_exit_statuses(void **state)
 static void test_every_command_teaches(void **state)
 {
     (void)state;
-    static const char *const names[] = {"get", "put", "delete", "scan", "table", "status", "ring", "bench"};
+    static const char *const names[] = {"serve", "get",    "put",         "delete", "scan",
+                                        "table", "status", "accept-loss", "ring",   "bench"};
     assert_int_equal(dynode("--help"), 0);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char arguments[64], example[64];
@@ -426,6 +427,24 @@ static void test_bench_of_dying_nodes(void **state)
     json_decref(document);
 }
 
+/* How it goes, once a second, on stderr. Three seconds for two lines: a busy machine naps longer. */
+static void test_bench_progress(void **state)
+{
+    (void)state;
+    assert_int_equal(dynode("bench --table t --no-load --duration 3s --rate 100 -c 2 get 2>&1 >/dev/null"),
+                     0);
+    uint32_t lines = 0;
+    for (const char *at = output; *at != '\0'; at = strchr(at, '\n') + 1, lines++) {
+        unsigned seconds, errors;
+        double rate, mean;
+        int fields =
+            sscanf(at, "  get %u s %lf op/s mean %lf ms %u errors\n", &seconds, &rate, &mean, &errors);
+        if (fields != 4 || rate <= 0 || errors != 0) fail_msg("no line of progress: %s", at);
+        if (seconds < lines + 1) fail_msg("too soon: %s", at);
+    }
+    assert_in_range(lines, 2, 3);
+}
+
 static void test_bench_usage(void **state)
 {
     (void)state;
@@ -450,6 +469,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bench_mixes, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_shows_a_stall, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_of_dying_nodes, start, stop),
+        cmocka_unit_test_setup_teardown(test_bench_progress, start, stop),
         cmocka_unit_test_setup_teardown(test_bench_usage, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
