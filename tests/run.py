@@ -69,13 +69,15 @@ class Preset:
 
 
 def run_suite(preset, suite, tests):
-    """Run the named tests; returns {test: "passed" | "failed" | "skipped"}, and the seconds."""
+    """Run the named tests; returns {test: "passed" | "failed" | "skipped"}, the seconds, and the seeds that no other run
+    will have: ctest shows the output of those that failed only."""
     say(f"{suite}: {len(tests)} test{'s' * (len(tests) != 1)}, budget {BUDGETS[suite]} s")
     report = os.path.join(preset.folder, f"{suite}.xml")
     if os.path.exists(report):
         os.remove(report)
     command = ["ctest", "--test-dir", preset.folder, "-L", f"^{suite}$", "-R", "^(%s)$" % "|".join(map(re.escape, tests)),
-               "-j", str(JOBS.get(suite, 2)), "--output-on-failure", "--output-junit", report]
+               "-j", str(JOBS.get(suite, 2)), "--output-on-failure", "--test-output-size-passed", "65536",
+               "--output-junit", report]
     begun = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, env=environment(), start_new_session=True)
     try:
@@ -88,6 +90,7 @@ def run_suite(preset, suite, tests):
         print(f"{suite}: stopped after {3 * BUDGETS[suite]} s", flush=True)
     took = time.monotonic() - begun
     results = dict.fromkeys(tests, "failed")  # a test that ctest does not report did not pass
+    seeds = []
     if os.path.exists(report):
         for case in xml.parse(report).getroot().iter("testcase"):
             status = case.get("status")
@@ -95,7 +98,9 @@ def run_suite(preset, suite, tests):
                 results[case.get("name")] = "passed"
             elif case.find("skipped") is not None and status != "fail":
                 results[case.get("name")] = "skipped"
-    return results, took
+            output = case.findtext("system-out") or ""
+            seeds += [f"{case.get('name')}: {line}" for line in re.findall(r"^fresh seeds \d+\.\.\d+$", output, re.M)]
+    return results, took, seeds
 
 
 def wanted(names, presets):
@@ -120,6 +125,7 @@ def wanted(names, presets):
 
 
 def main(names):
+    begun = time.monotonic()
     listing = "--list" in names
     names = [name for name in names if name != "--list"]
     presets, failures = [], []
@@ -140,10 +146,11 @@ def main(names):
             failures.append(f"cmake --build build/{preset.name}")
             plan = {key: tests for key, tests in plan.items() if key[0] is not preset}
 
-    rows = []
+    rows, seeds = [], []
     counts = {"passed": 0, "failed": len(failures), "skipped": 0}
     for (preset, suite), tests in plan.items():
-        results, took = run_suite(preset, suite, tests)
+        results, took, fresh = run_suite(preset, suite, tests)
+        seeds += fresh
         for test, result in results.items():
             counts[result] += 1
             if result == "failed":
@@ -155,6 +162,9 @@ def main(names):
     for suite, results, took in rows:
         over = "   OVER ITS BUDGET" if took > BUDGETS[suite] else ""
         print(f"  {suite:10}{results.count('passed'):4} of {len(results):3} passed   {took:6.1f} s of {BUDGETS[suite]:4} s{over}")
+    print(f"  {'total':10}{'':18}   {time.monotonic() - begun:6.1f} s, with building")
+    for line in seeds:
+        print(f"  {line}")
     for failure in failures:
         print(f"  failed: {failure}")
     skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
