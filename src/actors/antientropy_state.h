@@ -96,6 +96,7 @@ struct mend {
     uint64_t homes[FOREST_N_MAX]; /* the other ones */
     uint32_t home_count;
     uint32_t heard;       /* of them, as bits */
+    uint32_t damaged;     /* of those: theirs can't be read either */
     struct buffer object; /* what they hold together */
 };
 

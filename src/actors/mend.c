@@ -1,7 +1,10 @@
 /* Mending a copy that can't be read: all other homes are asked for theirs, and when all of them have told,
  * what they hold together takes its place. With one home less it could lack a write that was acknowledged
  * with the help of this very copy, and of that home: each request chooses its own w, so no number below all
- * proves that there is none. Until then the copy answers no read of the key. */
+ * proves that there is none. Until then the copy answers no read of the key.
+ *
+ * A home whose own copy is damaged has told all that it ever will: two such would wait for each other. But
+ * where no sound home has anything a damaged copy stays, for the key may have been there. */
 #include "actors/antientropy_state.h"
 
 static struct buffer *first_key(struct mend *mend)
@@ -98,7 +101,7 @@ void mend_step(struct antientropy *self, struct turn *turn)
     fetch->keys = ARENA_NEW(turn->arena, ProtobufCBinaryData);
     fetch->keys[fetch->n_keys++] = to_pb(key);
     const uint64_t *list = ring_preference_list(turn->ring, place.vnode);
-    mend->home_count = mend->heard = 0;
+    mend->home_count = mend->heard = mend->damaged = 0;
     buffer_clear(&mend->object);
     mend->waits = true;
     antientropy_expect(self, turn, PLACE_MEND, &mend->id, &mend->timer);
@@ -147,7 +150,16 @@ void mend_answered(struct antientropy *self, struct turn *turn, const struct mai
     if (answer->n_objects == 1 && answer->objects[0]->status == STATUS_NOT_FOUND &&
         answer->status == STATUS_OK)
         mend->heard |= UINT32_C(1) << home;
+    if (answer->n_objects == 1 && answer->objects[0]->status == STATUS_CORRUPT &&
+        answer->status == STATUS_OK) {
+        mend->heard |= UINT32_C(1) << home;
+        mend->damaged |= UINT32_C(1) << home;
+    }
     if ((uint32_t)__builtin_popcount(mend->heard) < mend->home_count) return;
+    if (mend->object.size == 0 && mend->damaged != 0) {
+        go_on(self, turn, false);
+        return;
+    }
     /* Nothing, if it was reaped there. */
     struct bytes object = bytes_copy(turn->arena, buffer_bytes(&mend->object));
     antientropy_merge(turn, &place, table, object, &(struct merge_as){.agreed = true});

@@ -547,6 +547,25 @@ static void a_majority_of_five_is_not_enough_to_mend(void **state)
     few_end(&few);
 }
 
+/* Neither waits for the other: what the sound homes hold is all there is. */
+static void two_damaged_copies_of_five_are_mended(void **state)
+{
+    (void)state;
+    uint64_t keys;
+    struct few_options options = options_of(seed_from("both"));
+    options.nodes = options.n = 5;
+    options.shards[3] = options.shards[4] = 1;
+    few_begin(&few, &options);
+    plant(100);
+    start_all();
+    assert_equal_at_last(30000, 0);
+    few_is_equal(&few, &keys);
+    for (uint32_t i = 0; i < 2; i++) rot(i, (uint32_t)keys);
+    assert_equal_at_last(120000, keys);
+    assert_true(mended(0) > 0 && mended(1) > 0);
+    few_end(&few);
+}
+
 /* A full disk: what can't be taken differs until there is room, and meanwhile nothing else stands still. */
 static void a_full_disk_is_waited_for(void **state)
 {
@@ -585,6 +604,7 @@ int main(void)
         cmocka_unit_test(rotten_keys_of_hints),
         cmocka_unit_test(one_other_home_of_three_is_not_enough_to_mend),
         cmocka_unit_test(a_majority_of_five_is_not_enough_to_mend),
+        cmocka_unit_test(two_damaged_copies_of_five_are_mended),
         cmocka_unit_test(a_full_disk_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
