@@ -1,4 +1,4 @@
-/* Copies: what a shard's vnode copies hold of all that they should (DESIGN.md sections 5 and 6).
+/* Copies: what a shard's vnode copies hold of all that they should, and what they have seen.
  *
  * A copy is one (vnode, n): the objects of a vnode in tables of n homes (n: as in merkle/forest.h). A store
  * begins with none that is filled, for it may have taken the place of one that was lost. Such a copy stores
