@@ -95,12 +95,6 @@ uint32_t forest_built(const struct forest *forest)
     return forest->built;
 }
 
-void forest_forget(struct forest *forest, uint32_t vnode)
-{
-    if (forest->sweep.under_way && forest->sweep.vnode == vnode) forest_sweep_stop(forest);
-    plot_free(forest, vnode);
-}
-
 void forest_distrust(struct forest *forest, uint32_t vnode)
 {
     if (forest->plots[vnode] != NULL) forest->plots[vnode]->distrusted = true;

@@ -43,9 +43,6 @@ void forest_replace(struct forest *forest, const struct forest_entry *entry, uin
 bool forest_is_built(const struct forest *forest, uint32_t vnode);
 uint32_t forest_built(const struct forest *forest); /* how many vnodes are */
 
-/* Not built any more. */
-void forest_forget(struct forest *forest, uint32_t vnode);
-
 /* Something was written over bytes that nobody could read: a leaf may be wrong until the next sweep, which
  * should be soon. */
 void forest_distrust(struct forest *forest, uint32_t vnode);
