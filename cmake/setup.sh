@@ -25,7 +25,8 @@ setup_group() {
     esac
 }
 
-# setup_packages GROUP...
+# setup_packages GROUP...: status 2, and a sentence, where that cannot be done; nothing was installed then, or apt says how far
+# it came.
 setup_packages() {
     local group line why package missing all=() sudo=()
     for group in "$@"; do
@@ -43,21 +44,22 @@ setup_packages() {
     [ ${#all[@]} -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null; then
         echo "setup: this machine has no apt-get; install by hand what the lines above name" >&2
-        return 1
+        return 2
     fi
     if [ "$(id -u)" -ne 0 ]; then
         if ! command -v sudo >/dev/null; then
             echo "setup: neither root nor sudo; as root: apt-get install ${all[*]}" >&2
-            return 1
+            return 2
         fi
         sudo=(sudo)
     fi
     local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0)
+    local install=("${apt[@]}" install --no-install-recommends "${all[@]}")
     # The lists may be missing (a fresh image) or too old for what the mirror still has.
-    if ! apt-cache show "${all[@]}" >/dev/null 2>&1 ||
-        ! "${apt[@]}" install --no-install-recommends "${all[@]}" </dev/null; then
-        "${apt[@]}" update </dev/null || return 1
-        "${apt[@]}" install --no-install-recommends "${all[@]}" </dev/null || return 1
+    if apt-cache show "${all[@]}" >/dev/null 2>&1 && "${install[@]}" </dev/null; then return 0; fi
+    if ! "${apt[@]}" update </dev/null || ! "${install[@]}" </dev/null; then
+        echo "setup: apt-get failed, see above; when that is mended, call this again, or as root: apt-get install ${all[*]}" >&2
+        return 2
     fi
 }
 
