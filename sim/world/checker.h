@@ -9,6 +9,7 @@
  *       5  checker_chain      conditional writes form one chain, in the order of time
  *          checker_condition  ... and where things fail, know what was acknowledged before they began
  *       6  checker_copies     all homes of a key hold the same bytes
+ *          checker_trees      ... and have the same trees, which are those of what they hold
  *          checker_hints      ... and nothing that was kept for one of them is left elsewhere
  *       7  checker_gone       what was deleted or superseded has not come back
  *       8  checker_merge      carts and counters that clients merge lose nothing and invent nothing
@@ -82,6 +83,18 @@ struct copy {
 
 /* In the order of their keys. */
 bool checker_copies(const struct copy *copies, uint32_t count, struct verdict *verdict);
+
+/* A node's tree of one vnode. */
+struct tree_copy {
+    uint32_t vnode, node;
+    bool compared; /* the node is a home that counts: its tree has to be there, and be as the others' */
+    bool built;    /* it is there, and nothing is known to be wrong in it */
+    uint64_t root;
+    uint64_t rebuilt; /* the root of a tree that was made from the objects alone */
+};
+
+/* In the order of their vnodes. */
+bool checker_trees(const struct tree_copy *trees, uint32_t count, struct verdict *verdict);
 
 /* How many hints each node's stores hold. */
 bool checker_hints(const uint32_t *hints, uint32_t nodes, struct verdict *verdict);

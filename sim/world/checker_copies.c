@@ -1,5 +1,6 @@
 /* Checker 6, convergence: all homes of a key hold the same bytes, as far as they can be compared (struct
- * copy), nobody else holds any, and all hints have gone home. */
+ * copy), nobody else holds any, all hints have gone home, and the trees by which homes compare themselves are
+ * those of what they hold. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -37,6 +38,25 @@ bool checker_copies(const struct copy *copies, uint32_t count, struct verdict *v
     for (uint32_t i = 0, to; i < count; i = to) {
         for (to = i; to < count && copies[to].key == copies[i].key;) to++;
         if (!judge_key(copies + i, to - i, verdict)) return false;
+    }
+    return true;
+}
+
+bool checker_trees(const struct tree_copy *trees, uint32_t count, struct verdict *verdict)
+{
+    const struct tree_copy *first = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tree_copy *tree = &trees[i];
+        if (tree->compared && !tree->built)
+            return verdict_fault(verdict, "node %u has no tree of vnode %u", tree->node + 1, tree->vnode);
+        if (tree->built && tree->root != tree->rebuilt)
+            return verdict_fault(verdict, "the tree of vnode %u on node %u is not that of its objects",
+                                 tree->vnode, tree->node + 1);
+        if (!tree->compared) continue;
+        if (first == NULL || first->vnode != tree->vnode) first = tree;
+        if (tree->root != first->root)
+            return verdict_fault(verdict, "in the end the trees of vnode %u differ on node %u and node %u",
+                                 tree->vnode, first->node + 1, tree->node + 1);
     }
     return true;
 }

@@ -480,6 +480,7 @@ const char *clients_judged_name(enum clients_judged what)
         [CLIENTS_COPIES] = "copies",
         [CLIENTS_COPIES_SOME] = "copies-beside-lost",
         [CLIENTS_COPIES_CORE] = "copies-core",
+        [CLIENTS_TREES] = "trees",
         [CLIENTS_REGISTER] = "register",
         [CLIENTS_SESSION] = "session",
         [CLIENTS_MERGE] = "merge",

@@ -69,9 +69,15 @@ bool clients_are_idle(const struct clients *clients);
 
 /* After clients_stop, when all is idle, and only @nodes are up and see one another: the copies of every key
  * at those of its homes that are among them must be equal; if not yet by themselves (@equal), then after a
- * read of every key at all of them that did not lose their disk, which repairs. Then every key is read
- * through each of @nodes, for the history's finals; where those are all nodes, no hints may be left. */
+ * read of every key at all of them that did not lose their disk, which repairs. With @equal their trees too.
+ * Then every key is read through each of @nodes, for the history's finals; where those are all nodes, no
+ * hints may be left. */
 void clients_sweep(struct clients *clients, uint32_t nodes, bool equal);
+
+/* Each tree of those of @nodes that are up must be that of the objects beside it, at any moment between
+ * turns; with @equal each home among them that counts must have one, and all of them the same. What can't be
+ * read is not in it: then nothing is said. */
+void clients_judge_trees(struct clients *clients, uint32_t nodes, bool equal);
 
 /* Judge the whole history. @strict: as if the quorums overlapped, whether they do or not; else as they do. */
 void clients_judge(struct clients *clients, bool strict);
@@ -81,6 +87,7 @@ enum clients_judged {
     CLIENTS_COPIES,      /* of all homes, in the end */
     CLIENTS_COPIES_SOME, /* ... of those that did not lose their disk, where others did */
     CLIENTS_COPIES_CORE, /* of the core's homes, while the others were away */
+    CLIENTS_TREES,       /* of two homes or more */
     CLIENTS_REGISTER,
     CLIENTS_SESSION,
     CLIENTS_MERGE,
@@ -89,7 +96,7 @@ enum clients_judged {
     CLIENTS_JUDGED
 };
 
-/* How often: of the copies how many keys, of the chain how many writes. */
+/* How often: of the copies how many keys, of trees how many vnodes, of the chain how many writes. */
 uint64_t clients_judged(const struct clients *clients, enum clients_judged what);
 const char *clients_judged_name(enum clients_judged what);
 

@@ -297,6 +297,7 @@ void clients_sweep(struct clients *clients, uint32_t nodes, bool equal)
     if (!clients_are_idle(clients)) verdict_fault(&clients->verdict, "an operation was never answered");
     if (!equal) repair(clients, nodes);
     judge_copies(clients, nodes, core);
+    if (equal) clients_judge_trees(clients, nodes, true);
     /* A core's reads are judged like any client's; in the end each home tells what it has. */
     struct sweep sweep = {.nodes = nodes, .finals = !core, .r = core ? clients->options.r : 1};
     read_through(clients, &sweep);

@@ -143,6 +143,9 @@ MUTANTS = {
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK;",
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK || value.size >= 8;", "rots=20000",
                    "core_ms=0", "keys=2000", "hot=0"),
+    "tree-forgotten": ("a write is told to the tree only where it is the first of its object", "actors/replica.c",
+                       "    forest_replace(replica->forest, &entry, held->checksum, checksum);",
+                       "    if (held->checksum == 0) forest_replace(replica->forest, &entry, held->checksum, checksum);"),
     "reap-unproven": ("a tombstone goes without proof that all homes have seen it", "actors/reap.c",
                       "    if (!copies_is_whole(copies, vnode, n, turn->arena) ||",
                       "    if (false && !copies_is_whole(copies, vnode, n, turn->arena) &&", *RETURNS),
@@ -166,7 +169,7 @@ MUTANTS = {
 
 # Whose words a verdict is in; the first that fits.
 FINDERS = [(re.compile(words), checker) for words, checker in (
-    (r"differs|is no home|has no home|hints that have not gone", "checker 6 (copies)"),
+    (r"differs|is no home|has no home|hints that have not gone|trees? of vnode", "checker 6 (copies)"),
     (r"it has come back", "checker 7 (gone)"),
     (r"cart|counter", "checker 8 (merge)"),
     (r"in the end .*(lacks|older|nothing)", "checker 1 (final)"),

@@ -71,6 +71,7 @@ static void live_on_core(struct run *run)
     uint32_t core = faults_draw_core(&run->faults);
     run->core = core != all_nodes(run);
     faults_heal(&run->faults, core);
+    clients_judge_trees(run->clients, core, false);
     faults_cut_off(&run->faults, core);
     clients_keep_to(run->clients, core);
     note_core(run->world, core);
@@ -89,6 +90,7 @@ static void live_on_all(struct run *run)
     const struct options *options = run->options;
     world_note(run->world, "--- all are healed");
     faults_heal(&run->faults, all_nodes(run));
+    clients_judge_trees(run->clients, all_nodes(run), false);
     clients_stop(run->clients, true);
     pass(run, options->settle_ms);
     clients_expect(run->clients, true);

@@ -413,3 +413,8 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     shard_add_actor(shard, &self->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
     antientropy_wake(self, turn, 0);
 }
+
+struct forest *antientropy_forest(const struct actor *antientropy)
+{
+    return ((const struct antientropy *)antientropy)->forest;
+}

@@ -82,3 +82,5 @@ struct antientropy_options {
  * @copies and @reap are borrowed. */
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
                      struct governor *governor, const struct copies *copies, const struct reap *reap);
+
+struct forest *antientropy_forest(const struct actor *antientropy);

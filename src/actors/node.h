@@ -43,9 +43,13 @@ void node_init(struct shard *shard, const struct node_options *options);
 void node_drain(struct shard *shard);
 
 struct copies;
+struct forest;
 
 /* Which vnode copies of this shard count. */
 const struct copies *node_copies(const struct shard *shard);
+
+/* The trees of the shard's vnodes. */
+struct forest *node_forest(const struct shard *shard);
 
 /* Operations taken from clients and not answered yet, on this shard. */
 uint32_t node_in_flight(const struct shard *shard);

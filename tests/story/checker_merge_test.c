@@ -104,6 +104,38 @@ static void copies(void **state)
     assert_true(verdict.why[0] != 0);
 }
 
+static void trees(void **state)
+{
+    (void)state;
+    struct verdict verdict = {{0}};
+    struct tree_copy list[] = {{0, 0, true, true, 7, 7},
+                               {0, 1, true, true, 7, 7},
+                               {0, 2, false, true, 8, 8}, /* no home: it need not be as the others */
+                               {1, 0, false, false, 0, 9},
+                               {1, 1, true, true, 9, 9}};
+    assert_true(checker_trees(list, 5, &verdict));
+    list[1].root = 6; /* another than that of what it holds, though that is the same everywhere */
+    assert_false(checker_trees(list, 5, &verdict));
+    assert_non_null(strstr(verdict.why, "the tree of vnode 0 on node 2 is not that"));
+    verdict.why[0] = 0;
+    list[0].root = 6; /* and at both homes */
+    assert_false(checker_trees(list, 5, &verdict));
+    verdict.why[0] = 0;
+    list[0].root = 7;
+    list[1].root = list[1].rebuilt = 6; /* differs */
+    assert_false(checker_trees(list, 5, &verdict));
+    assert_non_null(strstr(verdict.why, "vnode 0 differ on node 1 and node 2"));
+    verdict.why[0] = 0;
+    list[1].root = list[1].rebuilt = 7;
+    list[2].root = 7; /* whoever is compared or not: it is that of what it holds */
+    assert_false(checker_trees(list, 5, &verdict));
+    verdict.why[0] = 0;
+    list[2].root = 8;
+    list[4].built = false; /* is missing */
+    assert_false(checker_trees(list, 5, &verdict));
+    assert_non_null(strstr(verdict.why, "node 2 has no tree of vnode 1"));
+}
+
 static void hints(void **state)
 {
     (void)state;
@@ -222,9 +254,9 @@ static void core(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cart),   cmocka_unit_test(bad_merge), cmocka_unit_test(counter),
-        cmocka_unit_test(copies), cmocka_unit_test(hints),     cmocka_unit_test(deadlines),
-        cmocka_unit_test(core),   cmocka_unit_test(attempts),
+        cmocka_unit_test(cart),      cmocka_unit_test(bad_merge), cmocka_unit_test(counter),
+        cmocka_unit_test(copies),    cmocka_unit_test(trees),     cmocka_unit_test(hints),
+        cmocka_unit_test(deadlines), cmocka_unit_test(core),      cmocka_unit_test(attempts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

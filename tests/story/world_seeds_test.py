@@ -15,7 +15,7 @@ import tempfile
 
 PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "levels=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
-JUDGED = {"core": 190, "copies": 260, "register": 290, "session": 200, "condition": 275, "merge": 190,
+JUDGED = {"core": 190, "copies": 260, "trees": 260, "register": 290, "session": 200, "condition": 275, "merge": 190,
           "chain": 50}
 
 
