@@ -344,7 +344,10 @@ static void run_turn(struct world *world, const struct event *event)
     uint64_t reaped = shard_counters(sim->shard)->reaped;
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
-    world->counts.reaped += shard_counters(sim->shard)->reaped - reaped;
+    reaped = shard_counters(sim->shard)->reaped - reaped;
+    world->counts.reaped += reaped;
+    if (reaped > 0 && world_traced(world))
+        world_note(world, "n%u.%u reaps %llu", event->node + 1, event->shard, (unsigned long long)reaped);
     if (world->trace != NULL) describe_stored(world, event->node, event->shard, commits);
     disk_refused(world, event->node, event->shard);
     if (status != STATUS_OK) {

@@ -86,10 +86,12 @@ static uint64_t reaped(const struct story *story)
 
 static void until_reaped(struct story *story, uint64_t count)
 {
+    story->terse = true; /* homes that have compare with those that have not yet, again and again */
     for (uint32_t passed_ms = 0; reaped(story) < count; passed_ms += 50) {
         assert_true(passed_ms < ENOUGH_MS);
         story_pass_ms(story, 50);
     }
+    story->terse = false;
 }
 
 static void put(struct story *story, uint32_t node, const char *value)
@@ -137,6 +139,8 @@ static void arrives(struct story *story, uint32_t from, uint32_t to, const struc
     struct buffer batch = {0};
     batch_begin(&batch, world_node_id(story->world, from), 0);
     batch_add(&batch, &message);
+    world_note(story->world, "n%u -> n%u  %s, late: %s \"red\"", from + 1, to + 1,
+               kind == DYNODE__PEER__MESSAGE__BODY_MERGE ? "merge" : "a hint comes home", story->key);
     struct shard *shard = world_shard(story->world, to, place.vnode % world_shards(story->world, to));
     shard_deliver(shard, world_node_id(story->world, from), buffer_bytes(&batch), NULL, NULL);
     buffer_fini(&batch);
@@ -192,7 +196,7 @@ static void late_frames(void **state)
     story_pass_ms(&story, 3000);
     expect_at_homes(&story, VALUES("green"));
     forget(&red);
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* scylladb#23712, and a slot that turns into a hint: the stand-in is cut off with it, until all is reaped. */
@@ -202,6 +206,7 @@ static void partitioned_stand_in(void **state)
     struct story story;
     story_begin_with_repair(&story, "partitioned_stand_in");
     story_key(&story, "apple");
+    story_say(&story, "one home is dead, and a stand-in keeps a hint for it");
     world_crash(story.world, story.homes[2]);
     story_pass_ms(&story, 10);
     struct call *call =
@@ -209,18 +214,21 @@ static void partitioned_stand_in(void **state)
     story_expect(call, STATUS_OK, NULL);
     story_pass_ms(&story, 300);
     assert_int_equal(rows(&story, STORE_HINTS), 1);
+    story_say(&story, "it is cut off with that; the dead home returns, and gets the apple from the others");
     for (uint32_t i = 3; i < 5; i++) story_isolate(&story, story.homes[i], true);
     world_restart(story.world, story.homes[2]);
     story_pass_ms(&story, 3000);
+    story_say(&story, "it is deleted, and goes for good: all homes have seen that");
     delete (&story, story.homes[0]);
     until_reaped(&story, 3);
     assert_int_equal(rows(&story, STORE_HINTS), 1);
+    story_say(&story, "the stand-in is back, and brings its hint home: nobody takes it");
     for (uint32_t i = 3; i < 5; i++) story_isolate(&story, story.homes[i], false);
     story_pass_ms(&story, 4000);
     assert_int_equal(rows(&story, STORE_HINTS), 0); /* it was refused, and has gone */
     expect_at_homes(&story, NULL);
     for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* riak_kv#679: a delete while one home is down; the others must not forget it before that one has heard. */
@@ -232,20 +240,23 @@ static void doomstone(void **state)
     story_key(&story, "apple");
     put(&story, story.homes[0], "red");
     story_pass_ms(&story, 3000);
+    story_say(&story, "a home dies, and the apple is deleted: the others wait for it, however long");
     world_crash(story.world, story.homes[2]);
     story_pass_ms(&story, 10);
     delete (&story, story.homes[0]);
     story_pass_ms(&story, 8000);
     assert_int_equal(reaped(&story), 0);
     assert_int_equal(rows(&story, STORE_REAP), 2);
+    story_say(&story, "it is written again, and the dead home returns with the red one");
     put(&story, story.homes[1], "green");
     world_restart(story.world, story.homes[2]);
     story_pass_ms(&story, 4000);
     expect_at_homes(&story, VALUES("green"));
+    story_say(&story, "all three are there when it is deleted again: it goes for good");
     delete (&story, story.homes[1]);
     until_reaped(&story, 3);
     for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* One home has reaped before the others, and the old value arrives everywhere just then. */
@@ -258,6 +269,7 @@ static void one_home_first(void **state)
     put(&story, story.homes[0], "red");
     story_pass_ms(&story, 20);
     struct found red = stored(&story, story.homes[0]);
+    story_say(&story, "a home reaps what was deleted, and at that moment the homes lose one another");
     delete (&story, story.homes[0]);
     while (reaped(&story) == 0) {
         assert_true(world_now(story.world) < UINT64_C(30000) * 1000000);
@@ -267,9 +279,11 @@ static void one_home_first(void **state)
     for (uint32_t i = 0; i < 3; i++)
         for (uint32_t other = 0; other < 3; other++)
             if (other != i) world_cut(story.world, story.homes[i], story.homes[other]);
+    story_say(&story, "the old value arrives at each of them");
     for (uint32_t i = 0; i < 3; i++)
         arrives(&story, story.homes[3], story.homes[i], &red, DYNODE__PEER__MESSAGE__BODY_MERGE);
     expect_at_homes(&story, NULL);
+    story_say(&story, "they see one another again, and reap the rest");
     for (uint32_t i = 0; i < 3; i++)
         for (uint32_t other = 0; other < 3; other++)
             if (other != i) world_mend(story.world, story.homes[i], story.homes[other]);
@@ -278,7 +292,7 @@ static void one_home_first(void **state)
     expect_at_homes(&story, NULL);
     for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
     forget(&red);
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* --- a disk that comes back from the past --- */
@@ -355,8 +369,10 @@ static void restored_snapshot(void **state)
     assert_int_equal(world_shards(story.world, home), 2);
     for (uint32_t shard = 0; shard < 2; shard++)
         take(&snapshots[shard], world_store(story.world, home, shard));
+    story_say(&story, "somebody copies the disk of a home; then the apple is deleted, and goes for good");
     delete (&story, story.homes[0]);
     until_reaped(&story, 3);
+    story_say(&story, "it is written again, and the copy takes the place of the disk");
     put(&story, story.homes[0], "green");
     story_pass_ms(&story, 100);
     world_crash(story.world, home);
@@ -366,10 +382,11 @@ static void restored_snapshot(void **state)
     world_restart(story.world, home);
     story_pass_ms(&story, 5000);
     expect_at_homes(&story, VALUES("green")); /* nothing is lost, and nothing has come back */
+    story_say(&story, "what is deleted at that home goes for good too");
     delete (&story, home);
     until_reaped(&story, 6);
     for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* riak_kv#1643: a coordinator has lost its disk, and mints for the same key again; what it once had told of
@@ -382,6 +399,7 @@ static void coordinator_amnesia(void **state)
     story_key(&story, "apple");
     struct found red = doom(&story);
     uint32_t home = story.homes[0];
+    story_say(&story, "a home loses its disk; the old value arrives there, and it mints for the key again");
     world_crash(story.world, home);
     world_wipe(story.world, home);
     world_restart(story.world, home);
@@ -389,13 +407,15 @@ static void coordinator_amnesia(void **state)
     arrives(&story, story.homes[3], home, &red, DYNODE__PEER__MESSAGE__BODY_MERGE);
     put(&story, home, "green");
     story_pass_ms(&story, 6000);
+    story_say(&story, "once the others have told it what was reaped, it is as if the old one had never come");
     expect_at_homes(&story, VALUES("green"));
     arrives(&story, story.homes[3], home, &red, DYNODE__PEER__MESSAGE__BODY_MERGE);
     expect_at_homes(&story, VALUES("green"));
+    story_say(&story, "and what is deleted now goes for good");
     delete (&story, story.homes[1]);
     until_reaped(&story, 6);
     forget(&red);
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* A home whose disk is full can't take the key out of its queue, nor the value that is written. */
@@ -410,18 +430,21 @@ static void full_disk(void **state)
     delete (&story, story.homes[0]);
     story_pass_ms(&story, 20);
     assert_int_equal(rows(&story, STORE_REAP), 3);
+    story_say(&story, "the disk of a home that waits to reap is full, and the key is written again");
     world_fill_disks(story.world, story.homes[2], true);
     put(&story, story.homes[0], "green");
     story_pass_ms(&story, 20);
     assert_int_equal(rows(&story, STORE_REAP), 1);
+    story_say(&story, "it has room, and takes the new value: nothing of that key is to be reaped any more");
     world_fill_disks(story.world, story.homes[2], false);
     story_pass_ms(&story, 4000);
     assert_int_equal(rows(&story, STORE_REAP), 0);
     expect_at_homes(&story, VALUES("green"));
+    story_say(&story, "until it is deleted again");
     delete (&story, story.homes[0]);
     until_reaped(&story, 3);
     for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
-    story_discard(&story);
+    story_end(&story);
 }
 
 /* Values whose time is up go the same way, and not before. */
@@ -437,13 +460,14 @@ static void expired(void **state)
     story_pass_ms(&story, 4000);
     assert_int_equal(rows(&story, STORE_REAP), 3);
     expect_at_homes(&story, VALUES("red"));
+    story_say(&story, "its time is up: nobody reads it, and some time later it goes for good");
     story_pass_ms(&story, 50000);
     expect_at_homes(&story, NULL);
     assert_int_equal(reaped(&story), 0); /* some clock may be late */
     until_reaped(&story, 3);
     expect_at_homes(&story, NULL);
     assert_int_equal(rows(&story, STORE_REAP), 0);
-    /* A value that does not expire takes the key out of the queue again. */
+    story_say(&story, "a value that does not expire takes the place of one that does");
     call = story_wait(&story, story_put(&story, story.homes[0], "green", (struct extras){.ttl_ms = 60000}));
     story_expect(call, STATUS_OK, NULL);
     story_pass_ms(&story, 20);
@@ -452,7 +476,7 @@ static void expired(void **state)
     call = story_wait(&story, story_put(&story, story.homes[0], "blue", (struct extras){.after = call}));
     story_pass_ms(&story, 20);
     assert_int_equal(rows(&story, STORE_REAP), 0);
-    story_discard(&story);
+    story_end(&story);
 }
 
 int main(void)

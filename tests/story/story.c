@@ -8,12 +8,22 @@
 
 static const uint64_t us = 1000, ms = 1000000;
 
+/* Was the same told since the last heading, at another time? */
+static bool was_told(const struct story *story, const char *line)
+{
+    char text[600];
+    int size = snprintf(text, sizeof(text), "  %s\n", line + strspn(line, " .0123456789"));
+    return memmem(story->trace.data + story->heading, story->trace.size - story->heading, text,
+                  (size_t)size) != NULL;
+}
+
 static void add_line(void *context, const char *line)
 {
     struct story *story = context;
     if (getenv("DYNODE_TRACE") != NULL) fprintf(stderr, "%s\n", line);
-    buffer_append(&story->trace, line, strlen(line));
-    buffer_append(&story->trace, "\n", 1);
+    struct buffer *to = story->terse && was_told(story, line) ? &story->untold : &story->trace;
+    buffer_append(to, line, strlen(line));
+    buffer_append(to, "\n", 1);
 }
 
 void story_say(struct story *story, const char *format, ...)
@@ -23,9 +33,13 @@ void story_say(struct story *story, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
+    bool terse = story->terse;
+    story->terse = false;
     add_line(story, "");
     buffer_append(&story->trace, "# ", 2);
     add_line(story, text);
+    story->terse = terse;
+    story->heading = story->trace.size;
 }
 
 static void begin(struct story *story, const char *name, uint64_t pass_ns)
@@ -111,6 +125,7 @@ void story_discard(struct story *story)
     world_free(story->world);
     calls_fini(&story->calls);
     buffer_fini(&story->trace);
+    buffer_fini(&story->untold);
 }
 
 void story_key(struct story *story, const char *key)
@@ -294,12 +309,19 @@ void story_until(struct story *story, const char *text)
     fail_msg("nothing like '%s' happened", text);
 }
 
-uint32_t story_count(const struct story *story, const char *text)
+static uint32_t count_in(const struct buffer *lines, const char *text)
 {
     uint32_t count = 0;
-    const uint8_t *at = story->trace.data, *end = at + story->trace.size;
-    for (; (at = memmem(at, (size_t)(end - at), text, strlen(text))) != NULL; at += strlen(text)) count++;
+    const uint8_t *at = lines->data, *end = at + lines->size;
+    for (; at != NULL && (at = memmem(at, (size_t)(end - at), text, strlen(text))) != NULL;
+         at += strlen(text))
+        count++;
     return count;
+}
+
+uint32_t story_count(const struct story *story, const char *text)
+{
+    return count_in(&story->trace, text) + count_in(&story->untold, text);
 }
 
 void story_isolate(struct story *story, uint32_t node, bool cut)

@@ -25,7 +25,9 @@ struct story {
     const char *name;
     struct world *world;
     struct calls calls;
-    struct buffer trace;
+    struct buffer trace, untold;
+    size_t heading; /* where the trace's last heading ends */
+    bool terse;     /* what was told since then is told once, at whatever time it happens again */
     uint64_t connections[WORLD_NODES_MAX]; /* one to each node's shard 0, made at need */
     uint32_t homes[WORLD_NODES_MAX];       /* of story_key's key, then all other nodes */
     const char *key, *table;
@@ -75,7 +77,7 @@ void story_pass_ms(struct story *story, uint64_t ms);
 /* Run until the next message or answer of which the trace has @text. */
 void story_until(struct story *story, const char *text);
 
-/* How often the trace has @text. */
+/* How often the trace has @text, and what was left out of it. */
 uint32_t story_count(const struct story *story, const char *text);
 
 /* Cut a node off from all others, or mend that. */
