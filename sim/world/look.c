@@ -60,6 +60,7 @@ const char *world_fault_name(enum world_fault fault)
         [WORLD_COMMIT_ERROR] = "commit-error",
         [WORLD_SYNC_ERROR] = "sync-error",
         [WORLD_ROT] = "rot",
+        [WORLD_REFUSED_HINT] = "refused-hint",
         [WORLD_CLOCK_JUMP] = "clock-jump",
     };
     return names[fault];

@@ -144,11 +144,22 @@ static void draw_faults(struct options *options, struct prng *prng)
 }
 
 /* One world of eight has no fault before its core: so long conditional writes have to be linearizable. */
-static void draw_calm(struct options *options, struct prng *prng)
+static bool draw_calm(struct options *options, struct prng *prng)
 {
-    if (!prng_chance(prng, 1, 8)) return;
+    if (!prng_chance(prng, 1, 8)) return false;
     for (uint32_t i = 0; i < options_count; i++)
         if (options_list[i].fault) *option_value(options, &options_list[i]) = 0;
+    return true;
+}
+
+/* The bound of hints, in some of the worlds with faults; from a stream of its own, so that all other worlds
+ * are what they were before there was one. */
+static void draw_hint_bound(struct options *options, bool calm)
+{
+    struct prng prng;
+    prng_init(&prng, options->seed ^ 0x417b07d);
+    if (!prng_chance(&prng, 1, 16) || calm) return;
+    options->hint_bytes = prng_chance(&prng, 1, 2) ? 1 : draw(&prng, 1, 4000);
 }
 
 struct options options_draw(uint64_t seed)
@@ -161,7 +172,7 @@ struct options options_draw(uint64_t seed)
     /* What one home has acknowledged is lost with that home's disk. */
     if (options.weak > 0 || options.quorum > 0) options.lost_max = 0;
     draw_faults(&options, &prng);
-    draw_calm(&options, &prng);
+    draw_hint_bound(&options, draw_calm(&options, &prng));
     /* A third of the worlds has none: there every operation is judged. */
     if (!prng_chance(&prng, 1, 3)) options.sloppy = prng_chance(&prng, 1, 2) ? 30 : draw(&prng, 1, 100);
     options.blank = prng_chance(&prng, 1, 2) ? 1 : 0;
@@ -305,6 +316,7 @@ struct world_options options_world(const struct options *options)
         world.audit_pass_ns = options->audit_ms * UINT64_C(1000000);
         world.blank = options->blank != 0;
     }
+    world.hint_bytes_max = options->hint_bytes;
     world.resets = options->resets;
     world.losses = options->losses;
     world.repeats = options->repeats;

@@ -89,6 +89,8 @@ enum {
     X(commit_errors, 0, 100000, "an hour: a commit fails")                                                   \
     X(sync_errors, 0, 100000, "an hour: a sync fails")                                                       \
     X(clock_jumps, 0, 100000, "an hour: a clock is set")                                                     \
+    X(hint_bytes, 0, 1000000000,                                                                             \
+      "what shards keep for other nodes is refused above so many bytes; 0: far above")                       \
     X(rots, 0, 100000, "an hour: a bit of a stored object turns")                                            \
     X(wipes, 0, 100000, "an hour: a node is killed and its disks wiped")
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "actors/hints.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "wire/frame.h"
@@ -83,6 +84,7 @@ void world_start_shard(struct world *world, uint32_t number, uint32_t shard, con
         .replaced = sim->replaced,
         .repair_pass_ns = world->options.repair_pass_ns,
         .reap_after_ns = world->options.reap_after_ns,
+        .hint_bytes_max = world->options.hint_bytes_max,
         .audit_pass_ns = world->options.audit_pass_ns,
         .silent = world->options.silent,
         .started_wall_ms = node->incarnation,
@@ -341,13 +343,15 @@ static void run_turn(struct world *world, const struct event *event)
     if (sim->mail_ns < world->now_ns && world->now_ns - sim->mail_ns > world->longest_mail_ns)
         world->longest_mail_ns = world->now_ns - sim->mail_ns;
     size_t commits = store_mem_unsynced(sim->store);
-    uint64_t reaped = shard_counters(sim->shard)->reaped;
+    uint64_t reaped = shard_counters(sim->shard)->reaped, refused = node_hints(sim->shard)->refused;
     enum status status =
         shard_turn(sim->shard, world_monotonic_ns(world, event->node), world_wall_ms(world, event->node));
     reaped = shard_counters(sim->shard)->reaped - reaped;
     world->counts.reaped += reaped;
     if (reaped > 0 && world_traced(world))
         world_note(world, "n%u.%u reaps %llu", event->node + 1, event->shard, (unsigned long long)reaped);
+    for (refused = node_hints(sim->shard)->refused - refused; refused > 0; refused--)
+        world_count(world, WORLD_REFUSED_HINT, event->node);
     if (world->trace != NULL) describe_stored(world, event->node, event->shard, commits);
     disk_refused(world, event->node, event->shard);
     if (status != STATUS_OK) {

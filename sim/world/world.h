@@ -47,6 +47,7 @@ struct world_options {
     uint32_t operations_max; /* node_options; 0: the default */
     uint64_t repair_pass_ns, audit_pass_ns; /* the same; 0: no anti-entropy */
     uint64_t reap_after_ns;                 /* node.h */
+    uint64_t hint_bytes_max;                /* of a shard; 0: the default */
     bool unchecked;                         /* no shard_check after each turn */
     bool silent;                            /* no heartbeats: a node can be reached while it is linked */
     bool blank;  /* stores have to find out that they are the first of their shard */
@@ -79,6 +80,7 @@ enum world_fault {
     WORLD_COMMIT_ERROR,
     WORLD_SYNC_ERROR,
     WORLD_ROT,
+    WORLD_REFUSED_HINT,
     WORLD_CLOCK_JUMP,
     WORLD_FAULTS
 };

@@ -62,6 +62,11 @@ const struct copies *node_copies(const struct shard *shard)
     return router_copies(shard->client_actor);
 }
 
+const struct hints *node_hints(const struct shard *shard)
+{
+    return router_hints(shard->client_actor);
+}
+
 struct forest *node_forest(const struct shard *shard)
 {
     return antientropy_forest(shard_actor_for(shard, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS));

@@ -44,9 +44,13 @@ void node_drain(struct shard *shard);
 
 struct copies;
 struct forest;
+struct hints;
 
 /* Which vnode copies of this shard count. */
 const struct copies *node_copies(const struct shard *shard);
+
+/* What this shard keeps for other nodes. */
+const struct hints *node_hints(const struct shard *shard);
 
 /* The trees of the shard's vnodes. */
 struct forest *node_forest(const struct shard *shard);

@@ -230,7 +230,8 @@ static void coordinate(struct router *router, struct turn *turn, struct request 
     }
     struct task *task = router_task(router, request, write ? TASK_WRITE : TASK_READ, index);
     bool keep = to.node != turn->self.node || turn->now_ns < router->doubt_until_ns;
-    if (write && !conditional && keep && forward_begin(router, turn, task, operation, vnode, n, wish.sloppy)) return;
+    if (write && !conditional && keep && forward_begin(router, turn, task, operation, vnode, n, wish.sloppy))
+        return;
     task->node = to.node;
     turn_owe(turn, to.node, 0);
     Dynode__Peer__Coordinate *message = ARENA_NEW(turn->arena, Dynode__Peer__Coordinate);
@@ -536,6 +537,11 @@ void router_drain(struct actor *router)
 const struct copies *router_copies(const struct actor *actor)
 {
     return ((const struct router *)actor)->copies;
+}
+
+const struct hints *router_hints(const struct actor *actor)
+{
+    return ((const struct router *)actor)->hints;
 }
 
 uint32_t router_in_flight(const struct actor *router)

@@ -41,4 +41,5 @@ void router_drain(struct actor *router);
 
 uint32_t router_in_flight(const struct actor *router);
 const struct copies *router_copies(const struct actor *router);
+const struct hints *router_hints(const struct actor *router);
 const struct reap *router_reap(const struct actor *router);

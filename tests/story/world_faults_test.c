@@ -298,6 +298,41 @@ static void batches(void **state)
     end(&busy);
 }
 
+static bool any_row(void *context, struct bytes key, struct bytes value)
+{
+    (void)key;
+    (void)value;
+    *(bool *)context = true;
+    return false;
+}
+
+static bool any_hints(const struct busy *busy)
+{
+    bool any = false;
+    for (uint32_t node = 0; node < world_nodes(busy->world); node++)
+        store_scan(world_store(busy->world, node, 0), STORE_HINTS, bytes_of(NULL, 0), bytes_of(NULL, 0),
+                   any_row, &any);
+    return any;
+}
+
+/* A bound of hints is a fault where one is refused: not before somebody is away, nor where there is room. */
+static void bound_of_hints(void **state)
+{
+    (void)state;
+    struct world_options options = three_nodes();
+    options.nodes = 4;
+    for (uint32_t bounded = 0; bounded < 2; bounded++) {
+        options.hint_bytes_max = bounded;
+        struct busy busy = begin(&options);
+        assert_int_equal(counted(&busy, WORLD_REFUSED_HINT), 0);
+        world_crash(busy.world, 0);
+        pass(&busy, 300);
+        assert_int_equal(counted(&busy, WORLD_REFUSED_HINT) > 0, bounded);
+        assert_int_equal(any_hints(&busy), !bounded);
+        end(&busy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,7 +340,7 @@ int main(void)
         cmocka_unit_test(long_ways),       cmocka_unit_test(error_to_come),
         cmocka_unit_test(disks),           cmocka_unit_test(ways),
         cmocka_unit_test(stalls),          cmocka_unit_test(nodes),
-        cmocka_unit_test(batches),
+        cmocka_unit_test(batches),         cmocka_unit_test(bound_of_hints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
