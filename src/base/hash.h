@@ -7,3 +7,6 @@
 /* XXH3-64 of @data with @seed. A key's place on the ring is hash64(key, table tag). The same on every
  * machine. */
 uint64_t hash64(struct bytes data, uint64_t seed);
+
+/* Its name, as clients are told it: two that place keys must mean the same hash. */
+#define HASH64_NAME "xxh3-64"

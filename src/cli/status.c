@@ -159,8 +159,9 @@ static void print_unfilled(const struct dynode_cluster *cluster, const struct dy
 static void print_status(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
                          const struct dynode_reply *before, double seconds)
 {
-    printf("cluster %s, ring %s, %u vnodes, %u %s\n\n", cli_id(cluster->id), cli_id(cluster->ring_version),
-           cluster->vnodes, cluster->table_count, cluster->table_count == 1 ? "table" : "tables");
+    printf("cluster %s, ring %s, %u vnodes by %s, %u %s\n\n", cli_id(cluster->id),
+           cli_id(cluster->ring_version), cluster->vnodes, cluster->hash, cluster->table_count,
+           cluster->table_count == 1 ? "table" : "tables");
     printf("%-14s %-16s %-8s %-28s %-10s %6s %10s %9s\n", "NODE", "ID", "STATE", "ADDRESS", "ZONE", "SHARDS",
            "UP FOR", "MEMORY");
     for (uint32_t i = 0; i < cluster->member_count; i++) {
@@ -266,9 +267,9 @@ static json_t *json_of(const struct dynode_cluster *cluster, const struct dynode
         }
         json_object_set_new(object, "shard_reports", shards);
     }
-    return json_pack("{s:s, s:s, s:i, s:i, s:o}", "cluster", cli_id(cluster->id), "ring_version",
-                     cli_id(cluster->ring_version), "vnodes", (int)cluster->vnodes, "tables",
-                     (int)cluster->table_count, "members", members);
+    return json_pack("{s:s, s:s, s:i, s:s, s:i, s:o}", "cluster", cli_id(cluster->id), "ring_version",
+                     cli_id(cluster->ring_version), "vnodes", (int)cluster->vnodes, "hash", cluster->hash,
+                     "tables", (int)cluster->table_count, "members", members);
 }
 
 int command_status(int argc, char **argv)

@@ -124,12 +124,15 @@ static void refreshed(void *data, struct dynode_reply *public)
     struct reply *reply = (struct reply *)((char *)public - offsetof(struct reply, public));
     const struct dynode_cluster *found = public->status == DYNODE_OK ? public->results[0].cluster : NULL;
     client->refreshing = false;
+    bool refused = public->status == DYNODE_WRONG_VERSION;
+    snprintf(client->refused, sizeof(client->refused), "%s", refused ? public->results[0].message : "");
+    if (refused) client->refused_ms = client->now_ms;
     if (found == NULL) {
         reply_free(reply);
         client->refresh_wanted |= !client->options.any_node;
         client->refresh_not_before_ms =
             client->now_ms + (int64_t)backoff_draw(&client->prng, REFRESH_MS_MIN, REFRESH_FAILED_MS_MAX,
-                                                   client->refresh_failures++);
+                                                   refused ? 0 : client->refresh_failures++);
         return;
     }
     bool same = client->cluster != NULL && client->cluster->ring_version == found->ring_version;
@@ -247,8 +250,26 @@ size_t dynode_in_flight(const struct dynode_client *client)
 
 /* The loop. */
 
+/* What needs the ring, and has heard since it began that this one is of no use, ends; what began later waits
+ * until it is described again: a damaged frame may have said so, or there are newer nodes among older ones.
+ * True: that was it. */
+static bool refuse(struct dynode_client *client, struct operation *operation)
+{
+    bool by_ring = operation->node != 0 || (operation->routed && !client->options.any_node);
+    if (client->refused[0] == '\0' || !by_ring || operation->call->internal || operation->attempts > 0)
+        return false;
+    if (operation->call->began_ms < client->refused_ms) {
+        operation_fail(client, operation, DYNODE_WRONG_VERSION, client->refused);
+    } else {
+        client->refresh_wanted = true;
+        operation_wait(client, operation, ROUTE_AGAIN_MS);
+    }
+    return true;
+}
+
 static void route(struct dynode_client *client, struct operation *operation)
 {
+    if (refuse(client, operation)) return;
     for (;;) {
         uint32_t shard;
         bool wait;

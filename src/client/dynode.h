@@ -32,7 +32,8 @@
  * when something does not fit it, when a member cannot be reached, and every half minute. While nothing
  * answers, it is dropped, and the addresses given to dynode_open are asked again. A connection that leaves a
  * request without an answer beyond its time is replaced. All of this waits longer after each failure, and
- * never two clients the same.
+ * never two clients the same. A ring whose keys are hashed in a way that this library does not know is
+ * refused: what would have to be routed by it ends in WRONG_VERSION, and nothing of it was done.
  *
  * TIME. Every operation is answered by its deadline and a grace: the client gives up by itself when no node
  * does. Host names are resolved by getaddrinfo, which may block; numeric addresses never do.
@@ -83,7 +84,7 @@ enum dynode_status {
     DYNODE_TOO_LARGE = 7,   /* a key above 1,024 bytes or a value above 1 MiB; nothing was done */
     DYNODE_NO_SUCH_TABLE = 8,
     DYNODE_TABLE_EXISTS = 9,
-    DYNODE_WRONG_VERSION = 10, /* the node speaks another protocol version */
+    DYNODE_WRONG_VERSION = 10, /* the node speaks another protocol version, or hashes keys in another way */
     DYNODE_TOO_MANY_SIBLINGS =
         11, /* merge those in the result and write with their context; nothing was written */
     DYNODE_STOPPING = 12,
@@ -236,7 +237,8 @@ struct dynode_member {
 struct dynode_cluster {
     uint64_t id;
     uint64_t ring_version;
-    uint32_t vnodes; /* a power of two */
+    uint32_t vnodes;  /* a power of two */
+    const char *hash; /* of keys: "xxh3-64"; another is WRONG_VERSION */
     const struct dynode_member *members;
     uint32_t member_count;
     const struct dynode_table *tables;

@@ -169,6 +169,8 @@ struct dynode_client {
     bool refreshing, refresh_wanted;
     int64_t refresh_not_before_ms, refresh_at_ms; /* when it may be asked for, and when it is old */
     uint32_t refresh_failures;                    /* in a row */
+    char refused[CLIENT_WHY_BYTES]; /* why the ring that was described last cannot be used; "": it can be */
+    int64_t refused_ms;             /* when that was heard */
     bool doubted;           /* a member cannot be reached, or is not what the ring says: ask, but not often */
     uint32_t doubts;        /* in a row that found the same ring again */
     int64_t doubt_after_ms; /* before that a doubt has to wait */

@@ -1,9 +1,11 @@
 #include "client/dynode.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/config_value.h"
+#include "base/hash.h"
 #include "client/internal.h"
 
 enum { VNODES_MAX = 65536, MEMBERS_MAX = 1024, TABLES_MAX = 4096, MESSAGE_BYTES_MAX = 1024 };
@@ -156,7 +158,9 @@ copy_cluster(struct arena *arena, const Dynode__Client__ClusterDescription *from
 {
     uint32_t size =
         from->n_members < DYNODE_PREFERENCE_MAX ? (uint32_t)from->n_members : DYNODE_PREFERENCE_MAX;
-    *why = from->ring_version == 0 ? "a ring without a version" : judge_members(from);
+    *why = from->ring_version == 0   ? "a ring without a version"
+           : !value_name(from->hash) ? "a hash with a name that is not allowed"
+                                     : judge_members(from);
     if (*why == NULL) *why = judge_tables(from);
     if (*why == NULL) *why = judge_lists(from, size);
     if (*why != NULL) return NULL;
@@ -182,6 +186,7 @@ copy_cluster(struct arena *arena, const Dynode__Client__ClusterDescription *from
         .id = from->id,
         .ring_version = from->ring_version,
         .vnodes = from->vnodes,
+        .hash = copy_string(arena, from->hash),
         .members = members,
         .member_count = (uint32_t)from->n_members,
         .tables = copy_tables(arena, from->tables, from->n_tables),
@@ -327,6 +332,19 @@ static bool add_siblings(struct reply *reply, uint32_t index, const Dynode__Clie
     return true;
 }
 
+/* Nobody can tell by it where a key belongs. */
+static void refuse_hash(struct arena *arena, struct dynode_result *result)
+{
+    char message[200];
+    snprintf(message, sizeof(message),
+             "the cluster hashes keys with %s, and this client knows " HASH64_NAME
+             " only: it takes a newer client",
+             result->cluster->hash);
+    result->status = DYNODE_WRONG_VERSION;
+    result->message = copy_string(arena, message);
+    result->cluster = NULL;
+}
+
 bool reply_add(struct reply *reply, uint32_t index, const Dynode__Client__Result *from, const char **why)
 {
     struct dynode_result *result = &reply->public.results[index];
@@ -363,6 +381,7 @@ bool reply_add(struct reply *reply, uint32_t index, const Dynode__Client__Result
     case DYNODE__CLIENT__RESULT__ANSWER_CLUSTER:
         result->cluster = copy_cluster(arena, from->cluster, why);
         if (result->cluster == NULL) return false;
+        if (strcmp(result->cluster->hash, HASH64_NAME) != 0) refuse_hash(arena, result);
         break;
     case DYNODE__CLIENT__RESULT__ANSWER_NODE:
         result->node = copy_report(arena, from->node);

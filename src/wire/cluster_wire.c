@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "wire/pack.h"
 
 static_assert((int)DYNODE__CLIENT__RULE__SIBLINGS == (int)RULE_SIBLINGS,
@@ -221,6 +222,7 @@ Dynode__Client__ClusterDescription *cluster_to_description(const struct cluster 
     to->id = cluster->id;
     to->ring_version = ring_version(ring);
     to->vnodes = cluster->vnodes;
+    to->hash = string_copy(arena, HASH64_NAME);
 
     to->members = ARENA_ARRAY(arena, Dynode__Client__Member *, cluster->member_count);
     for (uint32_t i = 0; i < cluster->member_count; i++)

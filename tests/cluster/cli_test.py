@@ -167,6 +167,7 @@ class Cli(ClusterCase):
         status = self.json("status", "--interval", "0s")
         self.assertEqual(len(status["members"]), 3)
         self.assertTrue(all(member["answered"] for member in status["members"]))
+        self.assertEqual(status["hash"], "xxh3-64")
         busy = self.json("status", "--interval", "100ms")
         for member in busy["members"]:
             for shard in member["shard_reports"]:

@@ -94,17 +94,60 @@ static void test_a_ring_that_leads_nowhere(void **state)
     assert_int_equal(client->cluster->member_count, 3);
 }
 
+/* Keys that are hashed in an unknown way cannot be placed: that is said, of every operation that the ring
+ * would route, and of the description itself; what needs no ring goes on. When the cluster says otherwise, so
+ * does the client. */
+static void test_an_unknown_hash_is_refused(void **state)
+{
+    (void)state;
+    start(2);
+    nodes[0].hash = nodes[1].hash = "md5";
+    open_client(2, 3000);
+    struct dynode_operation info = {.kind = DYNODE_CLUSTER_INFO}, page = {.kind = DYNODE_SCAN, .table = "t"},
+                            report = {.kind = DYNODE_NODE_STATUS, .node = nodes[1].id};
+    const struct {
+        struct dynode_operation *operation;
+        enum dynode_status status;
+    } asked[] = {{&info, DYNODE_WRONG_VERSION}, {&report, DYNODE_WRONG_VERSION}, {&page, DYNODE_OK}};
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        struct dynode_reply *reply = dynode_call(client, asked[i].operation, 0);
+        print_message("%zu: %s: %s\n", i, dynode_status_name(reply->status), reply->results[0].message);
+        assert_int_equal(reply->status, asked[i].status);
+        if (asked[i].status == DYNODE_WRONG_VERSION) {
+            assert_null(reply->results[0].cluster);
+            assert_non_null(strstr(reply->results[0].message, "hashes keys with md5"));
+            assert_non_null(strstr(reply->results[0].message, "xxh3-64"));
+        }
+        dynode_reply_free(reply);
+    }
+    assert_null(client->cluster);
+    unsigned before = nodes[0].operations + nodes[1].operations;
+    unsigned infos = nodes[0].infos + nodes[1].infos;
+    for (int i = 0; i < 3; i++) {
+        enum dynode_applied applied;
+        assert_int_equal(put("fine", "v", &applied), DYNODE_WRONG_VERSION);
+        assert_int_equal(applied, DYNODE_APPLIED_NO);
+    }
+    /* None of them left: all that was asked is for the ring. */
+    assert_int_equal(nodes[0].operations + nodes[1].operations - before,
+                     nodes[0].infos + nodes[1].infos - infos);
+    nodes[0].hash = nodes[1].hash = NULL;
+    assert_int_equal(get("missing"), DYNODE_NOT_FOUND);
+    assert_string_equal(client->cluster->hash, "xxh3-64");
+}
+
 /* A description is judged as a whole before any of it is used. */
 static void test_descriptions_are_judged(void **state)
 {
     (void)state;
-    enum { MEMBERS = 3, VNODES = 4, CASES = 23 };
+    enum { MEMBERS = 3, VNODES = 4, CASES = 25 };
     for (int broken = -1; broken < CASES; broken++) {
         Dynode__Client__Result result = DYNODE__CLIENT__RESULT__INIT;
         Dynode__Client__ClusterDescription cluster_ = DYNODE__CLIENT__CLUSTER_DESCRIPTION__INIT;
         Dynode__Client__Member members[MEMBERS], *member_list[MEMBERS];
         Dynode__Client__TableInfo tables[2], *table_list[2] = {&tables[0], &tables[1]};
         char *names[] = {"a", "b", "c"}, *addresses[] = {"tcp://10.0.0.1:7400", "unix:///run/dynode", ""};
+        char hash[] = "xxh3-64", escape[] = "\033[2J";
         uint32_t lists[VNODES * MEMBERS] = {0, 1, 2, 1, 2, 0, 2, 0, 1, 2, 1, 0};
         for (uint32_t i = 0; i < MEMBERS; i++) {
             dynode__client__member__init(&members[i]);
@@ -123,6 +166,7 @@ static void test_descriptions_are_judged(void **state)
         }
         cluster_.id = cluster_.ring_version = 7;
         cluster_.vnodes = VNODES;
+        cluster_.hash = hash;
         cluster_.members = member_list;
         cluster_.n_members = MEMBERS;
         cluster_.tables = table_list;
@@ -200,6 +244,12 @@ static void test_descriptions_are_judged(void **state)
         case 22:
             tables[1].rule = (Dynode__Client__Rule)2;
             break;
+        case 23:
+            cluster_.hash = escape;
+            break;
+        case 24:
+            cluster_.hash = hash + strlen(hash);
+            break;
         default:
             good = true;
             break;
@@ -268,6 +318,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_breaches_of_the_protocol, stop),
         cmocka_unit_test_teardown(test_the_cluster_is_confirmed, stop),
         cmocka_unit_test_teardown(test_a_ring_that_leads_nowhere, stop),
+        cmocka_unit_test_teardown(test_an_unknown_hash_is_refused, stop),
         cmocka_unit_test(test_descriptions_are_judged),
         cmocka_unit_test_teardown(test_flipped_bits, stop),
     };

@@ -276,6 +276,7 @@ static void description(void **state)
         assert_int_equal(to->id, cluster.id);
         assert_int_equal(to->ring_version, cluster_ring_version(&cluster));
         assert_int_equal(to->vnodes, 64);
+        assert_string_equal(to->hash, "xxh3-64");
         assert_int_equal(to->n_members, sizes[s]);
         for (uint32_t i = 0; i < sizes[s]; i++) {
             assert_int_equal(to->members[i]->id, cluster.members[i].id);

@@ -175,6 +175,8 @@ static void answer_info(struct server *server, struct connection *connection, ui
     description.id = FAKE_CLUSTER;
     description.ring_version = 100 + turn;
     description.vnodes = FAKE_VNODES;
+    const char *hash = server->node->hash;
+    description.hash = (char *)(uintptr_t)(hash != NULL ? hash : HASH64_NAME);
     description.members = member_list;
     description.n_members = count;
     description.tables = &tables;

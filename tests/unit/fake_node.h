@@ -67,13 +67,14 @@ struct fake_node {
     enum fake_hello hello;
     atomic_uint stall_at; /* before this operation, counted from 1, pause once, for stall_ms; 0: never */
     uint32_t stall_ms;
-    bool reverse;            /* keep answers until nothing comes for 5 ms, then send them last first */
-    atomic_bool mute;        /* accept and read, but say nothing */
-    bool prompt;             /* the end of a response at once */
-    bool dribble;            /* write a few bytes at a time */
-    _Atomic uint64_t claims; /* the cluster that its hello names; 0: the true one */
-    atomic_bool astray;      /* describe a cluster of all nodes but the first */
-    uint32_t flip;           /* flip bits in one of so many answers; 0: never */
+    bool reverse;               /* keep answers until nothing comes for 5 ms, then send them last first */
+    atomic_bool mute;           /* accept and read, but say nothing */
+    bool prompt;                /* the end of a response at once */
+    bool dribble;               /* write a few bytes at a time */
+    _Atomic uint64_t claims;    /* the cluster that its hello names; 0: the true one */
+    atomic_bool astray;         /* describe a cluster of all nodes but the first */
+    _Atomic(const char *) hash; /* describe a cluster whose keys are hashed so; NULL: as they are */
+    uint32_t flip;              /* flip bits in one of so many answers; 0: never */
     uint64_t seed;
     atomic_uint connections, requests, operations, misrouted, in_flight_most, infos, tries, with_context;
 };
