@@ -107,6 +107,7 @@ struct duty {
 };
 
 struct answer_rules {
+    bool prompt; /* connections end when something befalls their node or them: by when an answer was due */
     uint64_t grace_ns; /* how long after its deadline an answer may come: the way there and back */
     const struct standstill *standstills; /* in the order of their ends; they are waited for too */
     uint32_t standstill_count;

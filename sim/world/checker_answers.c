@@ -1,5 +1,7 @@
 /* Checker 10, liveness, and the deadlines of every operation, each time it is sent: a client hears something,
- * in time, and what it hears is never that it or the server is wrong. On nodes that hold a quorum of every
+ * in time, and what it hears is never that it or the server is wrong. A connection may be lost, with its node
+ * or by itself, but never does the node hang up, and never has it left a request unanswered till after its
+ * deadline. On nodes that hold a quorum of every
  * key asked for and that no fault touches, everything succeeds: on a core of them while the others are gone,
  * and on all once they are back. */
 #include <stdio.h>
@@ -54,11 +56,13 @@ static bool judge(const struct answer_rules *rules, const struct attempt *attemp
              in_ms(attempt->begun_ns));
     const char *status = attempt->lost ? "lost" : status_name((enum status)attempt->status);
     if (attempt->ended_ns == UINT64_MAX) return verdict_fault(verdict, "%s was never answered", what);
+    if (attempt->hung_up) return verdict_fault(verdict, "%s was hung up on by its node", what);
     if (!attempt->lost && (attempt->status == STATUS_INVALID || attempt->status == STATUS_INTERNAL))
         return verdict_fault(verdict, "%s was answered %s", what, status);
-    if (!attempt->lost && attempt->ended_ns > attempt->deadline_ns &&
+    if ((!attempt->lost || rules->prompt) && attempt->ended_ns > attempt->deadline_ns &&
         attempt->ended_ns > excused_ns(rules, attempt))
-        return verdict_fault(verdict, "%s was answered %s %.3f ms after its deadline", what, status,
+        return verdict_fault(verdict, "%s was %s%s %.3f ms after its deadline", what,
+                             attempt->lost ? "unanswered and " : "answered ", status,
                              in_ms(attempt->ended_ns - attempt->deadline_ns));
     if (is_due(rules, attempt) && !is_success(attempt))
         return verdict_fault(verdict, "%s where nothing failed, was %s", what, status);

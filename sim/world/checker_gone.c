@@ -1,5 +1,6 @@
-/* Checker 7, no resurrection: in the end, when all is healed and all homes have become equal, nothing is there
- * that an acknowledged write covers, or a delete. It had gone, perhaps with all that told so (actors/reap.h). */
+/* Checker 7, no resurrection: in the end, when all is healed and all homes have become equal, nothing is
+ * there that an acknowledged write covers, or a delete. It had gone, perhaps with all that told so
+ * (actors/reap.h). */
 #include "world/checker.h"
 
 static bool judge(struct cover *cover, const struct final *final, struct verdict *verdict)

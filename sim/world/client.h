@@ -54,6 +54,7 @@ struct ask {
 /* What it is told. */
 struct heard {
     bool lost, good; /* good: OK or NOT_FOUND */
+    bool hung_up;    /* lost, and by its node */
     bool rejected;   /* its precondition does not hold */
     uint8_t status;
     struct buffer sealed;

@@ -170,7 +170,7 @@ static void begin(struct session *session, struct lane *lane, uint64_t deadline_
     lane->maybe = false;
     ask_as_table(clients, lane);
     struct op op = {.kind = (uint8_t)ask->kind,
-                    .flags = (uint8_t)ask->flags,
+                    .flags = (uint16_t)ask->flags,
                     .session = client->number,
                     .node = (uint16_t)session->node,
                     .key = ask->key,
@@ -267,7 +267,8 @@ static void end_lane(struct session *session, struct lane *lane)
         verdict_fault(&clients->verdict, "operation %u: a value of key %u is %s", lane->token, ask->key,
                       heard->damage);
     enum outcome outcome = outcome_of(lane);
-    uint32_t flags = (heard->lost ? OP_LOST : 0U) | (heard->rejected ? OP_REJECTED : 0U);
+    uint32_t flags = (heard->lost ? OP_LOST : 0U) | (heard->hung_up ? OP_HUNG_UP : 0U) |
+                     (heard->rejected ? OP_REJECTED : 0U);
     history_return(&clients->history, lane->token, outcome, world_now(clients->world),
                    tokens_of(&heard->seen), flags);
     clients->history.ops[lane->token - 1].status = heard->status;
@@ -282,11 +283,12 @@ static void end_lane(struct session *session, struct lane *lane)
     lane->client.kind->take(&lane->client, ask, heard);
 }
 
-static void end(struct session *session, bool lost)
+static void end(struct session *session, bool lost, bool hung_up)
 {
     session->busy = false;
     for (uint32_t i = 0; i < session->active; i++) {
         session->lanes[i].heard.lost = lost;
+        session->lanes[i].heard.hung_up = hung_up;
         end_lane(session, &session->lanes[i]);
     }
     if (session->lanes[0].known != NULL) rest(session);
@@ -310,15 +312,21 @@ static void answer(void *context, uint64_t connection, const Dynode__Client__Res
         struct lane *lane = &session->lanes[response->results[i]->operation];
         lane_hear(clients, lane, response->results[i]);
     }
-    if (response->last) end(session, false);
+    if (response->last) end(session, false, false);
 }
 
 static void closed(void *context, uint64_t connection)
 {
-    struct session *session = session_of(context, connection);
+    struct clients *clients = context;
+    struct session *session = session_of(clients, connection);
     if (session == NULL) return;
+    const char *why = world_hung_up(clients->world, connection);
     session->connection = 0;
-    if (session->busy) end(session, true);
+    if (session->busy)
+        end(session, true, why != NULL);
+    else if (why != NULL)
+        verdict_fault(&clients->verdict, "n%u hung up on a client that had asked for nothing: %s",
+                      session->node + 1, why);
 }
 
 /* --- all of them --- */

@@ -7,6 +7,7 @@
 static void judge_answers(struct clients *clients)
 {
     struct answer_rules rules = {
+        .prompt = true,
         .grace_ns = clients->options.grace_ns,
         .duties = clients->duties,
         .duty_count = clients->duty_count,

@@ -37,7 +37,11 @@ void connection_send_answers(struct world *world, struct outbox *outbox)
             buffer_append(&event.bytes, outbox->answer_bytes.data + answer->offset, answer->size);
             events_post(&world->events, &event);
         }
-        if (answer->hang_up != NULL) world_disconnect(world, connection->id);
+        if (answer->hang_up == NULL) continue;
+        connection->hung_up = answer->hang_up;
+        if (world_traced(world))
+            world_note(world, "n%u hangs up on a client: %s", connection->node + 1, answer->hang_up);
+        world_disconnect(world, connection->id);
     }
     outbox_clear_answers(outbox);
 }
@@ -61,6 +65,11 @@ uint64_t world_connect(struct world *world, uint32_t node, uint32_t shard)
 bool world_is_open(const struct world *world, uint64_t id)
 {
     return world->connections[id - 1]->open;
+}
+
+const char *world_hung_up(const struct world *world, uint64_t id)
+{
+    return world->connections[id - 1]->hung_up;
 }
 
 void world_disconnect(struct world *world, uint64_t id)

@@ -68,7 +68,7 @@ void history_again(struct history *history, uint32_t token, uint32_t node, uint6
     op->deadline_ns = deadline_ns;
     op->ended_ns = op->returned_ns = UINT64_MAX;
     op->outcome = OUTCOME_INFO;
-    op->flags &= (uint8_t) ~(OP_LOST | OP_REJECTED);
+    op->flags &= (uint16_t) ~(OP_LOST | OP_HUNG_UP | OP_REJECTED);
     if (maybe) op->flags |= OP_REPEATED;
 }
 
@@ -79,7 +79,7 @@ void history_return(struct history *history, uint32_t token, enum outcome outcom
     op->outcome = (uint8_t)outcome;
     op->ended_ns = now_ns;
     op->returned_ns = outcome == OUTCOME_INFO ? UINT64_MAX : now_ns;
-    op->flags |= (uint8_t)flags;
+    op->flags |= (uint16_t)flags;
     op->seen = keep(history, seen);
 }
 

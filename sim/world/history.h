@@ -26,7 +26,8 @@ enum op_flag {
     OP_WEAK = 16,      /* asked fewer homes than make its quorums overlap */
     OP_FLOOR = 32,     /* a read that told what it must not be older than */
     OP_REJECTED = 64,  /* its precondition was said not to hold */
-    OP_LOST = 128,     /* it got no answer: its connection closed */
+    OP_LOST = 128,     /* it got no answer: its connection closed, ... */
+    OP_HUNG_UP = 256,  /* ... and it was the node that closed it */
 };
 
 /* How many of a key's first so many homes an operation waits for. */
@@ -46,8 +47,8 @@ struct token_run {
 };
 
 struct op {
-    uint8_t kind, outcome, flags, status; /* status: what the last answer said */
-    uint16_t session, node;
+    uint8_t kind, outcome, status; /* status: what the last answer said */
+    uint16_t flags, session, node;
     struct quorum quorum; /* where history.n is not 0 */
     uint32_t key;
     uint64_t invoked_ns, returned_ns;  /* returned: UINT64_MAX while unknown */
@@ -65,7 +66,7 @@ struct attempt {
     uint32_t token;
     uint16_t node;
     uint8_t status;
-    bool lost;
+    bool lost, hung_up;
     uint64_t begun_ns, ended_ns, deadline_ns;
     struct token_run seen;
 };
@@ -142,6 +143,7 @@ static inline struct attempt history_last_attempt(const struct history *history,
                             .node = op->node,
                             .status = op->status,
                             .lost = (op->flags & OP_LOST) != 0,
+                            .hung_up = (op->flags & OP_HUNG_UP) != 0,
                             .begun_ns = op->tried_ns,
                             .ended_ns = op->ended_ns,
                             .deadline_ns = op->deadline_ns,

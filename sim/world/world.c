@@ -138,6 +138,7 @@ static void start_node(struct world *world, uint32_t number)
 static void stop_node(struct world *world, uint32_t number)
 {
     struct sim_node *node = &world->nodes[number];
+    if (node->paused) world_stood_still(world, number, node->paused_ns, world->now_ns);
     node->up = node->paused = false;
     node->life++;
     for (uint32_t shard = 0; shard < node->shard_count; shard++) {

@@ -99,7 +99,7 @@ struct world_watch {
 
 struct world_counts {
     uint64_t turns, batches, bytes, syncs, restarts;
-    uint64_t reaped; /* objects with nothing but tombstones left */
+    uint64_t reaped;               /* objects with nothing but tombstones left */
     uint64_t faults[WORLD_FAULTS]; /* that took effect: a cut that nothing met, say, is none */
 };
 
@@ -228,6 +228,10 @@ void world_tell(struct world *world, uint32_t from, uint32_t to, const struct cl
 /* Connect to a node's shard; 0 if the node is down. Names are never used twice. */
 uint64_t world_connect(struct world *world, uint32_t node, uint32_t shard);
 bool world_is_open(const struct world *world, uint64_t connection);
+
+/* Why its node closed it, which it does only with who does not keep to the protocol; NULL: it did not. A
+ * crash, a store that is lost, a fault of the network and its client close it otherwise. */
+const char *world_hung_up(const struct world *world, uint64_t connection);
 void world_disconnect(struct world *world, uint64_t connection);
 
 /* Send a request, packed. False: the connection is gone. */

@@ -67,6 +67,7 @@ struct sim_connection {
     uint64_t id;
     uint32_t node, shard;
     bool open;
+    const char *hung_up; /* by its node, and why */
     uint64_t request_ns, answer_ns; /* of the last frame under way */
 };
 

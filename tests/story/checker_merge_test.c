@@ -173,8 +173,14 @@ static void deadlines(void **state)
     assert_true(answers(&history, &rules)); /* its node stood still for 50 ms */
     history.ops[0].ended_ns = 63 * ms;
     assert_false(answers(&history, &rules));
-    history.ops[0].flags |= OP_LOST; /* a connection that closes excuses it */
+    history.ops[0].flags |= OP_LOST; /* a connection that closes excuses it ... */
     assert_true(answers(&history, &rules));
+    rules.prompt = true; /* ... but not where it would have closed before */
+    assert_false(answers(&history, &rules));
+    history.ops[0].ended_ns = 62 * ms;
+    assert_true(answers(&history, &rules));
+    history.ops[0].flags |= OP_HUNG_UP; /* nor where it was the node that closed it */
+    assert_false(answers(&history, &rules));
     history.ops[0].flags = 0;
     history.ops[0].ended_ns = 9 * ms;
     history.ops[0].status = STATUS_INTERNAL;

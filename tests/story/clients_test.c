@@ -179,13 +179,45 @@ static void no_second_attempt(void **state)
     clients_free(clients);
 }
 
+/* A connection that ends is no excuse for a node that ends it, also where nothing was asked for. */
+static void node_that_hangs_up(void **state)
+{
+    (void)state;
+    for (int busy = 0; busy <= 1; busy++) {
+        struct world_options options = world_options_default(1);
+        struct clients_options habits = clients_options_draw(1);
+        struct world_watch watch = {0};
+        habits.impatient = 0;
+        habits.think_ns = 0;
+        habits.grace_ns = 20 * ms;
+        struct clients *clients = clients_alloc(&habits, &watch);
+        struct world *world = world_alloc(&options, &watch);
+        world_run(world, 500 * ms);
+        clients_begin(clients, world);
+        world_run(world, world_now(world) + 500 * ms);
+        clients_stop(clients, !busy);
+        if (!busy) world_run(world, world_now(world) + 2000 * ms);
+        const Dynode__Client__Request nonsense = DYNODE__CLIENT__REQUEST__INIT; /* asks for nothing */
+        uint64_t last = world_connect(world, 0, 0);
+        for (uint64_t connection = 2; connection < last; connection++) /* the first made the table */
+            if (world_is_open(world, connection)) world_send(world, connection, &nonsense);
+        world_run(world, world_now(world) + 20 * ms);
+        clients_stop(clients, true);
+        world_run(world, world_now(world) + 2000 * ms);
+        clients_judge(clients, true);
+        assert_non_null(strstr(clients_fault(clients),
+                               busy ? "was hung up on by its node" : "that had asked for nothing"));
+        world_free(world);
+        clients_free(clients);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(damage_shows),
-        cmocka_unit_test(merging),
-        cmocka_unit_test(all_habits),
-        cmocka_unit_test(no_second_attempt),
+        cmocka_unit_test(damage_shows),       cmocka_unit_test(merging),
+        cmocka_unit_test(all_habits),         cmocka_unit_test(no_second_attempt),
+        cmocka_unit_test(node_that_hangs_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
