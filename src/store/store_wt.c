@@ -22,7 +22,25 @@
  *   checkpoint all the same.
  * - The page sizes are WiredTiger's: leaves of 8 and 16 KB were as fast and as large, 2.1-2.3 times the raw
  *   bytes on disk. Values above half a leaf become overflow items, which stay out of the cache.
- * - With a cache of 32 MB the whole process held 33-54 MB. */
+ * - With a cache of 32 MB the whole process held 33-54 MB.
+ *
+ * The bound of the log, 2 x checkpoint_log + 96 MB, follows from WiredTiger 3.2.1 (conn_ckpt.c,
+ * conn_log.c, log.c) for a shard that writes at most 36 MB of log a second, and whose checkpoints take at
+ * most half of the time in which checkpoint_log is written. Its terms, in the order in which the log lies
+ * there:
+ *
+ * - Three files of 8 MB that are there whole: that in which the oldest log needed begins, that which is
+ *   being written (it was filled with zeros), and that which is being filled for later.
+ * - checkpoint_log: what is written between the end of a checkpoint, which sets the count to zero, and
+ *   the beginning of the next, which the count brings about (at 8 MB at least, a file).
+ * - checkpoint_log: what is written during these two checkpoints. The log is kept from where the first
+ *   one began, until the second has ended and has woken the log's server, which removes what is older.
+ * - 72 MB, files made ahead. The server looks after them each second, and sleeps for up to one more; each
+ *   file that was missing makes it keep one more ready, and it keeps one fewer when more than half were
+ *   left. So it comes to what is written in two seconds.
+ *
+ * Slower disks and faster shards need more, in these two last terms. The two shards of `tests/bench/run`
+ * had 132 MB together, where this says 470. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
