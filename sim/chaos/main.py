@@ -303,6 +303,7 @@ def interrupt(*_):
 
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
         print(HELP)
         sys.exit(0)
     sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "local")]

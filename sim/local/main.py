@@ -273,6 +273,7 @@ def remember(data, chosen):
 
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
         print(HELP)
         sys.exit(0)
     import packages

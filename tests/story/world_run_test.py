@@ -1,5 +1,5 @@
 """What `sim/run world` makes of wrong arguments, and what Ctrl-C leaves behind in a hunt and while a seed is made smaller: the
-exit status, what was found so far, and no process.
+exit status, what was found so far, and no process. And that the help of each part of sim/run may go to who reads no more.
 
 usage: world_run_test.py SOURCE_DIR DYNODE_WORLD
 """
@@ -55,8 +55,21 @@ def interrupt(source, program, words, line):
     return process.returncode, "".join(heard) + rest
 
 
+def help_without_a_reader(source):
+    """As in `sim/run --help | head -3`, with head already gone."""
+    for part in ((), ("local",), ("chaos",), ("world",), ("mutants",)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([os.path.join(source, "sim/run"), *part, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        assert done.returncode == -signal.SIGPIPE and done.stderr == "", (part, done.returncode, done.stderr)
+        done = subprocess.run([os.path.join(source, "sim/run"), *part, "--help"], stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 0 and "usage: sim/run" in done.stdout, part
+
+
 def main():
     source, program = sys.argv[1:]
+    help_without_a_reader(source)
     for words in WRONG:
         done = start(source, program, words)
         _, errors = done.communicate()
