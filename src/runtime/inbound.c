@@ -11,11 +11,12 @@ enum { RECEIVE_BYTES_MIN = 65536, KEPT_BYTES_MAX = 1 << 20 };
 struct feed {
     struct inbound *inbound;
     struct accepted *accepted;
-    nng_aio *receive;
+    nng_aio *receive, *attempt; /* with a callback, for what is still to come, and without one */
+    bool receiving;             /* nng owns the end of the buffer */
+    bool held;                  /* not receiving: there was no room */
+    atomic_bool received;       /* raised by nng's callback */
     uint64_t
-        frame_since_ms;   /* since when the unfinished frame, if there is one, is the first that is missing */
-    bool held;            /* not receiving: there was no room */
-    atomic_bool received; /* raised by nng's callback */
+        frame_since_ms; /* since when the unfinished frame, if there is one, is the first that is missing */
 };
 
 struct inbound {
@@ -40,6 +41,7 @@ static void feed_free(struct feed *feed)
 {
     nng_aio_stop(feed->receive);
     nng_aio_free(feed->receive);
+    nng_aio_free(feed->attempt);
     free(feed);
 }
 
@@ -64,21 +66,18 @@ static void begin_frame(struct feed *feed)
     feed->frame_since_ms = uv_now(feed->inbound->options.uv);
 }
 
-static void receive_more(struct feed *feed)
+static void receive(struct feed *feed, nng_aio *aio)
 {
-    const struct inbound_options *options = &feed->inbound->options;
     struct buffer *in = &feed->accepted->in;
-    feed->held = !options->room(options->context, feed->accepted->hello.beats);
-    if (feed->held) return;
     size_t size = in->size; /* a large frame comes in larger and larger pieces */
     if (size < RECEIVE_BYTES_MIN) size = RECEIVE_BYTES_MIN;
     if (size > INBOUND_RECEIVE_BYTES_MAX) size = INBOUND_RECEIVE_BYTES_MAX;
     nng_iov iov = {.iov_buf = buffer_reserve(in, size), .iov_len = size};
-    CHECK(nng_aio_set_iov(feed->receive, 1, &iov) == 0);
-    nng_stream_recv(feed->accepted->stream, feed->receive);
+    CHECK(nng_aio_set_iov(aio, 1, &iov) == 0);
+    nng_stream_recv(feed->accepted->stream, aio);
 }
 
-/* Give out the whole frames, and receive more. NULL, or why the link ends. */
+/* Give out the whole frames. NULL, or why the link ends. */
 static const char *pump(struct feed *feed)
 {
     const struct inbound_options *options = &feed->inbound->options;
@@ -95,18 +94,55 @@ static const char *pump(struct feed *feed)
     buffer_consume(in, used);
     if (used > 0) begin_frame(feed);
     if (in->size == 0 && in->capacity > KEPT_BYTES_MAX) buffer_fini(in);
-    receive_more(feed);
     return NULL;
 }
 
-static const char *received(struct feed *feed)
+static const char *received(struct feed *feed, nng_aio *aio)
 {
-    int error = nng_aio_result(feed->receive);
+    feed->receiving = false;
+    int error = nng_aio_result(aio);
     if (error != 0) return nng_strerror(error);
     if (feed->accepted->in.size == 0) begin_frame(feed);
-    feed->accepted->in.size += nng_aio_count(feed->receive);
+    feed->accepted->in.size += nng_aio_count(aio);
     set_heard(feed);
     return pump(feed);
+}
+
+/* What is there already is received on this thread, for a wake of nng's costs more than the read; for the
+ * rest nng calls back. */
+static const char *receive_more(struct feed *feed, bool *got)
+{
+    const struct inbound_options *options = &feed->inbound->options;
+    if (!options->room(options->context, feed->accepted->hello.beats)) {
+        feed->held = true;
+        return NULL;
+    }
+    if (feed->held) {
+        feed->held = false;
+        set_heard(feed);
+        begin_frame(feed);
+    }
+    feed->receiving = true;
+    receive(feed, feed->attempt);
+    nng_aio_cancel(feed->attempt);
+    nng_aio_wait(feed->attempt);
+    if (nng_aio_result(feed->attempt) == NNG_ECANCELED) {
+        receive(feed, feed->receive);
+        return NULL;
+    }
+    *got = true;
+    return received(feed, feed->attempt);
+}
+
+bool inbound_receive(struct inbound *inbound)
+{
+    bool got = false;
+    for (uint32_t i = inbound->count; i-- > 0;) {
+        struct feed *feed = inbound->list[i];
+        const char *why = feed->receiving ? NULL : receive_more(feed, &got);
+        if (why != NULL) feed_end(inbound, i, why);
+    }
+    return got;
 }
 
 static void on_wake(uv_async_t *handle)
@@ -115,7 +151,7 @@ static void on_wake(uv_async_t *handle)
     if (inbound->stopped) return;
     for (uint32_t i = inbound->count; i-- > 0;) {
         struct feed *feed = inbound->list[i];
-        const char *why = atomic_exchange(&feed->received, false) ? received(feed) : NULL;
+        const char *why = atomic_exchange(&feed->received, false) ? received(feed, feed->receive) : NULL;
         if (why != NULL) feed_end(inbound, i, why);
     }
 }
@@ -170,21 +206,11 @@ void inbound_add(struct inbound *inbound, struct accepted *accepted)
     feed->accepted = accepted;
     begin_frame(feed);
     CHECK(nng_aio_alloc(&feed->receive, receive_done, feed) == 0);
+    CHECK(nng_aio_alloc(&feed->attempt, NULL, NULL) == 0);
     inbound->list[inbound->count++] = feed;
     set_heard(feed);
     const char *why = pump(feed);
     if (why != NULL) feed_end(inbound, inbound->count - 1, why);
-}
-
-void inbound_resume(struct inbound *inbound)
-{
-    for (uint32_t i = 0; i < inbound->count; i++) {
-        struct feed *feed = inbound->list[i];
-        if (!feed->held) continue;
-        set_heard(feed);
-        begin_frame(feed);
-        receive_more(feed);
-    }
 }
 
 void inbound_stop(struct inbound *inbound)

@@ -5,6 +5,7 @@
  *
  * nng's callbacks only raise a flag and wake the loop (uv_async). Through a callback that cut frames and a
  * mailbox, as it was first, a frame cost two wakes more (tests/bench/run, context switches of the server).
+ * Bytes that are there before they are asked for cost none at all.
  *
  * Back-pressure: while room() says no, nothing more is received; then the sender's TCP window closes, its
  * outbox fills, and what is above its bound is silence. A link takes memory only as its bytes come: at most a
@@ -37,7 +38,7 @@ struct inbound_options {
      * borrowed until return. */
     void (*frame)(void *context, uint64_t node, bool beats, struct bytes payload);
 
-    /* May more be received on such links? If not: inbound_resume when it may. */
+    /* May more be received on such links? */
     bool (*room)(void *context, bool beats);
 };
 
@@ -48,8 +49,10 @@ struct inbound *inbound_start(const struct inbound_options *options);
 /* Read this link from now on; it is lent until it ends, which the acceptor is then told. */
 void inbound_add(struct inbound *inbound, struct accepted *accepted);
 
-/* There is room again. */
-void inbound_resume(struct inbound *inbound);
+/* Receive on all links from which nothing is under way, where there is room: once in each round of the loop,
+ * when the turns have taken what came before. True: something came, and there may be more; so the poll must
+ * not wait. */
+bool inbound_receive(struct inbound *inbound);
 
 /* Receive no more; the links stay the acceptor's. The loop must run on until the handles are closed, then
  * inbound_free. */

@@ -321,25 +321,14 @@ static void link_frame(void *context, uint64_t node, bool beats, struct bytes pa
                        NULL);
 }
 
+/* A lane that was too full is received again when half of it is taken. */
 static bool link_room(void *context, bool beats)
 {
     struct loop *loop = context;
     enum link_lane lane = beats ? LANE_BEATS : LANE_DATA;
-    if (shard_lane_bytes(loop->shard, lane) > MAIL_BYTES_MAX) loop->held[lane] = true;
+    size_t limit = loop->held[lane] ? MAIL_BYTES_MAX / 2 : MAIL_BYTES_MAX;
+    loop->held[lane] = shard_lane_bytes(loop->shard, lane) > limit;
     return !loop->held[lane];
-}
-
-/* Receive again what is not held any more. */
-static void release_links(struct loop *loop)
-{
-    bool resume = false;
-    for (int lane = 0; lane < LANES; lane++) {
-        if (!loop->held[lane] || shard_lane_bytes(loop->shard, (enum link_lane)lane) > MAIL_BYTES_MAX / 2)
-            continue;
-        loop->held[lane] = false;
-        resume = true;
-    }
-    if (resume) inbound_resume(loop->inbound);
 }
 
 /* --- a round --- */
@@ -454,12 +443,13 @@ static bool work(struct loop *loop)
 static void on_work(uv_prepare_t *prepare)
 {
     struct loop *loop = prepare->data;
-    if (work(loop))
+    bool more = work(loop);
+    if (has_links(loop) && inbound_receive(loop->inbound)) more = true;
+    if (more)
         uv_idle_start(&loop->more, on_more);
     else
         uv_idle_stop(&loop->more);
     set_timer(loop);
-    release_links(loop);
     if (loop->phase == PHASE_DRAIN) atomic_store(&loop->quiet, all_sent(loop));
 }
 

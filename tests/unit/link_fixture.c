@@ -60,7 +60,7 @@ static void *read_all(void *argument)
             inbound_add(inbound, parcel.link);
             nng_msg_free(parcel.msg);
         }
-        if (reader_room(reader, false)) inbound_resume(inbound);
+        inbound_receive(inbound);
         uv_run(&uv, UV_RUN_NOWAIT);
         usleep(200);
     }
