@@ -374,6 +374,7 @@ static void free_antientropy(struct actor *actor)
     free(self->governor);
     free(self->dirty);
     free(self->dirty_after_ns);
+    free(self->reaping.rests);
     free(self);
 }
 
@@ -410,6 +411,8 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     CHECK(self->dirty != NULL);
     self->dirty_after_ns = calloc(turn->cluster->vnodes, sizeof(*self->dirty_after_ns));
     CHECK(self->dirty_after_ns != NULL);
+    self->reaping.rests = calloc(turn->cluster->vnodes, sizeof(*self->reaping.rests));
+    CHECK(self->reaping.rests != NULL);
     shard_add_actor(shard, &self->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));
     antientropy_wake(self, turn, 0);
 }

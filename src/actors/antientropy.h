@@ -34,7 +34,9 @@
  *
  * REAPING. Vnodes with tombstones in their queue (reap.h) are compared with each other home once in a pass's
  * time even if they are equal, for the clocks alone; and the replica is told to walk the queues of those in
- * which something has become known.
+ * which something has become known. While a home can't be reached nothing can become known of what it has
+ * seen, so its vnodes are left alone; and where nothing goes all the same, for what a lost disk minted nobody
+ * vouches for, the looks become rarer: one in ANTIENTROPY_REAP_REST_MAX + 1 passes in the end.
  *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
@@ -61,6 +63,8 @@ enum {
     ANTIENTROPY_PAGE_BYTES = 1048576,      /* ... and so many bytes are read */
     ANTIENTROPY_WINDOW_BYTES = 256 * 1024, /* of objects in one message, but for the last of them */
     ANTIENTROPY_WINDOW_KEYS = 64,
+    ANTIENTROPY_REAP_LOOKS = 4, /* of one distance; the next four are twice as far apart */
+    ANTIENTROPY_REAP_REST_MAX = 31,
     ANTIENTROPY_CHUNK_OBJECTS = 512,
     ANTIENTROPY_CHUNK_BYTES = 128 * 1024, /* of the store that a turn reads to build or audit */
     ANTIENTROPY_CHUNK_VNODES = 32,

@@ -68,12 +68,20 @@ struct refusal {
     uint64_t node, until_ns;
 };
 
+/* Vnodes of which nothing goes, look after look, are looked at more and more seldom. */
+struct reap_rest {
+    uint32_t count; /* what waited at the last look: another number begins anew */
+    uint8_t looks;  /* since then */
+    uint8_t left;   /* rounds that pass without one */
+};
+
 /* What the replica may reap. */
 struct reaping {
-    uint32_t vnode;   /* the next to be compared */
-    uint64_t next_ns; /* when the next round begins */
-    uint64_t step_ns; /* when the replica is told to go on */
-    size_t spent;     /* of what it has read for that */
+    struct reap_rest *rests; /* by vnode */
+    uint32_t vnode;          /* the next to be compared */
+    uint64_t next_ns;        /* when the next round begins */
+    uint64_t step_ns;        /* when the replica is told to go on */
+    size_t spent;            /* of what it has read for that */
 };
 
 struct audit {

@@ -146,18 +146,50 @@ static void tell_reap(struct turn *turn, bool due, uint32_t vnode)
     turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_REAP_ON, message);
 }
 
+/* Do we share the vnode with homes all of which can be reached? */
+static bool may_reap(const struct antientropy *self, const struct turn *turn, uint32_t vnode, uint32_t n)
+{
+    if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) return false;
+    const uint64_t *list = ring_preference_list(turn->ring, vnode);
+    for (uint32_t home = 0; home < n; home++)
+        if (list[home] != turn->self.node && !peers_reachable(turn->peers, list[home])) return false;
+    return true;
+}
+
+static bool may_reap_any(const struct antientropy *self, const struct turn *turn, uint32_t vnode)
+{
+    bool any = false;
+    for (uint32_t n = 1; n <= FOREST_N_MAX && !any; n++) any = may_reap(self, turn, vnode, n);
+    return any && reap_waits(self->reap, vnode, turn->wall_ms) && forest_is_built(self->forest, vnode);
+}
+
 /* A vnode with something that may go: its homes have to know what each has seen. */
 static void expand_reaping(struct antientropy *self, struct turn *turn, uint32_t vnode)
 {
     const uint64_t *list = ring_preference_list(turn->ring, vnode);
     tell_reap(turn, true, vnode);
     for (uint32_t n = 2; n <= FOREST_N_MAX; n++) {
-        if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node)) continue;
+        if (!may_reap(self, turn, vnode, n)) continue;
         for (uint32_t home = 0; home < n; home++)
-            if (list[home] != turn->self.node && is_ours_to_begin(turn, vnode, list[home]) &&
-                peers_reachable(turn->peers, list[home]))
+            if (list[home] != turn->self.node && is_ours_to_begin(turn, vnode, list[home]))
                 add_job(&self->jobs, (struct job){.node = list[home], .vnode = vnode, .n = n});
     }
+}
+
+/* Is it not its turn? */
+static bool rests(struct antientropy *self, uint32_t vnode)
+{
+    struct reap_rest *rest = &self->reaping.rests[vnode];
+    if (rest->count != self->reap->by_vnode[vnode])
+        *rest = (struct reap_rest){.count = self->reap->by_vnode[vnode]};
+    if (rest->left > 0) {
+        rest->left--;
+        return true;
+    }
+    uint32_t left = (1U << rest->looks / ANTIENTROPY_REAP_LOOKS) - 1;
+    if (left < ANTIENTROPY_REAP_REST_MAX) rest->looks++;
+    rest->left = (uint8_t)left;
+    return false;
 }
 
 bool jobs_look_for_reaping(struct antientropy *self, struct turn *turn)
@@ -166,7 +198,7 @@ bool jobs_look_for_reaping(struct antientropy *self, struct turn *turn)
     if (!self->reap->on || self->reap->count == 0 || self->jobs.count > 0 || turn->now_ns < reaping->next_ns)
         return false;
     for (; reaping->vnode < turn->cluster->vnodes && self->jobs.count == 0; reaping->vnode += turn->shards)
-        if (self->reap->by_vnode[reaping->vnode] > 0 && forest_is_built(self->forest, reaping->vnode))
+        if (may_reap_any(self, turn, reaping->vnode) && !rests(self, reaping->vnode))
             expand_reaping(self, turn, reaping->vnode);
     if (self->jobs.count > 0) return true;
     reaping->vnode = turn->self.shard;

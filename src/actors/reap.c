@@ -1,6 +1,7 @@
 #include "actors/reap.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 
@@ -21,14 +22,26 @@ static uint64_t dead_at_ms(const struct object *object)
     return at_ms;
 }
 
+/* Something of the vnode is dead from then on. */
+static void note_dead(struct reap *reap, uint32_t vnode, uint64_t at_ms)
+{
+    if (at_ms < reap->dead_ms[vnode]) reap->dead_ms[vnode] = at_ms;
+    if (reap->walked == vnode && at_ms < reap->walked_ms) reap->walked_ms = at_ms;
+}
+
+static uint64_t row_ms(struct bytes value)
+{
+    return value.size == 8 ? get_be64(value.data) : 0; /* one that says nothing is looked at */
+}
+
 static bool count_row(void *context, struct bytes key, struct bytes value)
 {
     struct reap *reap = context;
     struct store_place place;
-    (void)value;
     if (!store_key_decode(key, &place) || place.vnode >= reap->vnodes) return true;
     reap->count++;
     reap->by_vnode[place.vnode]++;
+    note_dead(reap, place.vnode, row_ms(value));
     return true;
 }
 
@@ -39,6 +52,9 @@ enum status reap_load(struct reap *reap, struct store *store, uint32_t vnodes)
     reap->due = calloc(vnodes, sizeof(*reap->due));
     CHECK(reap->by_vnode != NULL);
     CHECK(reap->due != NULL);
+    reap->dead_ms = malloc(vnodes * sizeof(*reap->dead_ms));
+    CHECK(reap->dead_ms != NULL);
+    memset(reap->dead_ms, 0xff, vnodes * sizeof(*reap->dead_ms));
     return store_scan(store, STORE_REAP, bytes_of(NULL, 0), bytes_of(NULL, 0), count_row, reap);
 }
 
@@ -46,6 +62,7 @@ void reap_fini(struct reap *reap)
 {
     free(reap->by_vnode);
     free(reap->due);
+    free(reap->dead_ms);
     buffer_fini(&reap->after);
     *reap = (struct reap){0};
 }
@@ -71,6 +88,7 @@ enum status reap_enter(struct reap *reap, struct store *store, uint32_t vnode, s
     uint64_t was_ms = dead_at_ms(before), at_ms = dead_at_ms(after);
     if (at_ms == was_ms || at_ms == UINT64_MAX) return STATUS_OK;
     enum status status = put_row(store, store_key, at_ms);
+    if (status == STATUS_OK) note_dead(reap, vnode, at_ms);
     if (status != STATUS_OK || was_ms != UINT64_MAX) return status;
     reap->by_vnode[vnode]++;
     reap->count++;
@@ -86,18 +104,24 @@ void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct b
 
 /* --- the walk --- */
 
-void reap_set_due(struct reap *reap, uint32_t vnode)
+bool reap_waits(const struct reap *reap, uint32_t vnode, uint64_t wall_ms)
 {
-    if (!reap->on || reap->due[vnode] || reap->by_vnode[vnode] == 0) return;
+    return reap->by_vnode[vnode] > 0 && reap->dead_ms[vnode] <= wall_ms;
+}
+
+void reap_set_due(struct reap *reap, const struct turn *turn, uint32_t vnode)
+{
+    if (!reap->on || reap->due[vnode] || !reap_waits(reap, vnode, turn->wall_ms)) return;
     reap->due[vnode] = true;
     reap->due_count++;
 }
 
 struct page {
     struct turn *turn;
+    struct reap *reap;
     struct bytes after;
     struct bytes keys[REAP_CHUNK];
-    uint32_t count;
+    uint32_t count, rows;
     bool more;
 };
 
@@ -105,12 +129,13 @@ static bool visit(void *context, struct bytes key, struct bytes value)
 {
     struct page *page = context;
     if (bytes_compare(key, page->after) <= 0) return true;
-    page->more = page->count == REAP_CHUNK;
+    page->more = page->count == REAP_CHUNK || page->rows++ == REAP_CHUNK_ROWS;
     if (page->more) return false;
     page->after = bytes_copy(page->turn->arena, key);
-    /* What is a value still is passed over; a row that says nothing is looked at. */
-    if (value.size != 8 || get_be64(value.data) <= page->turn->wall_ms)
+    if (row_ms(value) <= page->turn->wall_ms)
         page->keys[page->count++] = page->after;
+    else /* it is a value still */
+        note_dead(page->reap, page->reap->walked, row_ms(value));
     return true;
 }
 
@@ -145,7 +170,8 @@ static bool may_go(struct turn *turn, struct copies *copies, uint32_t vnode, uin
            copies_join_reaped(copies, turn->store, &joined, vnode, n, turn->arena) == STATUS_OK;
 }
 
-static void look_at(struct reap *reap, struct turn *turn, struct copies *copies, struct forest *forest,
+/* False: it stays in the queue. */
+static bool look_at(struct reap *reap, struct turn *turn, struct copies *copies, struct forest *forest,
                     struct table_homes *homes, struct bytes store_key)
 {
     struct store_place place;
@@ -154,21 +180,25 @@ static void look_at(struct reap *reap, struct turn *turn, struct copies *copies,
     CHECK(store_key_decode(store_key, &place));
     const struct table *table = table_homes_find(homes, turn, place.tag);
     uint32_t n = table_homes_count(table, turn);
-    if (n == 0 || !ring_is_home(turn->ring, place.vnode, n, turn->self.node)) return;
+    if (n == 0 || !ring_is_home(turn->ring, place.vnode, n, turn->self.node)) return false;
     if (table->rule == RULE_LWW) { /* it was not known yet */
         remove_row(reap, turn->store, place.vnode, store_key);
-        return;
+        return true;
     }
     struct vv seen = copies_seen(copies, place.vnode, n, turn->arena);
     copies_set_known(copies, turn->ring, place.vnode, n, turn->self.node, &seen, turn->now_ns);
     enum status status = load(reap, turn, store_key, &object, &checksum);
-    if (status == STATUS_NOT_FOUND) remove_row(reap, turn->store, place.vnode, store_key);
-    if (status != STATUS_OK || !may_go(turn, copies, place.vnode, n, &object)) return;
+    if (status == STATUS_NOT_FOUND) {
+        remove_row(reap, turn->store, place.vnode, store_key);
+        return true;
+    }
+    if (status != STATUS_OK || !may_go(turn, copies, place.vnode, n, &object)) return false;
     struct forest_entry entry = {.vnode = place.vnode, .n = n, .hash = place.hash, .store_key = store_key};
     store_remove(turn->store, STORE_OBJECTS, store_key);
     forest_replace(forest, &entry, checksum, 0);
     remove_row(reap, turn->store, place.vnode, store_key);
     turn->counters->reaped++;
+    return true;
 }
 
 /* Go on in a vnode that is due. False: none is. */
@@ -183,6 +213,7 @@ static bool choose(struct reap *reap, const struct turn *turn)
             reap->due[vnode] = false;
             reap->due_count--;
             reap->walked = vnode;
+            reap->walked_ms = UINT64_MAX;
             return true;
         }
         if (vnode == first || vnode >= reap->vnodes) break;
@@ -199,7 +230,8 @@ void reap_step(struct reap *reap, struct turn *turn, struct copies *copies, stru
     put_be16(bounds + 2, (uint16_t)(reap->walked + 1));
     struct bytes from = bytes_of(bounds, 2), to = bytes_of(bounds + 2, 2);
     if (reap->walked == UINT16_MAX) to = bytes_of(NULL, 0);
-    struct page page = {.turn = turn, .after = bytes_copy(turn->arena, buffer_bytes(&reap->after))};
+    struct page page = {
+        .turn = turn, .reap = reap, .after = bytes_copy(turn->arena, buffer_bytes(&reap->after))};
     if (page.after.size > 0) from = page.after;
     if (store_scan(turn->store, STORE_REAP, from, to, visit, &page) != STATUS_OK) {
         turn->store_broken = true;
@@ -208,8 +240,9 @@ void reap_step(struct reap *reap, struct turn *turn, struct copies *copies, stru
     size_t before = reap->read_bytes;
     uint32_t i = 0;
     for (; i < page.count && reap->read_bytes - before < REAP_CHUNK_BYTES && !turn->store_broken; i++)
-        look_at(reap, turn, copies, forest, homes, page.keys[i]);
+        if (!look_at(reap, turn, copies, forest, homes, page.keys[i])) reap->walked_ms = 0;
     buffer_clear(&reap->after);
     if (i < page.count) page.after = page.keys[i - 1];
     if (i < page.count || page.more) buffer_append(&reap->after, page.after.data, page.after.size);
+    if (reap->after.size == 0) reap->dead_ms[reap->walked] = reap->walked_ms;
 }

@@ -25,6 +25,7 @@
 enum {
     REAP_CHUNK = 64,
     REAP_CHUNK_BYTES = 256 * 1024,
+    REAP_CHUNK_ROWS = 2048,      /* and so many rows of what is a value still */
     REAP_EXPIRED_MS = 60 * 1000, /* clocks are closer to one another than that */
 };
 
@@ -33,9 +34,11 @@ struct reap {
     uint32_t vnodes;
     uint64_t count;     /* rows */
     uint32_t *by_vnode; /* ... in each */
+    uint64_t *dead_ms;  /* by vnode: before that nothing of it is dead */
     bool *due;          /* by vnode: to be walked */
     uint32_t due_count;
     uint32_t walked;     /* the vnode whose walk is under way, if @after is not empty */
+    uint64_t walked_ms;  /* what its dead_ms will be */
     struct buffer after; /* the row last looked at */
     size_t read_bytes;   /* by walks, so far */
 };
@@ -53,8 +56,11 @@ enum status reap_enter(struct reap *reap, struct store *store, uint32_t vnode, s
 void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct bytes store_key,
                 const struct object *before, const struct object *after);
 
+/* Is there anything in the vnode that could go, by this clock? */
+bool reap_waits(const struct reap *reap, uint32_t vnode, uint64_t wall_ms);
+
 /* Its copies have seen or reaped more. */
-void reap_set_due(struct reap *reap, uint32_t vnode);
+void reap_set_due(struct reap *reap, const struct turn *turn, uint32_t vnode);
 
 /* Walk on in some vnode that is due: a chunk of it. */
 void reap_step(struct reap *reap, struct turn *turn, struct copies *copies, struct forest *forest,

@@ -599,7 +599,7 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         break;
     case DYNODE__PEER__MESSAGE__BODY_REAP_ON:
         if (((const Dynode__Peer__ReapOn *)mail->body)->due)
-            reap_set_due(replica->reap, ((const Dynode__Peer__ReapOn *)mail->body)->vnode);
+            reap_set_due(replica->reap, turn, ((const Dynode__Peer__ReapOn *)mail->body)->vnode);
         else
             reap_step(replica->reap, turn, replica->copies, replica->forest, &replica->homes);
         break;

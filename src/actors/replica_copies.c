@@ -60,7 +60,7 @@ void replica_exchanged(struct copies *copies, struct reap *reap, struct turn *tu
     pass_over_lost(copies, turn, message);
     if (message->complete && clocks_open(message->clocks, turn->arena, &theirs, &reaped))
         join(copies, turn, message->vnode, message->n, message->node, &theirs);
-    reap_set_due(reap, message->vnode);
+    reap_set_due(reap, turn, message->vnode);
 }
 
 void replica_exchange_done(struct copies *copies, struct reap *reap, struct turn *turn,
@@ -79,7 +79,7 @@ void replica_exchange_done(struct copies *copies, struct reap *reap, struct turn
     }
     if (is_undisturbed(copies, vnode, n, message->token, message->reaped))
         join(copies, turn, vnode, n, mail->from.node, &theirs);
-    reap_set_due(reap, vnode);
+    reap_set_due(reap, turn, vnode);
 }
 
 void replica_reaped(struct copies *copies, struct reap *reap, struct turn *turn, const struct mail *mail)
@@ -89,7 +89,7 @@ void replica_reaped(struct copies *copies, struct reap *reap, struct turn *turn,
     if (clocks_vv(message->clocks, message->n_clocks, message->counters, message->n_counters, turn->arena,
                   &reaped))
         copies_join_reaped(copies, turn->store, &reaped, message->vnode, message->n, turn->arena);
-    reap_set_due(reap, message->vnode);
+    reap_set_due(reap, turn, message->vnode);
 }
 
 void replica_copy_lost(struct copies *copies, struct turn *turn, const struct mail *mail)
