@@ -11,7 +11,19 @@ struct chunk {
     uint32_t objects;
     size_t bytes;
     bool full;
+    struct bytes dying[ANTIENTROPY_CHUNK_OBJECTS]; /* store keys of what belongs in the queue of reap.h */
+    uint32_t dying_count;
 };
+
+static void look_for_dying(struct chunk *chunk, const struct table *table, struct bytes key,
+                           struct bytes encoded)
+{
+    struct object object;
+    if (table == NULL || table->rule == RULE_LWW ||
+        object_decode(encoded, chunk->turn->arena, &object) != STATUS_OK || !reap_takes(&object))
+        return;
+    chunk->dying[chunk->dying_count++] = bytes_copy(chunk->turn->arena, key);
+}
 
 static bool visit(void *context, struct bytes key, struct bytes value)
 {
@@ -30,6 +42,7 @@ static bool visit(void *context, struct bytes key, struct bytes value)
                                      .store_key = key};
         bool good = object_unseal(key, value, &encoded) == STATUS_OK;
         if (!good) mend_note(self, chunk->turn, key, true);
+        if (good) look_for_dying(chunk, table, key, encoded);
         if (entry.n == 0) self->strangers = true;
         forest_sweep_add(self->forest, &entry, good ? object_checksum(value) : 0);
     }
@@ -84,6 +97,18 @@ static void end(struct antientropy *self, struct turn *turn)
     turn->counters->audits++;
 }
 
+/* What is not in the queue was written before there was one, or has lost its row. */
+static void tell_missing(struct turn *turn, const struct chunk *chunk)
+{
+    for (uint32_t i = 0; i < chunk->dying_count && !turn->store_broken; i++) {
+        if (reap_has(turn, chunk->dying[i])) continue;
+        Dynode__Peer__ReapOn *message = ARENA_NEW(turn->arena, Dynode__Peer__ReapOn);
+        dynode__peer__reap_on__init(message);
+        message->missing = to_pb(chunk->dying[i]);
+        turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_REAP_ON, message);
+    }
+}
+
 /* Sweep on in one vnode. */
 static void sweep(struct antientropy *self, struct turn *turn, struct chunk *chunk)
 {
@@ -112,6 +137,7 @@ void audit_step(struct antientropy *self, struct turn *turn)
         sweep(self, turn, &chunk);
         if (turn->store_broken) return;
     }
+    tell_missing(turn, &chunk);
     turn->counters->audited += chunk.objects;
     governor_spend(self->governor, chunk.bytes, 1);
     uint64_t rest_ns = audit->built ? ANTIENTROPY_AUDIT_STEP_NS : ms;

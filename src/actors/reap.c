@@ -102,6 +102,19 @@ void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct b
         remove_row(reap, store, vnode, store_key);
 }
 
+bool reap_takes(const struct object *object)
+{
+    return dead_at_ms(object) != UINT64_MAX;
+}
+
+bool reap_has(struct turn *turn, struct bytes store_key)
+{
+    struct bytes row;
+    enum status status = store_get(turn->store, STORE_REAP, store_key, turn->arena, &row);
+    if (status == STATUS_STORE_BROKEN) turn->store_broken = true;
+    return status != STATUS_NOT_FOUND;
+}
+
 /* --- the walk --- */
 
 bool reap_waits(const struct reap *reap, uint32_t vnode, uint64_t wall_ms)
@@ -153,6 +166,19 @@ static enum status load(struct reap *reap, struct turn *turn, struct bytes store
     if (status == STATUS_OK) *checksum = object_checksum(stored);
     if (status == STATUS_OK && dead_at_ms(object) == UINT64_MAX) return STATUS_NOT_FOUND;
     return status;
+}
+
+void reap_find(struct reap *reap, struct turn *turn, struct table_homes *homes, struct bytes store_key)
+{
+    static const struct object nothing = {0};
+    struct store_place place;
+    struct object object;
+    uint64_t checksum;
+    CHECK(store_key_decode(store_key, &place));
+    const struct table *table = table_homes_find(homes, turn, place.tag);
+    if (table == NULL || table->rule == RULE_LWW || reap_has(turn, store_key)) return;
+    if (load(reap, turn, store_key, &object, &checksum) == STATUS_OK)
+        reap_enter(reap, turn->store, place.vnode, store_key, &nothing, &object);
 }
 
 /* May it go? Then its context has joined the copy's reaped clock. */

@@ -4,16 +4,18 @@
  * The queue is a table of the store: under the store key of each such object the wall time, in ms, when the
  * last of its values has expired (8 bytes, big-endian; 0: it holds tombstones alone), by the clock of any
  * node: where one still takes for a value what another has reaped it would give it back, again and again. A
- * row comes and goes with what is written, in the same commit. How many there are is known for each vnode,
- * from a scan at the start.
+ * row comes and goes with what is written, in the same commit; an object that has none, as it was written
+ * before there was a queue, is found by the audit. How many there are is known for each vnode, from a scan at
+ * the start.
  *
  * A vnode's rows are walked when its copy, or another home's, has been found to have seen more, or has
  * reaped, and then no more than a chunk in a turn. What goes is taken out of the store and the trees, and its
  * context joins the copy's reaped clock, in one commit.
  *
  * In an lww table nothing is reaped. There a tombstone also wins against writes that are concurrent with it
- * and have an older stamp: one of those, minted by a stand-in that was away all the time, would find nothing
- * to lose against. */
+ * and have an older stamp: one of those that is still under way, or lies with a stand-in that is cut off,
+ * would find nothing to lose against. No seen clock tells of them, as the tombstone does not cover them; nor
+ * would the highest stamp that was reaped, for under it lie late writes to other keys too. */
 #pragma once
 
 #include "actor/actor.h"
@@ -55,6 +57,16 @@ enum status reap_enter(struct reap *reap, struct store *store, uint32_t vnode, s
                        const struct object *before, const struct object *after);
 void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct bytes store_key,
                 const struct object *before, const struct object *after);
+
+/* Does an object of a table that is reaped belong in the queue? */
+bool reap_takes(const struct object *object);
+
+/* Has it a row? An engine that failed is told to the turn. */
+bool reap_has(struct turn *turn, struct bytes store_key);
+
+/* It has none, the audit says: then it gets one, if it still takes it. Staged; where the disk is full, by
+ * another audit. */
+void reap_find(struct reap *reap, struct turn *turn, struct table_homes *homes, struct bytes store_key);
 
 /* Is there anything in the vnode that could go, by this clock? */
 bool reap_waits(const struct reap *reap, uint32_t vnode, uint64_t wall_ms);

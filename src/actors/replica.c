@@ -555,6 +555,18 @@ static void receive_mint(struct replica *replica, struct turn *turn, const struc
     turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_MERGED, vote);
 }
 
+/* --- ReapOn --- */
+
+static void receive_reap_on(struct replica *replica, struct turn *turn, const Dynode__Peer__ReapOn *message)
+{
+    if (message->missing.len > 0)
+        reap_find(replica->reap, turn, &replica->homes, from_pb(message->missing));
+    else if (message->due)
+        reap_set_due(replica->reap, turn, message->vnode);
+    else
+        reap_step(replica->reap, turn, replica->copies, replica->forest, &replica->homes);
+}
+
 static void receive(struct actor *actor, struct turn *turn, const struct mail *mail)
 {
     struct replica *replica = (struct replica *)actor;
@@ -598,10 +610,7 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
         replica_copy_lost(replica->copies, turn, mail);
         break;
     case DYNODE__PEER__MESSAGE__BODY_REAP_ON:
-        if (((const Dynode__Peer__ReapOn *)mail->body)->due)
-            reap_set_due(replica->reap, turn, ((const Dynode__Peer__ReapOn *)mail->body)->vnode);
-        else
-            reap_step(replica->reap, turn, replica->copies, replica->forest, &replica->homes);
+        receive_reap_on(replica, turn, mail->body);
         break;
     case DYNODE__PEER__MESSAGE__BODY_BORN:
         receive_born(replica, turn);

@@ -479,13 +479,65 @@ static void expired(void **state)
     story_end(&story);
 }
 
+/* No store has a row of the queue any more, as if all had been written before there was one. */
+static void forget_queue(struct story *story)
+{
+    static struct snapshot now;
+    world_cut_power(story->world);
+    for (uint32_t node = 0; node < world_nodes(story->world); node++)
+        for (uint32_t shard = 0; shard < world_shards(story->world, node); shard++) {
+            struct store *store = world_store(story->world, node, shard);
+            take(&now, store);
+            for (uint32_t i = 0; i < now.count; i++)
+                if (now.list[i].table == STORE_REAP)
+                    store_remove(store, STORE_REAP, buffer_bytes(&now.list[i].key));
+            assert_int_equal(store_commit(store), STATUS_OK);
+            assert_int_equal(store_sync(store), STATUS_OK);
+            forget_rows(&now);
+        }
+    assert_int_equal(rows(story, STORE_REAP), 0);
+    for (uint32_t node = 0; node < world_nodes(story->world); node++) world_restart(story->world, node);
+}
+
+static void from_before_the_queue(void **state)
+{
+    (void)state;
+    struct story story;
+    story_begin_with_repair(&story, "from_before_the_queue");
+    story_key(&story, "apple");
+    put(&story, story.homes[0], "red");
+    story_pass_ms(&story, 20);
+    delete (&story, story.homes[0]);
+    story_pass_ms(&story, 20);
+    forget_queue(&story);
+    until_reaped(&story, 3);
+    for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
+    struct call *call =
+        story_wait(&story, story_put(&story, story.homes[0], "red", (struct extras){.ttl_ms = 6000}));
+    story_expect(call, STATUS_OK, NULL);
+    story_pass_ms(&story, 20);
+    forget_queue(&story);
+    story_pass_ms(&story, 3000);
+    assert_int_equal(rows(&story, STORE_REAP), 3);
+    expect_at_homes(&story, VALUES("red"));
+    story_pass_ms(&story, 60000);
+    until_reaped(&story, 6);
+    for (uint32_t i = 0; i < 3; i++) assert_false(holds_any(&story, story.homes[i]));
+    story_discard(&story);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(late_frames),       cmocka_unit_test(partitioned_stand_in),
-        cmocka_unit_test(doomstone),         cmocka_unit_test(one_home_first),
-        cmocka_unit_test(restored_snapshot), cmocka_unit_test(coordinator_amnesia),
-        cmocka_unit_test(full_disk),         cmocka_unit_test(expired),
+        cmocka_unit_test(late_frames),
+        cmocka_unit_test(partitioned_stand_in),
+        cmocka_unit_test(doomstone),
+        cmocka_unit_test(one_home_first),
+        cmocka_unit_test(restored_snapshot),
+        cmocka_unit_test(coordinator_amnesia),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(expired),
+        cmocka_unit_test(from_before_the_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

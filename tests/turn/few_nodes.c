@@ -124,6 +124,7 @@ void few_start(struct few *few, uint32_t number)
             .born = !node->lost,
             .repair_pass_ns = node->silent ? 0 : few->options.pass_ns,
             .audit_pass_ns = few->options.audit_ns,
+            .reap_after_ns = few->options.reap_after_ns,
             .started_wall_ms = few->wall_ms,
         };
         node_init(node->shards[s], &node_options);
@@ -271,7 +272,8 @@ void few_plant(struct few *few, uint32_t node, struct bytes key, struct dot dot,
 {
     struct store_place place;
     struct bytes store_key = few_store_key(few, key, &place);
-    struct sibling sibling = {.dot = dot, .stamp = few->wall_ms << 16, .value = value};
+    struct sibling sibling = {
+        .dot = dot, .stamp = few->wall_ms << 16, .tombstone = value.data == NULL, .value = value};
     struct object object = {.context = {.entries = &dot, .count = 1}, .siblings = &sibling, .count = 1};
     struct bytes sealed = object_seal(store_key, object_encode(&object, &few->arena), &few->arena);
     struct store *store = few_store(few, node, &place);

@@ -19,6 +19,7 @@ struct few_options {
     uint32_t n; /* homes of table "t" */
     enum table_rule rule;
     uint64_t pass_ns, audit_ns;
+    uint64_t reap_after_ns; /* node.h */
     uint64_t seed;
 };
 
@@ -75,7 +76,8 @@ void few_merge(struct few *few, uint32_t node, uint64_t from, const struct store
 struct bytes few_store_key(struct few *few, struct bytes key, struct store_place *place);
 struct store *few_store(struct few *few, uint32_t node, const struct store_place *place);
 
-/* Put an object of one sibling straight into a node's store, which is down. */
+/* Put an object of one sibling straight into a node's store, which is down. @value without data: a tombstone.
+ */
 void few_plant(struct few *few, uint32_t node, struct bytes key, struct dot dot, struct bytes value);
 
 /* Bytes between nodes of anti-entropy's kinds. */

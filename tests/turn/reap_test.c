@@ -1,0 +1,98 @@
+/* What waiting tombstones cost: homes look at them as long as that may tell something new, more and more
+ * seldom where nothing goes, and not at all while a home is away. (What goes, and what stays away then:
+ * tests/story/reap_story_test.c.) */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "few_nodes.h"
+
+static const uint64_t ms = 1000000;
+
+enum { NODES = 3, KEYS = 100, VNODES = 8, PASS_MS = 1000, PAIRS = 3 };
+
+static struct few few;
+
+static void plant(uint32_t node, const char *name, uint32_t key, uint64_t clock)
+{
+    char text[32];
+    few_plant(&few, node, bytes_of(text, (size_t)snprintf(text, sizeof(text), "%s%u", name, key)),
+              (struct dot){.clock = clock, .counter = 1}, bytes_of(NULL, 0));
+}
+
+/* All homes hold the same tombstones, of a clock of which no home can say what it has minted. */
+static void begin(const char *name)
+{
+    uint64_t seed = prng_entropy() >> 20;
+    printf("%s: seed %llu\n", name, (unsigned long long)seed);
+    const struct few_options options = {.nodes = NODES,
+                                        .shards = {1, 2, 1},
+                                        .vnodes = VNODES,
+                                        .n = NODES,
+                                        .pass_ns = PASS_MS * ms,
+                                        .audit_ns = 5000 * ms,
+                                        .reap_after_ns = 2000 * ms,
+                                        .seed = seed};
+    few_begin(&few, &options);
+    for (uint32_t node = 0; node < NODES; node++)
+        for (uint32_t key = 0; key < KEYS; key++) plant(node, "key", key, 7);
+}
+
+/* How many exchanges begin in that time. */
+static uint64_t looks(uint32_t passes)
+{
+    uint64_t before = few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES];
+    few_pass_ms(&few, (uint64_t)passes * PASS_MS);
+    return few.messages[DYNODE__PEER__MESSAGE__BODY_TREE_NODES] - before;
+}
+
+static void fewer_and_fewer(void **state)
+{
+    (void)state;
+    uint64_t keys;
+    begin("fewer_and_fewer");
+    for (uint32_t node = 0; node < NODES; node++) few_start(&few, node);
+    assert_in_range(looks(5), 2 * VNODES * PAIRS, 6 * VNODES * PAIRS);
+    few_pass_ms(&few, 250 * PASS_MS);
+    assert_in_range(looks(32), 1, 2 * VNODES * PAIRS);
+    /* One more makes them look again. */
+    struct store_place place;
+    struct dot dot = {.clock = 8, .counter = 1};
+    struct sibling sibling = {.dot = dot, .stamp = 1, .tombstone = true};
+    struct object object = {.context = {.entries = &dot, .count = 1}, .siblings = &sibling, .count = 1};
+    few_store_key(&few, bytes_str("fresh"), &place);
+    struct bytes encoded = object_encode(&object, &few.arena);
+    for (uint32_t node = 0; node < NODES; node++)
+        few_merge(&few, node, few.nodes[(node + 1) % NODES].id, &place, NODES, encoded);
+    assert_true(looks(4) >= 3 * PAIRS);
+    assert_true(few_is_equal(&few, &keys));
+    assert_int_equal(keys, KEYS + 1);
+    few_end(&few);
+}
+
+static void none_while_a_home_is_away(void **state)
+{
+    (void)state;
+    begin("none_while_a_home_is_away");
+    few_start(&few, 0);
+    few_start(&few, 2);
+    few_pass_ms(&few, 2 * PASS_MS);
+    assert_int_equal(looks(20), 0);
+    few_start(&few, 1);
+    assert_true(looks(5) >= 2 * VNODES * PAIRS);
+    few_end(&few);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fewer_and_fewer),
+        cmocka_unit_test(none_while_a_home_is_away),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
