@@ -390,6 +390,7 @@ static void rest(struct acceptor *acceptor)
 static void *keep(void *argument)
 {
     struct acceptor *acceptor = argument;
+    pthread_setname_np(pthread_self(), "keeper");
     pthread_mutex_lock(&acceptor->lock);
     while (acceptor->members == NULL && !acceptor->stopping)
         pthread_cond_wait(&acceptor->changed, &acceptor->lock);

@@ -25,6 +25,7 @@ struct flusher {
 static void *run(void *argument)
 {
     struct flusher *flusher = argument;
+    pthread_setname_np(pthread_self(), "flusher");
     pthread_mutex_lock(&flusher->lock);
     for (;;) {
         while (flusher->state != ASKED && flusher->state != STOPPED)

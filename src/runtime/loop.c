@@ -548,6 +548,9 @@ static void pin(const struct loop *loop)
 static void *run(void *argument)
 {
     struct loop *loop = argument;
+    char name[16];
+    snprintf(name, sizeof(name), "shard %u", loop->options.index);
+    pthread_setname_np(pthread_self(), name);
     if (loop->options.cpu >= 0) pin(loop);
     loop->options.hooks.start(loop->options.hooks.context, loop);
     on_tick(&loop->tick);

@@ -126,10 +126,15 @@ class Alone(unittest.TestCase):
             self.ready(node)
             with Client(f"tcp://{self.host}:7400") as connection:
                 self.assertEqual(connection.welcome.shards, use)
-            pinned = [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{node.pid}/task")]
-            for core in cores[:use]:
-                self.assertIn({core}, pinned)
-            self.assertIn(set(cores[:use]), pinned, "the libraries' threads are not pinned")
+            threads = {}
+            for thread in os.listdir(f"/proc/{node.pid}/task"):
+                with open(f"/proc/{node.pid}/task/{thread}/comm") as name:
+                    threads.setdefault(name.read().strip(), []).append(os.sched_getaffinity(int(thread)))
+            for shard, core in enumerate(cores[:use]):
+                self.assertEqual(threads.pop(f"shard {shard}"), [{core}])
+            for name, found in threads.items():
+                self.assertEqual(found, [set(cores[:use])] * len(found), f"{name}: only shards are pinned")
+            self.assertEqual(len(threads["flusher"]), use)
             self.stop(node)
 
     def test_log_levels(self):
