@@ -176,6 +176,7 @@ struct options options_draw(uint64_t seed)
     /* A third of the worlds has none: there every operation is judged. */
     if (!prng_chance(&prng, 1, 3)) options.sloppy = prng_chance(&prng, 1, 2) ? 30 : draw(&prng, 1, 100);
     options.blank = prng_chance(&prng, 1, 2) ? 1 : 0;
+    options.reap = prng_chance(&prng, 1, 2) ? 1 : 0;
     return options;
 }
 
@@ -312,6 +313,7 @@ struct world_options options_world(const struct options *options)
     world.unchecked = options->checks == 0;
     if (options->antientropy) {
         world.repair_pass_ns = options->pass_ms * UINT64_C(1000000);
+        /* Longer deadlines are given where all is well. */
         if (options->reap) world.reap_after_ns = options->deadline_ms * UINT64_C(1000000);
         world.audit_pass_ns = options->audit_ms * UINT64_C(1000000);
         world.blank = options->blank != 0;
