@@ -148,10 +148,6 @@ static void finish_get(struct coordinator *coordinator, struct turn *turn, struc
     coordinate_finish(coordinator, turn, slot, result);
 }
 
-static const char unfilled[] =
-    "a home's store is new or was lost, and counts for no read until it has heard of "
-    "all others: dynode status names who is waited for";
-
 void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn, struct slot *slot)
 {
     uint64_t id = slot->id;
@@ -167,8 +163,7 @@ void coordinate_step_reading(struct coordinator *coordinator, struct turn *turn,
             slot_mint_on_others(turn, slot);
             return;
         }
-        coordinate_fall_short(coordinator, turn, slot, coordinate_shortage(turn, slot, slot->get.r),
-                              slot->unfilled ? unfilled : NULL);
+        coordinate_fall_short(coordinator, turn, slot, coordinate_shortage(turn, slot, slot->get.r), NULL);
         return;
     case GET_NEED_OBJECTS:
         fetch = get_core_fetch(&slot->get);

@@ -1,5 +1,6 @@
 #include "actors/coordinator.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "actors/coordinate.h"
@@ -112,9 +113,32 @@ void slot_add_receipt(const struct slot *slot, Dynode__Client__Result *result, s
     result_add_replicas(result, nodes, bits, stood, arena);
 }
 
+/* Homes that are away, or homes that are there and do not count: what helps is not the same. NULL: neither.
+ */
+static const char *why_too_few(const struct turn *turn, const struct slot *slot)
+{
+    static const char unfilled[] =
+        "is new or was lost, and counts for no read until it has heard of all others: "
+        "dynode status names who is waited for";
+    uint32_t away = 0;
+    for (uint32_t i = 0; i < slot->n; i++) away += !peers_reachable(turn->peers, slot->homes[i]);
+    if (away == 0 && !slot->unfilled) return NULL;
+    enum { BYTES = 256 };
+    char *text = ARENA_ARRAY(turn->arena, char, BYTES);
+    if (!slot->unfilled)
+        snprintf(text, BYTES, "%u of %u homes of the key cannot be reached", away, slot->n);
+    else if (away == 0)
+        snprintf(text, BYTES, "all homes of the key can be reached, but the store of one %s", unfilled);
+    else
+        snprintf(text, BYTES, "%u of %u homes of the key cannot be reached, and the store of another %s",
+                 away, slot->n, unfilled);
+    return text;
+}
+
 void coordinate_fall_short(struct coordinator *coordinator, struct turn *turn, struct slot *slot,
                            enum status status, const char *why)
 {
+    if (status == STATUS_UNAVAILABLE && why == NULL) why = why_too_few(turn, slot);
     Dynode__Client__Result *result = result_new(turn->arena, status, why);
     uint32_t bits = slot_answered(slot);
     result->got = (uint32_t)__builtin_popcount(bits);
@@ -275,7 +299,9 @@ void coordinate_begin_writing(struct coordinator *coordinator, struct turn *turn
         return;
     }
     if (got < w) {
-        Dynode__Client__Result *result = result_new(turn->arena, coordinate_shortage(turn, slot, w), NULL);
+        enum status status = coordinate_shortage(turn, slot, w);
+        Dynode__Client__Result *result =
+            result_new(turn->arena, status, status == STATUS_UNAVAILABLE ? why_too_few(turn, slot) : NULL);
         result->applied = DYNODE__CLIENT__APPLIED__NO;
         result->got = got;
         result->needed = w;

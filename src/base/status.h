@@ -8,7 +8,7 @@
     X(OK, 0, "ok")                                                                                           \
     X(NOT_FOUND, 1, "not found")                                                                             \
     X(CONFLICT, 2, "the precondition does not hold")                                                         \
-    X(UNAVAILABLE, 3, "too few replicas can be reached")                                                     \
+    X(UNAVAILABLE, 3, "too few replicas")                                                                    \
     X(TIMEOUT, 4, "the deadline passed")                                                                     \
     X(OVERLOADED, 5, "too much is in flight")                                                                \
     X(INVALID, 6, "the request is not valid")                                                                \

@@ -77,7 +77,7 @@ enum dynode_status {
     DYNODE_OK = 0,
     DYNODE_NOT_FOUND = 1, /* get: no live value */
     DYNODE_CONFLICT = 2,  /* the precondition does not hold; the result has the siblings and their context */
-    DYNODE_UNAVAILABLE = 3, /* no node, or too few replicas, can be reached; see `applied` */
+    DYNODE_UNAVAILABLE = 3, /* no node can be reached, or too few replicas; see `applied` */
     DYNODE_TIMEOUT = 4,     /* the deadline passed; see `applied` */
     DYNODE_OVERLOADED = 5,  /* too much is in flight, here or at the node; nothing was done */
     DYNODE_INVALID = 6,     /* `message` says what is wrong and what would be right; nothing was done */
@@ -402,7 +402,7 @@ struct dynode_place {
     uint32_t count; /* of nodes below, in the order of preference */
     const struct dynode_member
         *nodes[DYNODE_PREFERENCE_MAX];      /* the first table->n (or all, if fewer) are the homes */
-    uint32_t shards[DYNODE_PREFERENCE_MAX]; /* of each, counted from 1; 0: not known */
+    uint32_t shards[DYNODE_PREFERENCE_MAX]; /* of each, and 1 more; 0: not known */
 };
 
 /* Find @key's place by a cluster description. *place borrows from @cluster.

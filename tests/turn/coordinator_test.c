@@ -261,6 +261,7 @@ static void damaged_copies(void **state)
     request = read_of(&one, others[0])->request;
     answer_read(&one, others[0], request, STATUS_NOT_FILLED, (struct bytes){0}, false);
     assert_int_equal(one_shard_result(&one)->status, STATUS_UNAVAILABLE);
+    assert_non_null(strstr(one_shard_result(&one)->message, "can be reached, but the store of one is new"));
     assert_non_null(strstr(one_shard_result(&one)->message, "dynode status")); /* says who is waited for */
     one_shard_end(&one);
 }

@@ -90,6 +90,7 @@ static void strict_does_without(void **state)
     assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
     assert_int_equal(one_shard_result(&s.one)->applied, DYNODE__CLIENT__APPLIED__NO);
     assert_int_equal(one_shard_result(&s.one)->got, 1);
+    assert_string_equal(one_shard_result(&s.one)->message, "2 of 3 homes of the key cannot be reached");
     one_shard_forget(&s.one);
     Dynode__Client__Operation *operation = scene_put(&s, "x", DYNODE__CLIENT__QUORUM__SLOPPY);
     operation->put->precondition = DYNODE__CLIENT__PRECONDITION__IF_ABSENT; /* is strict whatever it says */
@@ -98,6 +99,7 @@ static void strict_does_without(void **state)
     one_shard_forget(&s.one);
     ask_get(&s, DYNODE__CLIENT__QUORUM__STRICT);
     assert_int_equal(one_shard_result(&s.one)->status, STATUS_UNAVAILABLE);
+    assert_string_equal(one_shard_result(&s.one)->message, "2 of 3 homes of the key cannot be reached");
     one_shard_link(&s.one, s.homes[0], true);
     one_shard_link(&s.one, s.homes[1], true);
     one_shard_forget(&s.one);
