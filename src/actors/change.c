@@ -103,15 +103,18 @@ static void answer(struct turn *turn, struct address asker, uint64_t request, Dy
     turn_send_durable(turn, asker, request, DYNODE__PEER__MESSAGE__BODY_ADMINISTERED, message);
 }
 
-static void finish(struct turn *turn, struct change *change, Dynode__Client__Result *result)
+static void finish(struct gossip *gossip, struct turn *turn, struct change *change,
+                   Dynode__Client__Result *result)
 {
     answer(turn, change->asker, change->asker_request, result);
     turn_disarm(turn, change->timer);
     free(change->waiting);
     *change = (struct change){0};
+    gossip->change_count--;
 }
 
-static void strike(struct turn *turn, struct change *change, struct address who, bool whole_node)
+static void strike(struct gossip *gossip, struct turn *turn, struct change *change, struct address who,
+                   bool whole_node)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < change->waiting_count; i++) {
@@ -120,21 +123,22 @@ static void strike(struct turn *turn, struct change *change, struct address who,
         if (!same) change->waiting[kept++] = one;
     }
     change->waiting_count = kept;
-    if (kept == 0) finish(turn, change, result_new(turn->arena, STATUS_OK, NULL));
+    if (kept == 0) finish(gossip, turn, change, result_new(turn->arena, STATUS_OK, NULL));
 }
 
 void change_confirmed(struct gossip *gossip, struct turn *turn, struct address who, uint64_t round)
 {
     for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++) {
         struct change *change = &gossip->changes[i];
-        if (change->used && round >= change->round) strike(turn, change, who, false);
+        if (change->used && round >= change->round) strike(gossip, turn, change, who, false);
     }
 }
 
 void change_forget(struct gossip *gossip, struct turn *turn, uint64_t node)
 {
     for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
-        if (gossip->changes[i].used) strike(turn, &gossip->changes[i], (struct address){.node = node}, true);
+        if (gossip->changes[i].used)
+            strike(gossip, turn, &gossip->changes[i], (struct address){.node = node}, true);
 }
 
 void change_timeout(struct gossip *gossip, struct turn *turn, uint64_t place)
@@ -147,7 +151,7 @@ void change_timeout(struct gossip *gossip, struct turn *turn, uint64_t place)
         result_new(turn->arena, STATUS_TIMEOUT,
                    "a node that can be reached has not confirmed the change: it may not know it yet");
     result->applied = DYNODE__CLIENT__APPLIED__MAYBE;
-    finish(turn, change, result);
+    finish(gossip, turn, change, result);
 }
 
 /* --- beginnings --- */
@@ -270,6 +274,7 @@ static struct change *make(struct gossip *gossip, struct turn *turn,
     CHECK(change->waiting != NULL);
     change->waiting_count = audience(turn, change->waiting);
     change->used = change->waiting_count > 0;
+    gossip->change_count += change->used;
     if (change->used) return change;
     free(change->waiting);
     *change = (struct change){0};

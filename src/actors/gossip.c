@@ -268,8 +268,12 @@ static void receive(struct actor *actor, struct turn *turn, const struct mail *m
 static void check(const struct actor *actor)
 {
     const struct gossip *gossip = (const struct gossip *)actor;
-    for (uint32_t i = 0; i < GOSSIP_CHANGES_MAX; i++)
-        if (gossip->changes[i].used) CHECK(gossip->changes[i].waiting_count > 0);
+    for (uint32_t i = 0, left = gossip->change_count; left > 0; i++) {
+        CHECK(i < GOSSIP_CHANGES_MAX);
+        if (!gossip->changes[i].used) continue;
+        left--;
+        CHECK(gossip->changes[i].waiting_count > 0);
+    }
     CHECK(gossip->waiter_count == 0 || gossip->behind_count > 0);
 }
 

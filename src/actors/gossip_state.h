@@ -37,6 +37,7 @@ struct gossip {
     uint64_t round; /* of the state's changes: the request number of what tells of it, so that an answer names
                        what it answers */
     struct change changes[GOSSIP_CHANGES_MAX];
+    uint32_t change_count; /* used ones */
     /* A node has a state when all its shards go by it: until then its owner confirms it to nobody. */
     bool *behind; /* by shard: it was told of the present state, and has not said that it has it */
     uint32_t behind_count;
