@@ -49,23 +49,34 @@ static bool is_due(const struct answer_rules *rules, const struct attempt *attem
     return false;
 }
 
+struct name {
+    char text[80];
+};
+
+static struct name name_of(const struct attempt *attempt)
+{
+    struct name name;
+    snprintf(name.text, sizeof(name.text), "operation %u on n%u, begun at %.3f ms,", attempt->token,
+             attempt->node + 1U, in_ms(attempt->begun_ns));
+    return name;
+}
+
 static bool judge(const struct answer_rules *rules, const struct attempt *attempt, struct verdict *verdict)
 {
-    char what[80];
-    snprintf(what, sizeof(what), "operation %u on n%u, begun at %.3f ms,", attempt->token, attempt->node + 1U,
-             in_ms(attempt->begun_ns));
     const char *status = attempt->lost ? "lost" : status_name((enum status)attempt->status);
-    if (attempt->ended_ns == UINT64_MAX) return verdict_fault(verdict, "%s was never answered", what);
-    if (attempt->hung_up) return verdict_fault(verdict, "%s was hung up on by its node", what);
+    if (attempt->ended_ns == UINT64_MAX)
+        return verdict_fault(verdict, "%s was never answered", name_of(attempt).text);
+    if (attempt->hung_up)
+        return verdict_fault(verdict, "%s was hung up on by its node", name_of(attempt).text);
     if (!attempt->lost && (attempt->status == STATUS_INVALID || attempt->status == STATUS_INTERNAL))
-        return verdict_fault(verdict, "%s was answered %s", what, status);
+        return verdict_fault(verdict, "%s was answered %s", name_of(attempt).text, status);
     if ((!attempt->lost || rules->prompt) && attempt->ended_ns > attempt->deadline_ns &&
         attempt->ended_ns > excused_ns(rules, attempt))
-        return verdict_fault(verdict, "%s was %s%s %.3f ms after its deadline", what,
+        return verdict_fault(verdict, "%s was %s%s %.3f ms after its deadline", name_of(attempt).text,
                              attempt->lost ? "unanswered and " : "answered ", status,
                              in_ms(attempt->ended_ns - attempt->deadline_ns));
     if (is_due(rules, attempt) && !is_success(attempt))
-        return verdict_fault(verdict, "%s where nothing failed, was %s", what, status);
+        return verdict_fault(verdict, "%s where nothing failed, was %s", name_of(attempt).text, status);
     return true;
 }
 

@@ -29,6 +29,7 @@ struct node {
 struct list {
     struct node *head; /* of all LEVELS, without a key */
     uint32_t levels;   /* of the highest node that was ever in it */
+    struct node *last; /* that was found: what is read is mostly written next, or read again */
 };
 
 /* How to take one write back: @value NULL means that there was nothing under the key. */
@@ -111,28 +112,51 @@ static bool node_is(const struct node *node, struct bytes key)
     return node != NULL && bytes_equal(blob_bytes(node->key), key);
 }
 
+/* The node that was found last, if it is that of @key. */
+static struct node *list_recall(const struct list *list, struct bytes key)
+{
+    return list->last != NULL && list->last->head == head_of(key) && node_is(list->last, key) ? list->last
+                                                                                              : NULL;
+}
+
+/* The node of @key, NULL if there is none. */
+static struct node *list_find(struct list *list, struct bytes key)
+{
+    struct node *node = list_recall(list, key);
+    if (node != NULL) return node;
+    node = list_seek(list, key, NULL);
+    if (!node_is(node, key)) return NULL;
+    list->last = node;
+    return node;
+}
+
+/* Take the node with these predecessors out. */
+static void list_drop(struct list *list, struct node *node, struct node *const before[LEVELS])
+{
+    for (uint32_t level = 0; level < node->levels; level++) before[level]->next[level] = node->next[level];
+    if (list->last == node) list->last = NULL;
+    node_free(node);
+}
+
 /* Put @value (NULL: nothing) under @key and return what was there (NULL: nothing). Takes @value, gives the
  * old one. */
 static struct blob *mem_exchange(struct store_mem *mem, enum store_table table, struct bytes key,
                                  struct blob *value)
 {
     struct node *before[LEVELS];
-    struct node *node = list_seek(&mem->lists[table], key, before);
+    struct list *list = &mem->lists[table];
+    struct node *node = value != NULL ? list_recall(list, key) : NULL;
     struct blob *old = NULL;
+    if (node == NULL) node = list_seek(list, key, before);
     if (node_is(node, key)) {
         old = node->value;
         node->value = value;
         mem->bytes -= key.size + old->size;
-        if (value == NULL) {
-            for (uint32_t level = 0; level < node->levels; level++)
-                before[level]->next[level] = node->next[level];
-            node_free(node);
-        }
+        if (value == NULL) list_drop(list, node, before);
     } else if (value != NULL) {
         uint32_t levels = 1;
         while (levels < LEVELS && prng_chance(&mem->prng, 1, 4)) levels++;
-        for (struct list *list = &mem->lists[table]; list->levels < levels;)
-            before[list->levels++] = list->head;
+        while (list->levels < levels) before[list->levels++] = list->head;
         node = node_alloc(levels);
         node->head = head_of(key);
         node->key = blob_alloc(key);
@@ -165,8 +189,8 @@ static enum status mem_get(struct store *store, enum store_table table, struct b
                            struct bytes *out)
 {
     if (mem_status(mem_of(store), STORE_MEM_READ) != STATUS_OK) return STATUS_STORE_BROKEN;
-    const struct node *node = list_seek(&mem_of(store)->lists[table], key, NULL);
-    if (!node_is(node, key)) return STATUS_NOT_FOUND;
+    const struct node *node = list_find(&mem_of(store)->lists[table], key);
+    if (node == NULL) return STATUS_NOT_FOUND;
     uint8_t *copy = arena_try(arena, node->value->size);
     if (copy == NULL) return STATUS_NO_MEMORY;
     memcpy(copy, node->value->data, node->value->size);
