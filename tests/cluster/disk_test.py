@@ -77,6 +77,14 @@ class SmallDisk(ClusterCase):
         victim.wait_ready()
         cls.cluster.wait_linked()
 
+    @classmethod
+    def _end(cls):
+        try:
+            super()._end()
+        finally:  # where a file system is mounted a folder stays
+            subprocess.run(["umount", cls.nodes[1].data], stderr=subprocess.DEVNULL)
+            shutil.rmtree(cls.folder, ignore_errors=True)
+
     def fill(self, leave):
         """Until so many bytes are left for others. The node writes meanwhile, too."""
         with open(os.path.join(self.nodes[1].data, "filler"), "wb", buffering=0) as file:
