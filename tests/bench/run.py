@@ -79,10 +79,10 @@ def start_redis(servers, port):
     return servers.start(command, ("127.0.0.1", port), "redis")
 
 
-def start_node(servers, index, count, table, cache_mb=256):
+def start_node(servers, index, count, table, cache_mb=256, pin=False):
     """Node @index of @count, with one table, on ports of its own."""
     node = {"name": f"n{index}", "data": os.path.join(servers.folder, f"n{index}")}
-    lines = [f"data: {node['data']}", f"shards: {SHARDS}", "store:", f"  cache: {cache_mb}MB", "log:", "  level: warn"]
+    lines = [f"data: {node['data']}", f"shards: {SHARDS}", f"pin: {str(pin).lower()}", "store:", f"  cache: {cache_mb}MB", "log:", "  level: warn"]
     clients = f"tcp://{NETWORK}.{11 + index}:7400"
     if count > 1:
         lines += ["cluster:", "  id: 00000000000000c1", "node:", f"  id: {index + 1:016x}", "members:"]
@@ -260,6 +260,47 @@ def space(options):
         servers.close()
 
 
+def wait_until_met(addresses):
+    """Until each of the nodes reaches all."""
+    deadline = time.monotonic() + 60
+    for address in addresses:
+        while True:
+            done = subprocess.run([DYNODE, "status", "--json", "--interval", "0s", "-a", address], capture_output=True)
+            if done.returncode == 0 and all(member["reachable"] for member in json.loads(done.stdout)["members"]):
+                break
+            if time.monotonic() > deadline:
+                sys.exit(f"{address} does not reach all nodes: {done.stdout} {done.stderr}")
+            time.sleep(0.2)
+
+
+def pin(options):
+    """Shards pinned to cores beside shards that are not: a node alone on the machine, and three that share it."""
+    say("\n== shards pinned to cores (pin: true), beside the default")
+    rows = []
+    for count in (1, 3):
+        table = dict(n=count, r=min(count, 2), w=min(count, 2))
+        rates = {(mix, pinned): [] for mix in ("put", "get") for pinned in (False, True)}
+        for _ in range(options.runs):
+            for pinned in (False, True):
+                servers = Servers()
+                try:
+                    nodes = [start_node(servers, i, count, table, pin=pinned) for i in range(count)]
+                    target = dict(addresses=[node[0] for node in nodes], pids=[node[1] for node in nodes], records=20_000)
+                    wait_until_met(target["addresses"])
+                    bench(mixes=["get"], duration="1s", **target)
+                    for mix in ("put", "get"):
+                        run = bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=16, **target)
+                        rates[mix, pinned].append(run[mix]["rate"])
+                finally:
+                    servers.close()
+        for mix in ("put", "get"):
+            ratios = [with_ / without for with_, without in zip(rates[mix, True], rates[mix, False])]
+            say(f"{count} node{'s' * (count > 1)}, {mix}, 64 connections, 16 in flight: pinned {spread(rates[mix, True])}"
+                f"  free {spread(rates[mix, False])}  ratio {spread(ratios, '{:.2f}')}")
+            rows.append(dict(case=f"{count} nodes, {mix}, pinned", pinned=rates[mix, True], free=rates[mix, False], met=True))
+    return rows
+
+
 def repair(options):
     """Clients while copies are brought home."""
     servers = Servers()
@@ -280,7 +321,7 @@ def kill(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=[[], "one", "three", "space", "repair", "kill"], help="which parts; all without")
+    parser.add_argument("parts", nargs="*", choices=[[], "one", "three", "space", "pin", "repair", "kill"], help="which parts; all without")
     parser.add_argument("--runs", type=int, default=5, help="of each case (default 5); medians are shown")
     parser.add_argument("--seconds", type=int, default=5, help="of each run (default 5)")
     parser.add_argument("--records", type=int, default=50_000, help="repair: of 1 KB (default 50,000)")
@@ -293,7 +334,7 @@ def main():
     parser.add_argument("--json", help="write all figures to this file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    parts = dict(one=one, three=three, space=space, repair=repair, kill=kill)
+    parts = dict(one=one, three=three, space=space, pin=pin, repair=repair, kill=kill)
     results = {name: parts[name](options) for name in options.parts or parts}
     if options.json:
         with open(options.json, "w") as file:
