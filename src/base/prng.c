@@ -39,10 +39,10 @@ uint64_t prng_next(struct prng *prng)
 uint64_t prng_below(struct prng *prng, uint64_t bound)
 {
     CHECK(bound > 0);
-    uint64_t rest = (UINT64_MAX % bound + 1) % bound; /* values at the top that would favour small results */
     uint64_t x;
+    /* Values at the top would favour small results: fewer than @bound, so that they are rarely counted. */
     do x = prng_next(prng);
-    while (x > UINT64_MAX - rest);
+    while (x > UINT64_MAX - bound && x > UINT64_MAX - (UINT64_MAX % bound + 1) % bound);
     return x % bound;
 }
 

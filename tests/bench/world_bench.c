@@ -40,6 +40,7 @@ static struct options cluster(uint32_t safety_ms)
         char why[128];
         CHECK(options_set(&options, settings[i], why, sizeof(why)) == NULL);
     }
+    options.sloppy = options.reap = 0;
     options.safety_ms = safety_ms;
     return options;
 }
