@@ -19,7 +19,8 @@ enum { NAME_BYTES = 64, ADDRESS_BYTES = 160, SETTLED_MS = 1000 };
 struct link {
     struct links *links;
     uint64_t node;
-    char name[NAME_BYTES], address[ADDRESS_BYTES];
+    char name[NAME_BYTES], address[ADDRESS_BYTES], configured[ADDRESS_BYTES];
+    bool as_configured; /* which of the two is dialled */
     enum link_state state;
 
     /* One attempt: all made when it begins and freed when it ends. */
@@ -155,6 +156,11 @@ static void attempt_end(struct link *link)
     link->state = LINK_DOWN;
 }
 
+static const char *address_of(const struct link *link)
+{
+    return link->as_configured ? link->configured : link->address;
+}
+
 static const char *kind(const struct links *links)
 {
     return links->options.self.beats ? "heartbeat link" : "link";
@@ -170,9 +176,10 @@ static void link_lost(struct link *link, const char *why)
         /* What is wrong with the one is wrong with both, and said of the one for data. */
         log_line(links->options.self.beats ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
                  "%s from shard %u to %s at %s: %s", kind(links), links->options.self.from_shard, link->name,
-                 link->address, why);
+                 address_of(link), why);
     }
     attempt_end(link);
+    if (!was_up) link->as_configured = !link->as_configured && link->configured[0] != 0;
     link->retry_ms =
         now_ms(links) + backoff_draw(&links->prng, LINK_RETRY_MS_MIN, LINK_RETRY_MS_MAX, link->failures++);
     if (was_up) links->options.changed(links->options.context, link->node, false);
@@ -181,7 +188,7 @@ static void link_lost(struct link *link, const char *why)
 
 static void link_dial(struct link *link)
 {
-    int error = nng_stream_dialer_alloc(&link->dialer, link->address);
+    int error = nng_stream_dialer_alloc(&link->dialer, address_of(link));
     if (error == 0) error = nng_aio_alloc(&link->dial_aio, dial_done, link);
     if (error == 0) error = nng_aio_alloc(&link->receive_aio, receive_done, link);
     if (error == 0) error = nng_aio_alloc(&link->send_aio, send_done, link);
@@ -269,7 +276,7 @@ static void link_up(struct link *link)
     link->up_ms = now_ms(links);
     link->why[0] = 0;
     log_line(links->options.self.beats ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "%s from shard %u to %s at %s: up",
-             kind(links), links->options.self.from_shard, link->name, link->address);
+             kind(links), links->options.self.from_shard, link->name, address_of(link));
     nng_iov iov = {.iov_buf = link->answer, .iov_len = 1};
     CHECK(nng_aio_set_iov(link->receive_aio, 1, &iov) == 0);
     nng_aio_set_timeout(link->receive_aio, NNG_DURATION_INFINITE);
@@ -383,10 +390,13 @@ struct links *links_start(const struct links_options *options)
     return links;
 }
 
-void links_set_peer(struct links *links, uint64_t node, const char *name, const char *address)
+void links_set_peer(struct links *links, uint64_t node, const char *name, const char *address,
+                    const char *configured)
 {
     struct link *link = find(links, node);
-    if (link != NULL && strcmp(link->address, address) == 0) return;
+    if (configured == NULL || strcmp(configured, address) == 0) configured = "";
+    if (link != NULL && strcmp(link->address, address) == 0 && strcmp(link->configured, configured) == 0)
+        return;
     if (link == NULL) {
         link = calloc(1, sizeof(*link));
         CHECK(link != NULL);
@@ -399,6 +409,8 @@ void links_set_peer(struct links *links, uint64_t node, const char *name, const 
     }
     snprintf(link->name, sizeof(link->name), "%s", name);
     snprintf(link->address, sizeof(link->address), "%s", address);
+    snprintf(link->configured, sizeof(link->configured), "%s", configured);
+    link->as_configured = false;
     schedule(links);
 }
 

@@ -46,9 +46,11 @@ struct links;
 
 struct links *links_start(const struct links_options *options);
 
-/* Keep a link to @node at @address (tcp://HOST:PORT, ipc:///PATH); a changed address counts from the next
- * dialling on. An empty address: do not dial. */
-void links_set_peer(struct links *links, uint64_t node, const char *name, const char *address);
+/* Keep a link to @node at @address (tcp://HOST:PORT, ipc:///PATH), as its own record says, or at @configured,
+ * NULL for none, in turn while no link comes up: a node that was away may have moved, and then it is the
+ * configuration that knows. Changed addresses count from the next dialling on. */
+void links_set_peer(struct links *links, uint64_t node, const char *name, const char *address,
+                    const char *configured);
 
 /* Something is queued for @node: write it, now or behind the write in flight. */
 void links_ship(struct links *links, uint64_t node);

@@ -481,9 +481,11 @@ static void on_tick(uv_timer_t *timer)
     for (uint32_t i = 0; i < cluster->member_count; i++) {
         const struct member *member = &cluster->members[i];
         nodes[i] = member->id;
-        if (member->id != loop->options.node.self.id)
-            for (int lane = 0; lane < LANES; lane++)
-                links_set_peer(loop->lanes[lane].links, member->id, member->name, member->peer_address);
+        if (member->id == loop->options.node.self.id) continue;
+        const struct member *configured = cluster_find_member(loop->options.configured, member->id);
+        for (int lane = 0; lane < LANES; lane++)
+            links_set_peer(loop->lanes[lane].links, member->id, member->name, member->peer_address,
+                           configured == NULL ? NULL : configured->peer_address);
     }
     if (loop->options.index == CLUSTER_OWNER_SHARD)
         acceptor_set_members(loop->options.acceptor, nodes, cluster->member_count);

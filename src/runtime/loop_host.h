@@ -10,6 +10,7 @@
 struct loop_options {
     uint32_t index;
     struct node_options node;                 /* its cluster is copied; `born` is of this shard's store */
+    const struct cluster *configured;         /* where members are by configuration; borrowed likewise */
     struct store *store;                      /* moved: the loop closes it */
     struct shard_store_options store_options; /* to open a new one when it is lost */
     struct mailbox *const *mailboxes;         /* of all shards: borrowed until the last loop has ended */

@@ -32,7 +32,7 @@ struct slot {
 
 struct node_runtime {
     struct node_runtime_options options;
-    struct cluster cluster;
+    struct cluster cluster, configured;
     uint32_t shards;
     int lock;
     struct node_record record;
@@ -218,6 +218,7 @@ static void threads_start(struct node_runtime *node)
                      .repair_pass_ns = ANTIENTROPY_PASS_NS,
                      .audit_pass_ns = ANTIENTROPY_AUDIT_NS,
                      .started_wall_ms = options->self.incarnation},
+            .configured = &node->configured,
             .store = slot->store,
             .store_options = slot->store_options,
             .mailboxes = node->mailboxes,
@@ -245,6 +246,7 @@ static void node_free(struct node_runtime *node)
     }
     if (node->lock >= 0) close(node->lock);
     cluster_fini(&node->cluster);
+    cluster_fini(&node->configured);
     free(node->mailboxes);
     free(node->slots);
     free(node);
@@ -261,6 +263,7 @@ enum status node_runtime_start(const struct node_runtime_options *options, char 
     node->lock = -1;
     if (options->self.incarnation == 0) node->options.self.incarnation = loop_wall_ms();
     cluster_copy(options->cluster, &node->cluster);
+    cluster_copy(options->cluster, &node->configured);
     node->slots = calloc(node->shards, sizeof(*node->slots));
     node->mailboxes = calloc(node->shards, sizeof(*node->mailboxes));
     CHECK(node->slots != NULL && node->mailboxes != NULL);

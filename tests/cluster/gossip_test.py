@@ -2,7 +2,7 @@
 import re
 import unittest
 
-from fixture import ClusterCase, eventually, main
+from fixture import ClusterCase, eventually, hosts, main
 from client import cluster_info, create_table, get, list_tables, put  # fixture says where it is
 
 
@@ -65,6 +65,32 @@ class Seeds(Known):
         self.nodes[0].start()
         self.nodes[0].wait_ready(60)
         eventually(lambda: "meanwhile" in self.tables(self.nodes[0]), "the seed learns what was made without it")
+
+
+class Moved(Known):
+    """All nodes get new addresses while they are down, at which each other's may have been before."""
+    NODES = 3
+
+    def test_everybody_moves(self):
+        for number in range(20):
+            self.ok(self.connect(number % 3).one(put("users", b"%d" % number, b"value")))
+        for node in self.nodes:
+            self.assertEqual(node.stop(), 0)
+        old = [node.host for node in self.nodes]
+        new = [old[1], old[2], hosts(1)[0]]
+        for node, host in zip(self.nodes, new):
+            change_config(node, lambda text: re.sub("|".join(map(re.escape, old)), lambda found: new[old.index(found[0])], text))
+            node.host, node.address, node.peer_address = (text.replace(node.host, host) for text in (node.host, node.address, node.peer_address))
+        self.cluster.start()
+        for number in range(20):
+            self.assertEqual(self.values(self.ok(self.connect(number % 3).one(get("users", b"%d" % number, r=3)))), [b"value"])
+        # One that knows only the old addresses of the others learns the new ones from whoever has found it.
+        changed = self.nodes[2]
+        self.assertEqual(changed.stop(), 0)
+        change_config(changed, lambda text: text.replace(f"peer: 'tcp://{new[0]}", f"peer: 'tcp://{old[0]}"))
+        changed.start()
+        changed.wait_ready(60)
+        self.cluster.wait_linked()
 
 
 class Strangers(Known):

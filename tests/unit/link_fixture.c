@@ -158,7 +158,7 @@ void there_init_lane(struct there *there, const char *address, uint64_t node, ui
     options.self.from_shard = 1;
     options.self.beats = beats;
     there->links = links_start(&options);
-    links_set_peer(there->links, HERE, "here", address);
+    links_set_peer(there->links, HERE, "here", address, NULL);
 }
 
 void there_init(struct there *there, const char *address, uint64_t node, uint64_t seed)
