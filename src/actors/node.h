@@ -24,8 +24,8 @@ struct node_options {
     bool replaced; /* a shard that was lost stood here: what it knew of the cluster is stored and told anew */
     uint64_t repair_pass_ns; /* antientropy.h: pass_ns and audit_ns; 0: no anti-entropy */
     uint64_t audit_pass_ns;
-    uint64_t reap_after_ns; /* 0: tombstones stay. Else so long after all homes have told that they have seen
-                               them they go: longer than any read takes */
+    uint64_t reap_after_ns; /* 0: tombstones stay, on all nodes. Else so long after all homes have told that
+                               they have seen them they go: longer than any read takes (REAP_AFTER_NS) */
     bool silent; /* no heartbeats: who is linked is reachable. For worlds that are too large for them */
     uint64_t started_wall_ms;
     uint64_t (*resident_bytes)(void); /* memory of the process, for NodeReport; NULL: not told */

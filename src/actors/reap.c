@@ -1,9 +1,13 @@
 #include "actors/reap.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "wire/client_wire.h"
+
+static_assert(REAP_AFTER_NS >= 2 * UINT64_C(1000000) * DEADLINE_MS_MAX, "no read takes so long");
 
 /* --- the queue --- */
 

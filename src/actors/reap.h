@@ -31,6 +31,9 @@ enum {
     REAP_EXPIRED_MS = 60 * 1000, /* clocks are closer to one another than that */
 };
 
+/* What node_options.reap_after_ns is in production: twice the longest deadline of a read. */
+#define REAP_AFTER_NS (UINT64_C(120) * 1000000000)
+
 struct reap {
     bool on; /* false: nothing goes; what could is counted */
     uint32_t vnodes;

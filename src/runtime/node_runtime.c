@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "actors/antientropy.h"
+#include "actors/reap.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/prng.h"
@@ -217,6 +218,7 @@ static void threads_start(struct node_runtime *node)
                      .born = slot->born,
                      .repair_pass_ns = ANTIENTROPY_PASS_NS,
                      .audit_pass_ns = ANTIENTROPY_AUDIT_NS,
+                     .reap_after_ns = REAP_AFTER_NS,
                      .started_wall_ms = options->self.incarnation},
             .configured = &node->configured,
             .store = slot->store,
