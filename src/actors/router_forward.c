@@ -216,6 +216,7 @@ void forward_answered(struct router *router, struct turn *turn, struct task *tas
     }
     if (!late && result != NULL && forward_may_go_on(result)) {
         note_refusal(turn, forward, task->node);
+        if (task->node == turn->self.node) router->doubt_until_ns = turn->now_ns + FORWARD_DOUBT_NS;
         turn_settle(turn, task->node, 0);
         task->node = 0;
         forward->stage = FORWARD_OFFERED;

@@ -20,7 +20,7 @@
  * A write that a coordinator refused, and surely did not apply, is offered anew (not one that is OVERLOADED:
  * where one home has too much to do, three would have more). So that this holds for the
  * keys of which this node is a home itself (its disk may be full), their writes are kept too, for
- * FORWARD_DOUBT_NS after one was refused.
+ * FORWARD_DOUBT_NS after the last that was refused here.
  *
  * If none of the homes says that it is ready, other nodes may stand in, as if none could be reached.
  *
