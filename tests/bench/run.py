@@ -193,7 +193,7 @@ def three(options):
         time.sleep(1)
         bench(mixes=["get"], duration="1s", **target)
         rows = []
-        # Latencies first: what a full load leaves behind (checkpoints, logs to be filled) is not what they are about.
+        # Latencies first: what a full load leaves behind (checkpoints) is not what they are about.
         for mix in ("put", "get"):
             runs = [bench(mixes=[mix], duration=f"{options.seconds}s", no_load=True, connections=64, in_flight=1, **target)[mix]
                     for _ in range(max(options.runs, 5))]
