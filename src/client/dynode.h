@@ -33,7 +33,8 @@
  * answers, it is dropped, and the addresses given to dynode_open are asked again. A connection that leaves a
  * request without an answer beyond its time is replaced. All of this waits longer after each failure, and
  * never two clients the same. A ring whose keys are hashed in a way that this library does not know is
- * refused: what would have to be routed by it ends in WRONG_VERSION, and nothing of it was done.
+ * refused: what would have to be routed by it ends in WRONG_VERSION, and nothing of it was done. It is asked
+ * for again each second, for a damaged frame may have said so.
  *
  * TIME. Every operation is answered by its deadline and a grace: the client gives up by itself when no node
  * does. Host names are resolved by getaddrinfo, which may block; numeric addresses never do.

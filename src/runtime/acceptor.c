@@ -202,6 +202,7 @@ static void part(struct entry *entry, enum log_level level, const char *why)
     if (entry->state == ENTRY_LENT) {
         log_drop(entry, level, why);
         entry->state = ENTRY_ENDING;
+        atomic_store(&entry->accepted.closed, true);
         nng_stream_close(entry->accepted.stream);
     } else {
         drop(entry, level, why);

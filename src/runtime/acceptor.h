@@ -43,6 +43,10 @@ struct accepted {
 
     /* When bytes came last, in ms of CLOCK_MONOTONIC (as uv_now): the borrower's to set. */
     atomic_uint_fast64_t heard_ms;
+
+    /* The keeper has closed the stream: the borrower is to end with it. What is under way on it fails; but
+     * nng 1.5.2 leaves a receive that begins later without an end. */
+    atomic_bool closed;
 };
 
 /* Listen, and start the keeper; *why is a sentence.

@@ -128,7 +128,7 @@ static const char *receive_more(struct feed *feed, bool *got)
     nng_aio_wait(feed->attempt);
     if (nng_aio_result(feed->attempt) == NNG_ECANCELED) {
         receive(feed, feed->receive);
-        return NULL;
+        return atomic_load(&feed->accepted->closed) ? "it was closed" : NULL;
     }
     *got = true;
     return received(feed, feed->attempt);

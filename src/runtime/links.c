@@ -16,11 +16,18 @@ enum send_state { SEND_IDLE, SEND_BUSY, SEND_BUSY_AND_MORE, SEND_FAILED };
 
 enum { NAME_BYTES = 64, ADDRESS_BYTES = 160, SETTLED_MS = 1000 };
 
+/* Where a node may be. */
+struct place {
+    char address[ADDRESS_BYTES];
+    char why[HELLO_WHY_BYTES]; /* said last in the log: each new reason is said once */
+};
+
 struct link {
     struct links *links;
     uint64_t node;
-    char name[NAME_BYTES], address[ADDRESS_BYTES], configured[ADDRESS_BYTES];
-    bool as_configured; /* which of the two is dialled */
+    char name[NAME_BYTES];
+    struct place places[2]; /* as its own record says, and as configured, where that is another */
+    uint32_t place;         /* the one that is dialled */
     enum link_state state;
 
     /* One attempt: all made when it begins and freed when it ends. */
@@ -39,12 +46,11 @@ struct link {
     struct buffer out;
     size_t sent; /* of header and out */
 
-    uint64_t retry_ms;         /* while down: when to dial, on the loop's clock */
-    uint64_t dial_ms;          /* when it was dialled */
-    uint64_t up_ms;            /* since when it is up */
-    uint64_t answer_ms;        /* when the answer to the hello must be there */
-    uint32_t failures;         /* in a row */
-    char why[HELLO_WHY_BYTES]; /* said last in the log: each new reason is said once */
+    uint64_t retry_ms;  /* while down: when to dial, on the loop's clock */
+    uint64_t dial_ms;   /* when it was dialled */
+    uint64_t up_ms;     /* since when it is up */
+    uint64_t answer_ms; /* when the answer to the hello must be there */
+    uint32_t failures;  /* in a row */
 };
 
 struct links {
@@ -158,7 +164,7 @@ static void attempt_end(struct link *link)
 
 static const char *address_of(const struct link *link)
 {
-    return link->as_configured ? link->configured : link->address;
+    return link->places[link->place].address;
 }
 
 static const char *kind(const struct links *links)
@@ -171,15 +177,16 @@ static void link_lost(struct link *link, const char *why)
     struct links *links = link->links;
     bool was_up = link->state == LINK_UP;
     if (was_up && now_ms(links) - link->up_ms >= SETTLED_MS) link->failures = 0;
-    if (strcmp(link->why, why) != 0) {
-        snprintf(link->why, sizeof(link->why), "%s", why);
+    char *said = link->places[link->place].why;
+    if (strcmp(said, why) != 0) {
+        snprintf(said, HELLO_WHY_BYTES, "%s", why);
         /* What is wrong with the one is wrong with both, and said of the one for data. */
         log_line(links->options.self.beats ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
                  "%s from shard %u to %s at %s: %s", kind(links), links->options.self.from_shard, link->name,
                  address_of(link), why);
     }
     attempt_end(link);
-    if (!was_up) link->as_configured = !link->as_configured && link->configured[0] != 0;
+    if (!was_up && link->places[1].address[0] != 0) link->place = 1 - link->place;
     link->retry_ms =
         now_ms(links) + backoff_draw(&links->prng, LINK_RETRY_MS_MIN, LINK_RETRY_MS_MAX, link->failures++);
     if (was_up) links->options.changed(links->options.context, link->node, false);
@@ -199,7 +206,8 @@ static void link_dial(struct link *link)
     }
     link->state = LINK_DIALLING;
     link->dial_ms = now_ms(link->links);
-    nng_aio_set_timeout(link->dial_aio, link->failures % 2 == 0 ? LINK_DIAL_MS : LINK_DIAL_LONG_MS);
+    uint32_t attempts = link->places[1].address[0] != 0 ? link->failures / 2 : link->failures; /* there */
+    nng_aio_set_timeout(link->dial_aio, attempts % 2 == 0 ? LINK_DIAL_MS : LINK_DIAL_LONG_MS);
     nng_stream_dialer_dial(link->dialer, link->dial_aio);
 }
 
@@ -274,7 +282,7 @@ static void link_up(struct link *link)
     struct links *links = link->links;
     link->state = LINK_UP;
     link->up_ms = now_ms(links);
-    link->why[0] = 0;
+    link->places[0].why[0] = link->places[1].why[0] = 0;
     log_line(links->options.self.beats ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "%s from shard %u to %s at %s: up",
              kind(links), links->options.self.from_shard, link->name, address_of(link));
     nng_iov iov = {.iov_buf = link->answer, .iov_len = 1};
@@ -347,7 +355,7 @@ static void on_timer(uv_timer_t *handle)
     struct links *links = handle->data;
     for (uint32_t i = 0; i < links->count; i++) {
         struct link *link = links->list[i];
-        if (link->state == LINK_DOWN && link->address[0] != 0 && link->retry_ms <= now_ms(links))
+        if (link->state == LINK_DOWN && address_of(link)[0] != 0 && link->retry_ms <= now_ms(links))
             link_dial(link);
     }
     schedule(links);
@@ -359,7 +367,7 @@ static void schedule(struct links *links)
     uint64_t first = UINT64_MAX;
     for (uint32_t i = 0; i < links->count; i++) {
         struct link *link = links->list[i];
-        if (link->state == LINK_DOWN && link->address[0] != 0 && link->retry_ms < first)
+        if (link->state == LINK_DOWN && address_of(link)[0] != 0 && link->retry_ms < first)
             first = link->retry_ms;
     }
     if (first == UINT64_MAX) {
@@ -395,7 +403,8 @@ void links_set_peer(struct links *links, uint64_t node, const char *name, const 
 {
     struct link *link = find(links, node);
     if (configured == NULL || strcmp(configured, address) == 0) configured = "";
-    if (link != NULL && strcmp(link->address, address) == 0 && strcmp(link->configured, configured) == 0)
+    if (link != NULL && strcmp(link->places[0].address, address) == 0 &&
+        strcmp(link->places[1].address, configured) == 0)
         return;
     if (link == NULL) {
         link = calloc(1, sizeof(*link));
@@ -408,9 +417,9 @@ void links_set_peer(struct links *links, uint64_t node, const char *name, const 
         link->retry_ms = now_ms(links);
     }
     snprintf(link->name, sizeof(link->name), "%s", name);
-    snprintf(link->address, sizeof(link->address), "%s", address);
-    snprintf(link->configured, sizeof(link->configured), "%s", configured);
-    link->as_configured = false;
+    snprintf(link->places[0].address, ADDRESS_BYTES, "%s", address);
+    snprintf(link->places[1].address, ADDRESS_BYTES, "%s", configured);
+    link->place = 0;
     schedule(links);
 }
 

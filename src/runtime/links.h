@@ -48,7 +48,8 @@ struct links *links_start(const struct links_options *options);
 
 /* Keep a link to @node at @address (tcp://HOST:PORT, ipc:///PATH), as its own record says, or at @configured,
  * NULL for none, in turn while no link comes up: a node that was away may have moved, and then it is the
- * configuration that knows. Changed addresses count from the next dialling on. */
+ * configuration that knows. Changed addresses count from the next dialling on. With an empty @address
+ * neither is dialled. */
 void links_set_peer(struct links *links, uint64_t node, const char *name, const char *address,
                     const char *configured);
 

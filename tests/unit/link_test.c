@@ -89,6 +89,49 @@ static void dialled_anew(void **state)
     here_fini(&here);
 }
 
+/* It is where the configuration says, not where it said itself. */
+static void dialled_as_configured(void **state)
+{
+    (void)state;
+    struct here here = {0};
+    struct there there;
+    here_init(&here, "tcp://127.0.0.1:0");
+    there_init(&there, "tcp://127.0.0.1:1", THERE, 6);
+    links_set_peer(there.links, HERE, "here", "tcp://127.0.0.1:1", here.address);
+    assert_true(there_until(&there, true));
+    links_reset(there.links, HERE, "to see it come back");
+    assert_true(there_until(&there, true));
+    there_fini(&there);
+    here_fini(&here);
+}
+
+/* It is at neither, for different reasons: each is said once, however often they are tried. */
+static void two_reasons(void **state)
+{
+    (void)state;
+    FILE *said = tmpfile();
+    assert_non_null(said);
+    int kept = dup(STDERR_FILENO);
+    dup2(fileno(said), STDERR_FILENO);
+    log_set_level(LOG_LEVEL_WARN);
+    struct there there;
+    there_init(&there, "tcp://127.0.0.1:1", THERE, 7);
+    links_set_peer(there.links, HERE, "here", "tcp://127.0.0.1:1", "ipc:///nowhere/at/all");
+    for (int ms = 0; ms < 2000; ms++) {
+        uv_run(&there.uv, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+    there_fini(&there);
+    log_set_level(LOG_LEVEL_ERROR);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    int lines = 0, c;
+    rewind(said);
+    while ((c = getc(said)) != EOF) lines += c == '\n';
+    fclose(said);
+    assert_int_equal(lines, 2);
+}
+
 /* One whom nobody knows is refused, keeps dialling, and is let in once he is a member. */
 static void refused_until_a_member(void **state)
 {
@@ -239,6 +282,8 @@ int main(void)
         cmocka_unit_test(batches_over_ipc),
         cmocka_unit_test(taken_port),
         cmocka_unit_test(dialled_anew),
+        cmocka_unit_test(dialled_as_configured),
+        cmocka_unit_test(two_reasons),
         cmocka_unit_test(refused_until_a_member),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(heartbeats_beside_bulk),
