@@ -494,6 +494,7 @@ const char *clients_judged_name(enum clients_judged what)
         [CLIENTS_MERGE] = "merge",
         [CLIENTS_CHAIN] = "chain",
         [CLIENTS_CONDITION] = "condition",
+        [CLIENTS_GONE] = "gone",
     };
     return names[what];
 }

@@ -93,6 +93,7 @@ enum clients_judged {
     CLIENTS_MERGE,
     CLIENTS_CHAIN,
     CLIENTS_CONDITION,
+    CLIENTS_GONE, /* a key read in the end, of which something had been covered */
     CLIENTS_JUDGED
 };
 

@@ -74,6 +74,19 @@ static bool judge_all_reads(struct clients *clients, struct cover *cover, bool s
     return judged;
 }
 
+/* Could the last reads find anything that has come back? */
+static bool any_has_gone(const struct cover *cover)
+{
+    const struct history *history = cover->history;
+    for (uint32_t token = 1; token <= history->count; token++) {
+        if (cover->superseded_by[token - 1] == 0 || (history_op(history, token)->flags & OP_REPEATED))
+            continue;
+        for (uint32_t i = 0; i < history->final_count; i++)
+            if (history->finals[i].key == history_op(history, token)->key) return true;
+    }
+    return false;
+}
+
 static void judge_conditions(struct clients *clients, struct cover *cover)
 {
     const struct clients_options *options = &clients->options;
@@ -108,7 +121,10 @@ void clients_judge(struct clients *clients, bool strict)
     cover_build(&cover, &clients->history);
     if (checker_siblings(&cover, verdict) && checker_stamps(&cover, verdict)) {
         (options->lww ? checker_final_lww : checker_final)(&cover, verdict);
-        if (!options->lww) checker_gone(&cover, verdict);
+        if (!options->lww) {
+            checker_gone(&cover, verdict);
+            judged[CLIENTS_GONE] += any_has_gone(&cover);
+        }
         bool read = judge_all_reads(clients, &cover, strict);
         if (!options->lww) {
             checker_merge(&cover, clients->contents, strict && clients->history.n == 0, verdict);

@@ -16,7 +16,9 @@ import tempfile
 PLAIN = ("nodes=5", "n=3", "r=2", "w=2", "weak=0", "quorum=0", "levels=0", "sloppy=0")
 # Of 300 seeds at least so many. A core goes on without some nodes wherever the quorums allow that.
 JUDGED = {"core": 190, "copies": 260, "trees": 260, "register": 290, "session": 200, "condition": 275, "merge": 190,
-          "chain": 50}
+          "chain": 50, "gone": 200}
+# ... and so many objects reaped, without which nothing could come back.
+REAPED = 400
 
 
 def run(source, seeds, *sets, program=None):
@@ -69,6 +71,8 @@ def main():
     few = {name for name, least in JUDGED.items() if judged.get(name, 0) < least}
     assert not few, f"judged too seldom: {few}"
     assert judged["copies-core"] == judged["core"]
+    reaped = int(re.search(r"^reaped: (\d+)$", tail, re.MULTILINE)[1])
+    assert reaped >= REAPED, f"only {reaped} objects were reaped"
     missing = {kind for kind in kinds(source) if counts.get(kind, 0) == 0}
     assert not missing, f"never took place: {missing}"
 
