@@ -254,7 +254,7 @@ static bool choose(struct reap *reap, const struct turn *turn)
 void reap_step(struct reap *reap, struct turn *turn, struct copies *copies, struct forest *forest,
                struct table_homes *homes)
 {
-    if (!choose(reap, turn)) return;
+    if (turn->store_broken || !choose(reap, turn)) return;
     uint8_t bounds[4];
     put_be16(bounds, (uint16_t)reap->walked);
     put_be16(bounds + 2, (uint16_t)(reap->walked + 1));

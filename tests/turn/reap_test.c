@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "actors/reap.h"
 #include "base/check.h"
 #include "few_nodes.h"
 
@@ -88,11 +89,38 @@ static void none_while_a_home_is_away(void **state)
     few_end(&few);
 }
 
+/* A turn goes on after an actor saw the store fail: a walk does nothing then, and is still due. */
+static void none_when_the_store_has_failed(void **state)
+{
+    (void)state;
+    begin("none_when_the_store_has_failed");
+    struct store_place place;
+    struct reap reap = {.on = true};
+    struct store *store = few.nodes[0].stores[0];
+    struct dot dot = {.clock = 7, .counter = 1};
+    struct sibling sibling = {.dot = dot, .stamp = 1, .tombstone = true};
+    struct object nothing = {0}, object = {.context = {.entries = &dot, .count = 1}, .siblings = &sibling};
+    object.count = 1;
+    struct bytes key = few_store_key(&few, bytes_str("key0"), &place);
+    assert_int_equal(reap_load(&reap, store, VNODES), STATUS_OK);
+    assert_int_equal(reap_enter(&reap, store, place.vnode, key, &nothing, &object), STATUS_OK);
+    struct turn turn = {.self = {.node = few.nodes[0].id}, .shards = 1, .arena = &few.arena, .store = store};
+    turn.store_broken = true;
+    reap_set_due(&reap, &turn, place.vnode);
+    assert_int_equal(reap.due_count, 1);
+    reap_step(&reap, &turn, NULL, NULL, NULL);
+    assert_int_equal(reap.due_count, 1);
+    assert_int_equal(reap.count, 1);
+    reap_fini(&reap);
+    few_end(&few);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fewer_and_fewer),
         cmocka_unit_test(none_while_a_home_is_away),
+        cmocka_unit_test(none_when_the_store_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
