@@ -1,11 +1,12 @@
 /* What waiting tombstones cost: homes look at them as long as that may tell something new, more and more
- * seldom where nothing goes, and not at all while a home is away. (What goes, and what stays away then:
- * tests/story/reap_story_test.c.) */
+ * seldom where nothing goes, and not at all while a home is away: then all stays, though it be given up.
+ * (What goes, and what stays away then: tests/story/reap_story_test.c.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -26,8 +27,7 @@ static void plant(uint32_t node, const char *name, uint32_t key, uint64_t clock)
               (struct dot){.clock = clock, .counter = 1}, bytes_of(NULL, 0));
 }
 
-/* All homes hold the same tombstones, of a clock of which no home can say what it has minted. */
-static void begin(const char *name)
+static void begin_empty(const char *name)
 {
     uint64_t seed = prng_entropy() >> 20;
     printf("%s: seed %llu\n", name, (unsigned long long)seed);
@@ -40,8 +40,33 @@ static void begin(const char *name)
                                         .reap_after_ns = 2000 * ms,
                                         .seed = seed};
     few_begin(&few, &options);
+}
+
+/* All homes hold the same tombstones, of a clock of which no home can say what it has minted. */
+static void begin(const char *name)
+{
+    begin_empty(name);
     for (uint32_t node = 0; node < NODES; node++)
         for (uint32_t key = 0; key < KEYS; key++) plant(node, "key", key, 7);
+}
+
+/* ... or of one under which a home has minted them all. */
+static void begin_minted(const char *name, uint32_t minter)
+{
+    struct mints mints = {0};
+    struct dot dot;
+    begin_empty(name);
+    struct store *store = few.nodes[minter].stores[0];
+    assert_int_equal(mints_load(&mints, store), STATUS_OK);
+    for (uint32_t key = 0; key < KEYS; key++) {
+        char text[16];
+        assert_int_equal(mints_next(&mints, store, &few.prng, &dot), STATUS_OK);
+        struct bytes name_of = bytes_of(text, (size_t)snprintf(text, sizeof(text), "key%u", key));
+        for (uint32_t node = 0; node < NODES; node++) few_plant(&few, node, name_of, dot, bytes_of(NULL, 0));
+    }
+    assert_int_equal(store_commit(store), STATUS_OK);
+    assert_int_equal(store_sync(store), STATUS_OK);
+    mints_fini(&mints);
 }
 
 /* How many exchanges begin in that time. */
@@ -89,6 +114,90 @@ static void none_while_a_home_is_away(void **state)
     few_end(&few);
 }
 
+static bool count_row(void *context, struct bytes key, struct bytes value)
+{
+    struct store_place place;
+    (void)value;
+    CHECK(store_key_decode(key, &place));
+    if (memcmp(place.key.data, "key", 3) == 0) ++*(uint32_t *)context;
+    return true;
+}
+
+/* How many tombstones a node holds. */
+static uint32_t held(uint32_t node)
+{
+    uint32_t count = 0;
+    for (uint32_t shard = 0; shard < few.options.shards[node]; shard++)
+        assert_int_equal(store_scan(few.nodes[node].stores[shard], STORE_OBJECTS, bytes_of(NULL, 0),
+                                    bytes_of(NULL, 0), count_row, &count),
+                         STATUS_OK);
+    return count;
+}
+
+/* One home is written to in every vnode, again and again: there is always something to compare, and each time
+ * what waits is looked at. */
+static void pass_busily(uint32_t passes)
+{
+    static uint64_t counter;
+    for (; passes > 0; passes--) {
+        counter++;
+        for (uint32_t key = 0; key < 8 * VNODES; key++) {
+            char text[16];
+            struct store_place place;
+            struct dot dot = {.clock = 9, .counter = counter};
+            struct sibling sibling = {.dot = dot, .stamp = 1, .value = bytes_str("x")};
+            struct object object = {
+                .context = {.entries = &dot, .count = 1}, .siblings = &sibling, .count = 1};
+            few_store_key(&few, bytes_of(text, (size_t)snprintf(text, sizeof(text), "busy%u", key)), &place);
+            few_merge(&few, 0, few.nodes[2].id, &place, NODES, object_encode(&object, &few.arena));
+        }
+        few_pass_ms(&few, PASS_MS);
+    }
+}
+
+/* While a home is away all stays, for it may hold what the tombstones cover; even if it is given up. When it
+ * is back all goes. */
+static void all_stays_while_a_home_is_away(const char *name, bool given_up, bool lost)
+{
+    uint32_t filled, unfilled;
+    begin_minted(name, 0);
+    if (lost) few_lose(&few, 2);
+    uint64_t away = few.nodes[1].id;
+    if (given_up) assert_int_equal(cluster_give_up(&few.cluster, away), STATUS_OK);
+    few_start(&few, 0);
+    few_start(&few, 2);
+    const struct turn *turn = shard_turn_context(few.nodes[0].shards[0]);
+    assert_int_equal(member_is_given_up(cluster_find_member(turn->cluster, away)), given_up);
+    pass_busily(60);
+    few_copies(&few, 2, &filled, &unfilled);
+    assert_int_equal(filled, VNODES);
+    assert_int_equal(held(0), KEYS);
+    assert_int_equal(held(2), KEYS);
+    few_start(&few, 1);
+    few_pass_ms(&few, 60 * PASS_MS);
+    for (uint32_t node = 0; node < NODES; node++) assert_int_equal(held(node), 0);
+    few_end(&few);
+}
+
+static void an_absent_home_keeps_all(void **state)
+{
+    (void)state;
+    all_stays_while_a_home_is_away("an_absent_home_keeps_all", false, false);
+}
+
+static void a_given_up_home_keeps_all(void **state)
+{
+    (void)state;
+    all_stays_while_a_home_is_away("a_given_up_home_keeps_all", true, false);
+}
+
+/* What it was given up for: another home has lost its disk, and is to be filled without it. */
+static void a_home_that_others_were_filled_without_keeps_all(void **state)
+{
+    (void)state;
+    all_stays_while_a_home_is_away("a_home_that_others_were_filled_without_keeps_all", true, true);
+}
+
 /* A turn goes on after an actor saw the store fail: a walk does nothing then, and is still due. */
 static void none_when_the_store_has_failed(void **state)
 {
@@ -120,6 +229,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fewer_and_fewer),
         cmocka_unit_test(none_while_a_home_is_away),
+        cmocka_unit_test(an_absent_home_keeps_all),
+        cmocka_unit_test(a_given_up_home_keeps_all),
+        cmocka_unit_test(a_home_that_others_were_filled_without_keeps_all),
         cmocka_unit_test(none_when_the_store_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
