@@ -43,33 +43,6 @@ static void send_whole(struct gossip *gossip, struct turn *turn, uint64_t node)
     send(turn, node, message);
 }
 
-void spread_round(struct gossip *gossip, struct turn *turn)
-{
-    gossip->greetings_left = GOSSIP_PEERS;
-    gossip->answers_left = GOSSIP_ANSWERS_MAX;
-    gossip->steps_left = GOSSIP_STEPS_MAX;
-    uint64_t *nodes = ARENA_ARRAY(turn->arena, uint64_t, turn->cluster->member_count);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < turn->cluster->member_count; i++) {
-        uint64_t node = turn->cluster->members[i].id;
-        if (node != turn->self.node && peers_reachable(turn->peers, node)) nodes[count++] = node;
-    }
-    for (uint32_t told = 0; told < GOSSIP_PEERS && count > 0; told++) {
-        uint32_t chosen = (uint32_t)prng_below(turn->prng, count);
-        send_whole(gossip, turn, nodes[chosen]);
-        nodes[chosen] = nodes[--count];
-    }
-}
-
-void spread_greet(struct gossip *gossip, struct turn *turn, uint64_t node)
-{
-    if (gossip->greetings_left == 0 || cluster_find_member(turn->cluster, node) == NULL) return;
-    gossip->greetings_left--;
-    send_whole(gossip, turn, node);
-}
-
-/* --- records --- */
-
 /* Records of ours, as a message. */
 static Dynode__Peer__ClusterState *records_message(struct turn *turn, const struct record *records,
                                                    uint32_t count)
@@ -86,6 +59,49 @@ static Dynode__Peer__ClusterState *records_message(struct turn *turn, const stru
     }
     return cluster_to_message(&part, turn->arena);
 }
+
+/* Our own record, unasked: who is silent may have lost the way to us, because we have moved, and takes it
+ * from here. */
+static void introduce(struct turn *turn, uint64_t node)
+{
+    const struct member *self = cluster_find_member(turn->cluster, turn->self.node);
+    const struct record own = {.place = (uint32_t)(self - turn->cluster->members)};
+    Dynode__Peer__Gossip *message = message_new(turn);
+    message->records = records_message(turn, &own, 1);
+    send(turn, node, message);
+}
+
+void spread_round(struct gossip *gossip, struct turn *turn)
+{
+    gossip->greetings_left = GOSSIP_PEERS;
+    gossip->answers_left = GOSSIP_ANSWERS_MAX;
+    gossip->steps_left = GOSSIP_STEPS_MAX;
+    uint64_t *nodes = ARENA_ARRAY(turn->arena, uint64_t, turn->cluster->member_count);
+    uint32_t count = 0, silent = 0;
+    for (uint32_t i = 0; i < turn->cluster->member_count; i++) {
+        uint64_t node = turn->cluster->members[i].id;
+        const struct peer *peer = peers_find(turn->peers, node);
+        if (peer == NULL) continue;
+        if (peer->reachable)
+            nodes[count++] = node;
+        else if (peer->link && silent++ < GOSSIP_PEERS)
+            introduce(turn, node);
+    }
+    for (uint32_t told = 0; told < GOSSIP_PEERS && count > 0; told++) {
+        uint32_t chosen = (uint32_t)prng_below(turn->prng, count);
+        send_whole(gossip, turn, nodes[chosen]);
+        nodes[chosen] = nodes[--count];
+    }
+}
+
+void spread_greet(struct gossip *gossip, struct turn *turn, uint64_t node)
+{
+    if (gossip->greetings_left == 0 || cluster_find_member(turn->cluster, node) == NULL) return;
+    gossip->greetings_left--;
+    send_whole(gossip, turn, node);
+}
+
+/* --- records --- */
 
 static struct record *records_of(struct turn *turn, uint64_t buckets, uint32_t *count)
 {

@@ -84,6 +84,15 @@ class Moved(Known):
         self.cluster.start()
         for number in range(20):
             self.assertEqual(self.values(self.ok(self.connect(number % 3).one(get("users", b"%d" % number, r=3)))), [b"value"])
+        # One that moves while the others run tells them.
+        moved = self.nodes[1]
+        self.assertEqual(moved.stop(), 0)
+        host = hosts(1)[0]
+        change_config(moved, lambda text: text.replace(moved.host, host))
+        moved.host, moved.address, moved.peer_address = (text.replace(moved.host, host) for text in (moved.host, moved.address, moved.peer_address))
+        moved.start()
+        moved.wait_ready(60)
+        self.cluster.wait_linked()
         # A configuration that is out of date does no harm.
         changed = self.nodes[2]
         self.assertEqual(changed.stop(), 0)
