@@ -1,6 +1,8 @@
 """The local cluster: real nodes as processes on this machine, a real data set, one node killed, and everything counted."""
 import argparse
 import asyncio
+import fcntl
+import glob
 import ipaddress
 import os
 import re
@@ -262,6 +264,12 @@ def remember(data, chosen):
     """A directory keeps the shape it was made with."""
     path, shape = os.path.join(data, "shape"), f"--nodes {chosen.nodes} --shards {chosen.shards}\n"
     os.makedirs(data, exist_ok=True)
+    for lock in glob.glob(os.path.join(glob.escape(data), "*", "lock")):
+        with open(lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RuntimeError(f"{os.path.dirname(lock)} is in use: stop the cluster there, or give another --data") from None
     if os.path.exists(path):
         with open(path) as file:
             made = file.read()

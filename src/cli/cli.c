@@ -127,7 +127,7 @@ int cli_report(const struct cli *cli, const struct dynode_result *result)
     if (result->needed > 0) fprintf(stderr, " (%u of %u)", result->got, result->needed);
     if (result->message[0] != '\0' && strcmp(result->message, dynode_status_text(result->status)) != 0) {
         if (!alone) fputs(": ", stderr);
-        cli_print_text(stderr, dynode_string(result->message));
+        cli_print_text(stderr, dynode_string(result->message), "\\n");
     }
     if (result->status == DYNODE_NO_SUCH_TABLE)
         fputs(" (\"dynode table list\" shows those there are)", stderr);
@@ -232,14 +232,16 @@ static size_t printable(const uint8_t *text, size_t size)
     return length;
 }
 
-void cli_print_text(FILE *to, struct dynode_bytes bytes)
+void cli_print_text(FILE *to, struct dynode_bytes bytes, const char *new_line)
 {
     const uint8_t *text = bytes.data;
     for (size_t i = 0; i < bytes.size;) {
         size_t length = printable(text + i, bytes.size - i);
         if (length > 0)
             fwrite(text + i, 1, length, to);
-        else if (text[i] == '\n' || text[i] == '\t')
+        else if (text[i] == '\n')
+            fputs(new_line, to);
+        else if (text[i] == '\t')
             fputc(text[i], to);
         else
             fprintf(to, "\\x%02x", text[i]);

@@ -96,8 +96,9 @@ void cli_json_bytes(json_t *object, const char *name, struct dynode_bytes bytes)
 const char *cli_id(uint64_t id);
 json_t *cli_json_id(uint64_t id);
 
-/* For people: text as it is, control characters and what is no UTF-8 as \xNN. */
-void cli_print_text(FILE *to, struct dynode_bytes bytes);
+/* For people: text as it is, control characters and what is no UTF-8 as \xNN, the end of a line as @new_line:
+ * what comes after it must not look like a line of ours. */
+void cli_print_text(FILE *to, struct dynode_bytes bytes, const char *new_line);
 
 /* "1.5 GB", "12 KB". Static memory, four at a time. */
 const char *cli_bytes(uint64_t bytes);

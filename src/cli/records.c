@@ -208,7 +208,7 @@ static void print_siblings(const struct dynode_result *result)
         struct dynode_bytes shown = sibling->value;
         if (shown.size > SHOWN_BYTES) shown.size = SHOWN_BYTES;
         printf("%-9s ", "value");
-        cli_print_text(stdout, shown);
+        cli_print_text(stdout, shown, "\n          ");
         printf(shown.size == 0 ? "(empty)\n" : "\n");
         if (shown.size < sibling->value.size)
             printf("%-9s the first %zu of %zu bytes are shown; --raw and --json give all\n", "", shown.size,

@@ -44,7 +44,7 @@ static void print_keys(struct scan *scan, const struct dynode_scan_page *page)
             fwrite(page->keys[i].data, 1, page->keys[i].size, stdout);
             putchar('\0');
         } else {
-            cli_print_text(stdout, page->keys[i]);
+            cli_print_text(stdout, page->keys[i], "\\n");
             putchar('\n');
         }
     }

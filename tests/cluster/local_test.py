@@ -135,6 +135,13 @@ class Local(unittest.TestCase):
                               env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"Package: ", done.stdout)
+        with open(os.path.join(temporary.name, "node1.yaml")) as config:
+            before = config.read()
+        second = self.start("--data", temporary.name, "--host", hosts(3)[0], "--shards", "1", nodes=3)
+        self.assertIn("is in use", second.communicate(timeout=60)[0])
+        self.assertEqual(second.returncode, 1)
+        with open(os.path.join(temporary.name, "node1.yaml")) as config:
+            self.assertEqual(config.read(), before, "who runs there keeps its configurations")
         story.send_signal(signal.SIGINT)
         text += story.communicate(timeout=60)[0]
         self.assertEqual(story.returncode, 0, text)

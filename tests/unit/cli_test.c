@@ -167,6 +167,12 @@ static void test_exact_bytes(void **state)
     assert_int_equal(dynode("put t control --json \"$(printf 'a\\033[2Jb')\""), 0);
     assert_int_equal(dynode("get t control"), 0);
     assert_non_null(strstr(output, "a\\x1b[2Jb")); /* a value does not drive the terminal */
+    assert_int_equal(dynode("put t lines --json \"$(printf 'a\\ncontext   00')\""), 0);
+    assert_int_equal(dynode("get t lines"), 0);
+    assert_non_null(strstr(output, "value     a\n          context   00\n")); /* nor says what we would */
+    assert_int_equal(dynode("put t \"$(printf 'a\\nb')\" x --json"), 0);
+    assert_int_equal(dynode("scan t"), 0);
+    assert_non_null(strstr(output, "a\\nb\n"));
 }
 
 static void test_json(void **state)
