@@ -59,7 +59,7 @@ static bool look(struct clients *clients, uint32_t node, uint32_t vnode, bool eq
     tree_init(&rebuild.tree);
     if (scan_vnode(store, vnode, &rebuild) != STATUS_OK || rebuild.unknown > 0) return false;
     *out = (struct tree_copy){.vnode = vnode, .node = node, .rebuilt = tree_root(&rebuild.tree)};
-    out->built = forest_is_built(forest, vnode) && !forest_is_distrusted(forest, vnode);
+    out->built = node_is_tree_sure(shard, vnode);
     if (out->built) out->root = forest_root(forest, vnode, rebuild.n);
     out->compared = equal && ring_is_home(turn->ring, vnode, rebuild.n, turn->self.node) &&
                     world_is_copy_filled(world, node, vnode, rebuild.n);

@@ -417,6 +417,12 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     antientropy_wake(self, turn, 0);
 }
 
+bool antientropy_is_sure(const struct actor *antientropy, uint32_t vnode)
+{
+    const struct antientropy *self = (const struct antientropy *)antientropy;
+    return forest_is_built(self->forest, vnode) && !antientropy_is_unsure(self, vnode);
+}
+
 struct forest *antientropy_forest(const struct actor *antientropy)
 {
     return ((const struct antientropy *)antientropy)->forest;

@@ -88,3 +88,6 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
                      struct governor *governor, const struct copies *copies, const struct reap *reap);
 
 struct forest *antientropy_forest(const struct actor *antientropy);
+
+/* The vnode's tree is built, and nothing is known that could make it wrong. */
+bool antientropy_is_sure(const struct actor *antientropy, uint32_t vnode);

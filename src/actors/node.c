@@ -72,6 +72,11 @@ struct forest *node_forest(const struct shard *shard)
     return antientropy_forest(shard_actor_for(shard, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS));
 }
 
+bool node_is_tree_sure(const struct shard *shard, uint32_t vnode)
+{
+    return antientropy_is_sure(shard_actor_for(shard, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS), vnode);
+}
+
 uint32_t node_in_flight(const struct shard *shard)
 {
     return router_in_flight(shard->client_actor);

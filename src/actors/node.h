@@ -55,5 +55,8 @@ const struct hints *node_hints(const struct shard *shard);
 /* The trees of the shard's vnodes. */
 struct forest *node_forest(const struct shard *shard);
 
+/* Is the vnode's tree built, and as far as the shard knows that of its objects? */
+bool node_is_tree_sure(const struct shard *shard, uint32_t vnode);
+
 /* Operations taken from clients and not answered yet, on this shard. */
 uint32_t node_in_flight(const struct shard *shard);
