@@ -32,6 +32,17 @@ static bool all_are_whole(const struct history *history)
     return true;
 }
 
+/* A world in which @clients have written for a while. */
+static struct world *begin(const struct world_options *options, const struct world_watch *watch,
+                           struct clients *clients)
+{
+    struct world *world = world_alloc(options, watch);
+    world_run(world, 500 * ms);
+    clients_begin(clients, world);
+    world_run(world, world_now(world) + 300 * ms);
+    return world;
+}
+
 /* The copies that were judged; *why: the verdict. */
 static uint64_t sweep(uint64_t seed, enum befalls befalls, bool mended, enum clients_judged what,
                       uint32_t weak, char why[256])
@@ -43,10 +54,7 @@ static uint64_t sweep(uint64_t seed, enum befalls befalls, bool mended, enum cli
     habits.habits.ttl_ms = 0;
     habits.grace_ns = 20 * ms;
     struct clients *clients = clients_alloc(&habits, &watch);
-    struct world *world = world_alloc(&options, &watch);
-    world_run(world, 500 * ms);
-    clients_begin(clients, world);
-    world_run(world, world_now(world) + 300 * ms);
+    struct world *world = begin(&options, &watch, clients);
     if (befalls != NOTHING) world_crash(world, AWAY);
     if (befalls == WIPED) {
         world_wipe(world, AWAY);
@@ -105,10 +113,7 @@ static void judge_broken_trees(enum broken broken, bool equal, char why[256])
     options.audit_pass_ns = 60000 * ms;
     habits.grace_ns = 20 * ms;
     struct clients *clients = clients_alloc(&habits, &watch);
-    struct world *world = world_alloc(&options, &watch);
-    world_run(world, 500 * ms);
-    clients_begin(clients, world);
-    world_run(world, world_now(world) + 300 * ms);
+    struct world *world = begin(&options, &watch, clients);
     clients_stop(clients, true);
     world_run(world, world_now(world) + 4000 * ms);
     uint32_t homes[WORLD_NODES_MAX], count = world_homes(world, "t", bytes_str("key0"), homes);
