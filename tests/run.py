@@ -1,4 +1,5 @@
-"""Build the presets that the wanted tests need, run the tests suite by suite through ctest, and sum up.
+"""Build the presets that the wanted tests need, or all when all tests are wanted, run the tests suite by suite through
+ctest, and sum up.
 
 A suite is a ctest label. Each has a budget of seconds, printed with what it took, so that the whole stays under 20
 minutes on 2 cores; a suite that takes thrice its budget is stopped, and its unfinished tests count as failed.
@@ -14,8 +15,9 @@ import xml.etree.ElementTree as xml
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUDGETS = {"unit": 60, "turn": 60, "story": 60, "world": 300, "clients": 60, "cluster": 360, "tsan": 120, "fuzz": 120}
 PRESETS = {"tsan": "tsan", "fuzz": "fuzz"}  # the others: asan
+UNTESTED = ("debug", "release")  # built too when everything is run: no preset may stop building, or warn
 JOBS = {"cluster": 1}  # several nodes each; the others: 2
-ONLY_TARGET = {"tsan": "tsan_tests", "fuzz": "fuzzers"}  # what those presets build, where there is such a target
+ONLY_TARGET = {"tsan": "tsan_tests", "fuzz": "fuzzers"}  # what those presets build for some tests, where there is such a target
 
 
 def say(text):
@@ -50,9 +52,9 @@ class Preset:
             print(configured.stdout + configured.stderr, flush=True)
         return configured.returncode == 0
 
-    def build(self):
+    def build(self, whole):
         say(f"building build/{self.name}")
-        target = ONLY_TARGET.get(self.name)
+        target = None if whole else ONLY_TARGET.get(self.name)
         if target and f"\n{target}: " not in quiet("ninja", "-C", self.folder, "-t", "targets", "all").stdout:
             target = None
         command = ["cmake", "--build", self.folder] + (["--target", target] if target else [])
@@ -129,7 +131,8 @@ def main(names):
     listing = "--list" in names
     names = [name for name in names if name != "--list"]
     presets, failures = [], []
-    for preset in map(Preset, ("asan", "tsan", "fuzz")):
+    everything = not names and not listing
+    for preset in map(Preset, ("asan", "tsan", "fuzz", *(UNTESTED if everything else ()))):
         if preset.configure():
             presets.append(preset)
         else:
@@ -142,7 +145,7 @@ def main(names):
         print(f"no suite or test is named {', '.join(sorted(unknown))}; tests/run --list lists them")
         return 2
     for preset in presets:
-        if any(preset is chosen for chosen, _ in plan) and not preset.build():
+        if (everything or any(preset is chosen for chosen, _ in plan)) and not preset.build(everything):
             failures.append(f"cmake --build build/{preset.name}")
             plan = {key: tests for key, tests in plan.items() if key[0] is not preset}
 

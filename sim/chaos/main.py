@@ -57,6 +57,7 @@ def options():
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--keep")
+    parser.add_argument("--only-arguments", action="store_true")  # sim/run asks before it builds
     chosen = parser.parse_args()
     for good, what in ((0.1 <= chosen.minutes <= 10000, "--minutes is 0.1 to 10000"), (3 <= chosen.nodes <= 16, "--nodes is 3 to 16"),
                        (1 <= chosen.shards <= 64, "--shards is 1 to 64"), (1 <= chosen.sessions <= 1000, "--sessions is 1 to 1000"),
@@ -72,6 +73,8 @@ def options():
     for kind in chosen.only or ():
         if kind not in (*PROCESS, *LINKS):
             parser.error(f"--only is of {', '.join((*PROCESS, *LINKS))}")
+    if chosen.only_arguments:
+        sys.exit(0)
     for program in (chosen.program, chosen.judge):
         if not os.access(program, os.X_OK):
             parser.error(f"{program} cannot be run")
@@ -256,8 +259,7 @@ class Chaos:
             yield f"--converge {chosen.converge}"
 
 
-def main():
-    chosen = options()
+def main(chosen):
     own_network, may_mount = network.apart()
     folder = os.path.abspath(chosen.keep) if chosen.keep else tempfile.mkdtemp(prefix="dynode-chaos-")
     if chosen.keep:
@@ -307,15 +309,16 @@ if __name__ == "__main__":
         print(HELP)
         sys.exit(0)
     sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "local")]
+    from faults import LINKS, PROCESS, UNSURVIVED, Station, Storm, draw, kinds_of
+    arguments = options()
     import subprocess
 
     import disks
     import network
     from client import pb
-    from faults import LINKS, PROCESS, UNSURVIVED, Station, Storm, draw, kinds_of
     from network import Loopback, Namespaces
     from nodes import Cluster
     from recorder import CART, COUNTER, PLAIN, Recorder
     from sessions import KINDS, Load, read_all
     from view import View
-    sys.exit(main())
+    sys.exit(main(arguments))

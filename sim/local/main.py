@@ -43,6 +43,7 @@ def options():
     parser.add_argument("--data")
     parser.add_argument("--host", default="127.0.0.11")
     parser.add_argument("--stop", action="store_true")
+    parser.add_argument("--only-arguments", action="store_true")  # sim/run asks before it builds
     chosen = parser.parse_args()
     if chosen.help:
         print(HELP)
@@ -51,6 +52,8 @@ def options():
         parser.error("--nodes must be 1 to 50, --shards 1 to 256")
     if not re.fullmatch(r"127(\.\d{1,3}){3}", chosen.host):
         parser.error("--host must be an address of the loopback interface: 127.x.y.z")
+    if chosen.only_arguments:
+        sys.exit(0)
     return chosen
 
 
@@ -216,9 +219,8 @@ async def until_interrupted(story):
     await story
 
 
-def main():
+def main(chosen):
     global PACKAGES
-    chosen = options()
     interruptible()
     data = os.path.abspath(chosen.data) if chosen.data else tempfile.mkdtemp(prefix="dynode-")
     first = ipaddress.IPv4Address(chosen.host)
@@ -284,8 +286,9 @@ if __name__ == "__main__":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head
         print(HELP)
         sys.exit(0)
+    arguments = options()
     import packages
     from client import create_table, get, pb, put, scan
     from load import BATCH, Fleet, Reader, Result, describe
     from nodes import Cluster
-    sys.exit(main())
+    sys.exit(main(arguments))

@@ -50,6 +50,7 @@ def options():
     parser.add_argument("--minimize", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--trace", nargs="?", type=int, const=0)
+    parser.add_argument("--only-arguments", action="store_true")  # sim/run asks before it builds
     parser.set_defaults(range=None)
     chosen = parser.parse_args()
     if chosen.help:
@@ -69,10 +70,12 @@ def options():
         parser.error("--trace is for one --seed, without --minimize")
     if chosen.trace is not None and chosen.trace < 0:
         parser.error("--trace begins at a virtual millisecond, 0 or later")
-    if not os.access(chosen.program, os.X_OK):
-        parser.error(f"{chosen.program} cannot be run")
     if chosen.jobs < 1:
         parser.error("--jobs is at least 1")
+    if chosen.only_arguments:
+        sys.exit(0)
+    if not os.access(chosen.program, os.X_OK):
+        parser.error(f"{chosen.program} cannot be run")
     return chosen
 
 

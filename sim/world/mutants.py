@@ -256,10 +256,13 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {' '.join(MUTANTS)}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--check", action="store_true", help="only look whether each can still be made")
+    parser.add_argument("--only-arguments", action="store_true", help=argparse.SUPPRESS)  # sim/run asks before it builds
     chosen = parser.parse_args()
     unknown = [name for name in chosen.names if name not in MUTANTS]
     if unknown:
         parser.error(f"there is no mutant {unknown[0]}; they are {' '.join(MUTANTS)}")
+    if chosen.only_arguments:
+        return 0
     lines = stale(chosen.names or MUTANTS)
     if lines or chosen.check:
         print("\n".join(lines) or f"{len(chosen.names or MUTANTS)} mutants can be made")

@@ -1,5 +1,7 @@
-"""sim/run's local cluster, in small: its story with a part of the data set, and what an interruption leaves behind: nothing."""
+"""sim/run's local cluster, in small: its story with a part of the data set, told while it happens and again at once, and what
+an interruption leaves behind: nothing."""
 import gzip
+import io
 import os
 import re
 import signal
@@ -34,7 +36,7 @@ class Local(unittest.TestCase):
         story = subprocess.Popen(
             ["/usr/bin/python3", "-c", STORY, "--program", PROGRAM, "--nodes", str(nodes), "--host", hosts(nodes)[0], *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=dict(os.environ, TMPDIR=self.folder))
+            env=dict({name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}, TMPDIR=self.folder))
         self.addCleanup(story.stdout.close)
         self.addCleanup(story.kill)
         return story
@@ -47,7 +49,12 @@ class Local(unittest.TestCase):
 
     def test_the_story(self):
         story = self.start("--stop")
-        text, _ = story.communicate(timeout=120)
+        text = ""
+        for stage in ("2. Load", "3. Read", "4. Load everything again", "killed node3", "5. Start node3 again"):
+            text += self.read_until(story, stage)
+            node1, = re.findall(r"node1 +process (\d+),", text)
+            self.assertTrue(os.path.exists(f"/proc/{node1}"), "it is told while it happens")
+        text += story.communicate(timeout=120)[0]
         self.assertEqual(story.returncode, 0, text)
         for line in (r"records +[\d,]+, ", r"load +[\d,]+/s .*p50 .*p99", "read back .*; 0 differ", "one at a time .*p50",
                      "killed +node3 with SIGKILL after", "meanwhile +0 writes and 0 of .* reads failed", "with a node dead .*; 0 differ",
@@ -84,6 +91,34 @@ class Local(unittest.TestCase):
             self.assertEqual(key.count(b"/"), 2)
             self.assertIn(b"Package: " + key.split(b"/")[0], value)
         self.assertIn("/var/lib/dpkg/status: small", source)
+
+    def test_again_at_once(self):
+        """With --stop, at the same addresses. Behind Ctrl-C: test_it_stays_up_and_keeps_its_data."""
+        first, = hosts(1)
+        for _ in range(3):
+            story = self.start("--host", first, "--shards", "1", "--stop", nodes=1)
+            text = story.communicate(timeout=60)[0]
+            self.assertEqual(story.returncode, 0, text)
+            self.assertRegex(text, "lost +nothing")
+            self.nothing_is_left(text)
+
+    def test_progress_lines(self):
+        """How far a load is, and how fast: a line every two seconds, or one that is rewritten where a terminal is."""
+        sys.path.insert(0, f"{ROOT}/sim/local")
+        import load
+        for terminal, lines in ((False, 5), (True, 1)):
+            said, now = io.StringIO(), [100.0]
+            said.isatty = lambda: terminal
+            with mock.patch.object(load.time, "monotonic", lambda: now[0]), mock.patch.object(sys, "stdout", said):
+                progress = load.Progress("put", 10000)
+                for _ in range(100):
+                    now[0] += 0.1
+                    progress.add(100)
+                progress.end()
+            text = said.getvalue()
+            self.assertEqual(text.count("\n"), lines, text)
+            self.assertGreaterEqual(len(re.findall(r"  put: [\d,]+ of 10,000, [\d,]+/s", text)), 30 if terminal else lines)
+            self.assertTrue(text.split("\r")[-1].splitlines()[-1].startswith("  put: 10,000 of 10,000, 1,000/s"), text)
 
     def test_interrupted(self):
         for stage, number in (("2. Load", signal.SIGINT), ("4. Load everything again", signal.SIGTERM)):

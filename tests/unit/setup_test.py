@@ -2,7 +2,8 @@
 
 The real scripts run in a copy of their folders, with a PATH of nothing but a shell's few tools and fakes of dpkg-query,
 apt-cache, apt-get, id, sudo and cmake, which write down how they were called. What they are called for (tests/run.py,
-sim/local/main.py) is a fake as well, so that it is seen whether anything went on.
+sim/local/main.py) is a fake as well, so that it is seen whether anything went on. And what both say of wrong arguments, before
+all that; and while they build.
 
 usage: setup_test.py SOURCE_DIR
 """
@@ -33,7 +34,8 @@ esac""",
     "id": "cat $AT/uid",
     "sudo": """echo "sudo $*" >> $AT/calls
 exec "$@\"""",
-    "cmake": """echo "cmake $*" >> $AT/calls""",
+    "cmake": """echo "cmake $*" >> $AT/calls
+echo "[1/2] cmake $1" """,
 }
 
 
@@ -46,8 +48,15 @@ class Setup(unittest.TestCase):
             for file in files:
                 shutil.copy(os.path.join(SOURCE, folder, file), os.path.join(self.at, folder))
         os.mkdir(os.path.join(self.at, "sim/local"))
+        os.mkdir(os.path.join(self.at, "tests/unit"))
+        self.write("tests/unit/CMakeLists.txt", "dynode_test(unit ring_test LINK ring)\n")
         for program in ("tests/run.py", "sim/local/main.py"):
-            self.write(program, f"open({self.at + '/calls'!r}, 'a').write('begun\\n')\n")
+            self.write(program, f"""import sys
+if "--typo" in sys.argv:
+    sys.exit(2)
+if "--only-arguments" not in sys.argv:
+    open({self.at + '/calls'!r}, "a").write(" ".join(["begun", *sys.argv[1:]]) + "\\n")
+""")
         os.mkdir(os.path.join(self.at, "bin"))
         for tool in TOOLS:
             os.symlink(shutil.which(tool), os.path.join(self.at, "bin", tool))
@@ -68,9 +77,9 @@ class Setup(unittest.TestCase):
         for program in programs:
             os.remove(os.path.join(self.at, "bin", program))
 
-    def run_script(self, script="tests/run"):
+    def run_script(self, script="tests/run", *arguments):
         """Returns the status, what was said on stdout and on stderr, and the calls in order."""
-        ran = subprocess.run([os.path.join(self.at, script)], env={"PATH": os.path.join(self.at, "bin"), "HOME": self.at},
+        ran = subprocess.run([os.path.join(self.at, script), *arguments], env={"PATH": os.path.join(self.at, "bin"), "HOME": self.at},
                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         with open(os.path.join(self.at, "calls")) as file:
             return ran.returncode, ran.stdout, ran.stderr, file.read().splitlines()
@@ -155,6 +164,26 @@ class Setup(unittest.TestCase):
         self.assertEqual(status, 0, out)
         self.installs(calls[0], "protobuf-c-compiler", "python3-protobuf")
         self.assertEqual([call.split()[0] for call in calls[1:]], ["cmake", "cmake", "begun"])
+
+    def test_wrong_arguments_before_all_else(self):
+        self.machine(missing=["gcc"])
+        for script, word in (("sim/run", "--typo"), ("tests/run", "--typo"), ("tests/run", "sing"), ("tests/run", "unit/rin"),
+                             ("tests/run", "")):
+            status, out, err, calls = self.run_script(script, word)
+            self.assertEqual((status, out, calls), (2, "", []), (script, word))
+            self.assertEqual("tests/run --list" in err, script == "tests/run", err)
+        self.machine()
+        for word in "unit", "ring", "ring_test", "unit/ring_test", "--list":
+            self.assertEqual(self.run_script("tests/run", "fuzz", word)[3], [f"begun fuzz {word}"])
+            self.machine()
+
+    def test_it_says_that_it_builds_and_can_be_run_again_at_once(self):
+        for _ in range(2):
+            self.machine()
+            status, out, err, calls = self.run_script("sim/run", "--stop")
+            self.assertEqual((status, err), (0, ""))
+            self.assertEqual(out.splitlines(), ["== building build/release", "[1/2] cmake --build"])
+            self.assertEqual(calls[-1], "begun --program build/release/src/cli/dynode --stop")
 
 
 if __name__ == "__main__":
