@@ -25,6 +25,13 @@ bool antientropy_is_unsure(const struct antientropy *self, uint32_t vnode)
     return self->strangers || forest_is_distrusted(self->forest, vnode);
 }
 
+void antientropy_note_equal(struct antientropy *self, const struct turn *turn, uint32_t vnode, uint32_t n,
+                            uint64_t node, uint64_t at_ns)
+{
+    if (ring_is_home(turn->ring, vnode, n, turn->self.node) && ring_is_home(turn->ring, vnode, n, node))
+        proofs_note(self->proofs, vnode, n, node, at_ns);
+}
+
 void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode)
 {
     if (self->dirty[vnode]) return;
@@ -375,11 +382,14 @@ static void free_antientropy(struct actor *actor)
     free(self->dirty);
     free(self->dirty_after_ns);
     free(self->reaping.rests);
+    proofs_fini(self->proofs);
+    free(self->proofs);
     free(self);
 }
 
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
-                     struct governor *governor, const struct copies *copies, const struct reap *reap)
+                     struct governor *governor, const struct copies *copies, const struct reap *reap,
+                     struct proofs *proofs)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_MARK_DIRTY,        DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS,
@@ -404,6 +414,7 @@ void antientropy_add(struct shard *shard, const struct antientropy_options *opti
     self->governor = governor;
     self->copies = copies;
     self->reap = reap;
+    self->proofs = proofs;
     if (options->pass_ns != 0) self->generation = request_id_draw(turn->prng);
     while (blank_is_open(self) && self->blank.id == 0) self->blank.id = prng_next(turn->prng);
     self->audit.vnode = self->fill.vnode = self->reaping.vnode = turn->self.shard;

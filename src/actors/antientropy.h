@@ -38,6 +38,9 @@
  * seen, so its vnodes are left alone; and where nothing goes all the same, for what a lost disk minted nobody
  * vouches for, the looks become rarer: one in ANTIENTROPY_REAP_REST_MAX + 1 passes in the end.
  *
+ * PROOF. Roots that a pass finds equal are noted on both sides, with the time (proofs.h), unless the tree of
+ * one of them may lack something: so it is known since when a vnode is equal everywhere.
+ *
  * AUDIT. All objects of the shard are read through when it starts, to build the trees, and after that again
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
  * and once all of them have answered, what they hold together replaces it.
@@ -50,6 +53,7 @@
 #include "actor/shard.h"
 #include "actors/copies.h"
 #include "actors/governor.h"
+#include "actors/proofs.h"
 #include "actors/reap.h"
 #include "merkle/forest.h"
 
@@ -83,9 +87,10 @@ struct antientropy_options {
 };
 
 /* Make it and add it to the shard. @forest and @governor become its own; others of the shard borrow them.
- * @copies and @reap are borrowed. */
+ * So does @proofs, on the heap. @copies and @reap are borrowed. */
 void antientropy_add(struct shard *shard, const struct antientropy_options *options, struct forest *forest,
-                     struct governor *governor, const struct copies *copies, const struct reap *reap);
+                     struct governor *governor, const struct copies *copies, const struct reap *reap,
+                     struct proofs *proofs);
 
 struct forest *antientropy_forest(const struct actor *antientropy);
 

@@ -10,41 +10,48 @@ static bool is_ours(const struct turn *turn, uint32_t vnode, uint32_t n)
            n <= FOREST_N_MAX;
 }
 
-static void answer_roots(struct antientropy *self, struct turn *turn, const struct mail *mail)
-{
-    const Dynode__Peer__TreeRoots *roots = mail->body;
-    Dynode__Peer__TreeRootsAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__TreeRootsAnswer);
-    dynode__peer__tree_roots_answer__init(answer);
-    if (roots->n_vnodes > ANTIENTROPY_ROOTS || roots->n_ns != roots->n_vnodes ||
-        roots->n_roots != roots->n_vnodes) {
-        turn->counters->invalid++;
-        return;
-    }
-    answer->differing = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
-    for (uint32_t i = 0; i < roots->n_vnodes; i++) {
-        uint32_t vnode = roots->vnodes[i], n = roots->ns[i];
-        if (!is_ours(turn, vnode, n)) continue;
-        if (!forest_is_built(self->forest, vnode))
-            answer->unbuilt++;
-        else if (forest_root(self->forest, vnode, n) != roots->roots[i])
-            answer->differing[answer->n_differing++] = i;
-    }
-    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER,
-                     &answer->base);
-}
-
-/* Do the numbers rise, and stay below @bound? */
-static bool rises(const uint32_t *numbers, size_t count, uint32_t bound)
+bool antientropy_rises(const uint32_t *numbers, size_t count, uint32_t bound)
 {
     for (size_t i = 0; i < count; i++)
         if (numbers[i] >= bound || (i > 0 && numbers[i] <= numbers[i - 1])) return false;
     return true;
 }
 
+static void answer_roots(struct antientropy *self, struct turn *turn, const struct mail *mail)
+{
+    const Dynode__Peer__TreeRoots *roots = mail->body;
+    Dynode__Peer__TreeRootsAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__TreeRootsAnswer);
+    dynode__peer__tree_roots_answer__init(answer);
+    if (roots->n_vnodes > ANTIENTROPY_ROOTS || roots->n_ns != roots->n_vnodes ||
+        roots->n_roots != roots->n_vnodes ||
+        !antientropy_rises(roots->unsure, roots->n_unsure, (uint32_t)roots->n_vnodes)) {
+        turn->counters->invalid++;
+        return;
+    }
+    answer->differing = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
+    answer->unproven = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
+    for (uint32_t i = 0, unsure = 0; i < roots->n_vnodes; i++) {
+        uint32_t vnode = roots->vnodes[i], n = roots->ns[i];
+        bool ours = is_ours(turn, vnode, n), built = ours && forest_is_built(self->forest, vnode);
+        bool theirs_unsure = unsure < roots->n_unsure && roots->unsure[unsure] == i;
+        unsure += theirs_unsure;
+        answer->unbuilt += ours && !built;
+        if (built && forest_root(self->forest, vnode, n) != roots->roots[i])
+            answer->differing[answer->n_differing++] = i;
+        else if (!built || antientropy_is_unsure(self, vnode))
+            answer->unproven[answer->n_unproven++] = i;
+        else if (!theirs_unsure)
+            antientropy_note_equal(self, turn, vnode, n, mail->from.node, turn->now_ns);
+    }
+    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER,
+                     &answer->base);
+}
+
 static enum status nodes(struct antientropy *self, struct turn *turn, const Dynode__Peer__TreeNodes *asked,
                          Dynode__Peer__TreeNodesAnswer *answer)
 {
-    if (!is_ours(turn, asked->vnode, asked->n) || !rises(asked->inners, asked->n_inners, TREE_INNER))
+    if (!is_ours(turn, asked->vnode, asked->n) ||
+        !antientropy_rises(asked->inners, asked->n_inners, TREE_INNER))
         return STATUS_INVALID;
     if (!forest_is_built(self->forest, asked->vnode)) return STATUS_UNAVAILABLE;
     if (asked->n_inners == 0) {
@@ -107,7 +114,8 @@ static enum status leaf_keys(struct antientropy *self, struct turn *turn, const 
 {
     uint32_t leaves[TREE_INNER] = {0};
     struct leaf_page page;
-    if (!is_ours(turn, asked->vnode, asked->n) || !rises(asked->leaves, asked->n_leaves, TREE_LEAVES) ||
+    if (!is_ours(turn, asked->vnode, asked->n) ||
+        !antientropy_rises(asked->leaves, asked->n_leaves, TREE_LEAVES) ||
         asked->after.len > STORE_PLACE_BYTES + KEY_BYTES_MAX)
         return STATUS_INVALID;
     for (size_t i = 0; i < asked->n_leaves; i++)

@@ -45,6 +45,8 @@ struct pass {
     uint64_t timer;
     uint32_t count;
     struct job asked[ANTIENTROPY_ROOTS];
+    bool unsure[ANTIENTROPY_ROOTS]; /* of those trees when they were asked about ... */
+    uint64_t asked_ns;
 };
 
 /* A look at all copies, for those that are not filled. */
@@ -131,6 +133,7 @@ struct antientropy {
     struct fill fill;
     const struct reap *reap;
     struct reaping reaping;
+    struct proofs *proofs;
     struct refusal *refusals; /* one for each node, once it has refused something */
     uint32_t refusal_count;
     struct audit audit;
@@ -144,6 +147,10 @@ void antientropy_wake(struct antientropy *self, struct turn *turn, uint64_t at_n
 
 /* May the vnode's trees lack something that is stored? */
 bool antientropy_is_unsure(const struct antientropy *self, uint32_t vnode);
+
+/* The roots of (@vnode, @n) here and at @node were equal at @at_ns, and both sure. */
+void antientropy_note_equal(struct antientropy *self, const struct turn *turn, uint32_t vnode, uint32_t n,
+                            uint64_t node, uint64_t at_ns);
 
 void antientropy_mark_dirty(struct antientropy *self, struct turn *turn, uint32_t vnode);
 
@@ -214,6 +221,9 @@ void jobs_roots_answered(struct antientropy *self, struct turn *turn, const stru
 
 /* What another home asks. */
 void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail);
+
+/* Do the numbers rise, and stay below @bound? */
+bool antientropy_rises(const uint32_t *numbers, size_t count, uint32_t bound);
 
 /* --- blank.c --- */
 

@@ -249,6 +249,8 @@ static void gather(struct antientropy *self, const struct turn *turn, uint32_t p
             if ((self->ns >> n & 1) == 0 || !ring_is_home(turn->ring, vnode, n, turn->self.node) ||
                 !ring_is_home(turn->ring, vnode, n, pass->node))
                 continue;
+            pass->unsure[pass->count] = antientropy_is_unsure(self, vnode);
+            if (pass->unsure[pass->count]) roots->unsure[roots->n_unsure++] = pass->count;
             pass->asked[pass->count++] = (struct job){.node = pass->node, .vnode = vnode, .n = n};
             roots->vnodes[roots->n_vnodes++] = vnode;
             roots->ns[roots->n_ns++] = n;
@@ -274,6 +276,7 @@ void jobs_step_pass(struct antientropy *self, struct turn *turn)
     roots->vnodes = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
     roots->ns = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
     roots->roots = ARENA_ARRAY(turn->arena, uint64_t, ANTIENTROPY_ROOTS);
+    roots->unsure = ARENA_ARRAY(turn->arena, uint32_t, ANTIENTROPY_ROOTS);
     if (!pass->under_way) {
         *pass = (struct pass){.under_way = true, .group = UINT32_MAX, .vnode = UINT32_MAX};
     }
@@ -300,8 +303,25 @@ void jobs_step_pass(struct antientropy *self, struct turn *turn)
     }
     struct address to = {.node = pass->node, .shard = pass->group};
     pass->waits = true;
+    pass->asked_ns = turn->now_ns;
     antientropy_expect(self, turn, PLACE_ROOTS, &pass->id, &pass->timer);
     antientropy_send(self, turn, to, pass->id, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS, &roots->base);
+}
+
+/* Those of which the answer says nothing were equal. */
+static void note_equal(struct antientropy *self, const struct turn *turn,
+                       const Dynode__Peer__TreeRootsAnswer *answer)
+{
+    const struct pass *pass = &self->pass;
+    size_t differing = 0, unproven = 0;
+    for (uint32_t place = 0; place < pass->count; place++) {
+        const struct job *job = &pass->asked[place];
+        bool equal = !pass->unsure[place];
+        if (differing < answer->n_differing && answer->differing[differing] == place)
+            differing++, equal = false;
+        if (unproven < answer->n_unproven && answer->unproven[unproven] == place) unproven++, equal = false;
+        if (equal) antientropy_note_equal(self, turn, job->vnode, job->n, job->node, pass->asked_ns);
+    }
 }
 
 void jobs_roots_answered(struct antientropy *self, struct turn *turn, const struct mail *mail)
@@ -310,12 +330,14 @@ void jobs_roots_answered(struct antientropy *self, struct turn *turn, const stru
     const Dynode__Peer__TreeRootsAnswer *answer = mail->body;
     turn_disarm(turn, pass->timer);
     pass->waits = false;
+    if (!antientropy_rises(answer->differing, answer->n_differing, pass->count) ||
+        !antientropy_rises(answer->unproven, answer->n_unproven, pass->count)) {
+        turn->counters->invalid++;
+        return;
+    }
+    note_equal(self, turn, answer);
     for (size_t i = 0; i < answer->n_differing; i++) {
         uint32_t place = answer->differing[i];
-        if (place >= pass->count || (i > 0 && place <= answer->differing[i - 1])) {
-            turn->counters->invalid++;
-            return;
-        }
         if (self->jobs.count < JOBS_MAX) add_job(&self->jobs, pass->asked[place]);
         if (!antientropy_is_refused(self, turn, pass->node)) pass->open++;
     }

@@ -8,6 +8,7 @@
 #include "actors/copies.h"
 #include "actors/gossip.h"
 #include "actors/handoff.h"
+#include "actors/proofs.h"
 #include "actors/reap.h"
 #include "actors/replica.h"
 #include "actors/router.h"
@@ -36,7 +37,10 @@ void node_init(struct shard *shard, const struct node_options *options)
     CHECK(reap != NULL);
     if (reap_load(reap, shard->options.store, cluster->vnodes) != STATUS_OK) shard->turn.store_broken = true;
     reap->on = options->reap_after_ns != 0;
-    router_add(shard, options, hints, copies, reap);
+    struct proofs *proofs = calloc(1, sizeof(*proofs));
+    CHECK(proofs != NULL);
+    proofs_init(proofs, options->cluster.vnodes);
+    router_add(shard, options, hints, copies, reap, proofs);
     struct forest *forest = forest_alloc(options->cluster.vnodes);
     struct governor *governor = malloc(sizeof(*governor));
     CHECK(governor != NULL);
@@ -49,7 +53,7 @@ void node_init(struct shard *shard, const struct node_options *options)
     shard->peers.silent = options->silent;
     struct antientropy_options antientropy = {.pass_ns = options->repair_pass_ns,
                                               .audit_ns = options->audit_pass_ns};
-    antientropy_add(shard, &antientropy, forest, governor, copies, reap);
+    antientropy_add(shard, &antientropy, forest, governor, copies, reap, proofs);
 }
 
 void node_drain(struct shard *shard)

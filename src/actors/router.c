@@ -500,7 +500,7 @@ static void free_router(struct actor *actor)
 }
 
 struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints,
-                         const struct copies *copies, const struct reap *reap)
+                         const struct copies *copies, const struct reap *reap, const struct proofs *proofs)
 {
     static const Dynode__Peer__Message__BodyCase kinds[] = {
         DYNODE__PEER__MESSAGE__BODY_COORDINATED,  DYNODE__PEER__MESSAGE__BODY_ADMINISTERED,
@@ -521,6 +521,7 @@ struct actor *router_add(struct shard *shard, const struct node_options *options
     router->hints = hints;
     router->copies = copies;
     router->reap = reap;
+    router->proofs = proofs;
     router->tasks.generation = request_id_draw(shard_turn_context(shard)->prng);
     router->options.cluster = (struct cluster){0};
     shard_add_actor(shard, &router->actor, kinds, sizeof(kinds) / sizeof(kinds[0]));

@@ -22,6 +22,7 @@
 
 struct copies;
 struct reap;
+struct proofs;
 struct hints;
 struct node_options;
 
@@ -31,10 +32,10 @@ enum {
     ROUTER_RESULTS_BYTES_MAX = 64 * 1048576, /* of all requests: above it each is sent as it comes */
 };
 
-/* Make it and add it to the shard, as the actor for clients too. The options are copied, @hints, @copies and
- * @reap (for reports) are borrowed. */
+/* Make it and add it to the shard, as the actor for clients too. The options are copied, @hints, @copies,
+ * @reap and @proofs (for reports) are borrowed. */
 struct actor *router_add(struct shard *shard, const struct node_options *options, const struct hints *hints,
-                         const struct copies *copies, const struct reap *reap);
+                         const struct copies *copies, const struct reap *reap, const struct proofs *proofs);
 
 /* From now on new requests are answered STOPPING. */
 void router_drain(struct actor *router);

@@ -4,6 +4,7 @@
 
 #include "actors/copies.h"
 #include "actors/hints.h"
+#include "actors/proofs.h"
 #include "actors/reap.h"
 #include "actors/result.h"
 #include "actors/router_state.h"
@@ -199,14 +200,21 @@ static uint32_t vnodes_held(const struct turn *turn)
     return held;
 }
 
+/* The numbers of homes that tables have, as bits. */
+static uint32_t numbers_of_homes(const struct turn *turn)
+{
+    uint32_t ns = 0;
+    for (uint32_t i = 0; i < turn->cluster->table_count; i++)
+        ns |= UINT32_C(1) << table_homes_count(&turn->cluster->tables[i], turn);
+    return ns;
+}
+
 /* Copies that are not filled, and the homes that they wait for. */
 static void report_unfilled(const struct router *router, const struct turn *turn,
                             Dynode__Client__ShardReport *report)
 {
     const struct cluster *cluster = turn->cluster;
-    uint32_t ns = 0;
-    for (uint32_t i = 0; i < cluster->table_count; i++)
-        ns |= UINT32_C(1) << table_homes_count(&cluster->tables[i], turn);
+    uint32_t ns = numbers_of_homes(turn);
     bool *waits = arena_zalloc(turn->arena, ring_nodes(turn->ring) * sizeof(*waits));
     for (uint32_t vnode = turn->self.shard; vnode < cluster->vnodes; vnode += turn->shards) {
         const uint64_t *list = ring_preference_list(turn->ring, vnode);
@@ -225,6 +233,34 @@ static void report_unfilled(const struct router *router, const struct turn *turn
     for (uint32_t i = 0; i < ring_nodes(turn->ring); i++)
         if (waits[i] && !member_is_given_up(&cluster->members[i]))
             report->unfilled_for[report->n_unfilled_for++] = cluster->members[i].id;
+}
+
+/* Since when is one copy equal with all others, as far as is known? False: not since the start. */
+static bool was_equal(const struct router *router, const struct turn *turn, uint32_t vnode, uint32_t n,
+                      uint64_t *oldest_ns)
+{
+    const uint64_t *list = ring_preference_list(turn->ring, vnode);
+    for (uint32_t home = 0; home < n; home++) {
+        const struct member *member = cluster_find_member(turn->cluster, list[home]);
+        uint64_t at_ns;
+        if (list[home] == turn->self.node || (member != NULL && member_is_given_up(member))) continue;
+        if (!proofs_find(router->proofs, vnode, n, list[home], &at_ns)) return false;
+        if (*oldest_ns > at_ns) *oldest_ns = at_ns;
+    }
+    return true;
+}
+
+/* ... and of all of them, the oldest. */
+static void report_equal(const struct router *router, const struct turn *turn,
+                         Dynode__Client__ShardReport *report)
+{
+    uint32_t ns = numbers_of_homes(turn);
+    uint64_t oldest_ns = turn->now_ns;
+    for (uint32_t vnode = turn->self.shard; vnode < turn->cluster->vnodes; vnode += turn->shards)
+        for (uint32_t n = 2; n <= COPIES_N_MAX; n++)
+            if ((ns >> n & 1) != 0 && ring_is_home(turn->ring, vnode, n, turn->self.node))
+                report->unproven += !was_equal(router, turn, vnode, n, &oldest_ns);
+    report->equal_ms_ago = (turn->now_ns - oldest_ns + 999999) / 1000000;
 }
 
 void router_report_shard(struct router *router, struct turn *turn, const struct mail *mail)
@@ -256,6 +292,7 @@ void router_report_shard(struct router *router, struct turn *turn, const struct 
     report->dropped = counters->dropped;
     report->corrupt = counters->corrupt;
     report_unfilled(router, turn, report);
+    report_equal(router, turn, report);
     report->hints = report_hints(router, turn, &report->n_hints);
     report->hint_bytes_max = router->hints->bytes_max;
     report->hints_refused = router->hints->refused;

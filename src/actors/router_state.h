@@ -12,6 +12,7 @@ struct router {
     const struct hints *hints;
     const struct copies *copies;
     const struct reap *reap;
+    const struct proofs *proofs;
     bool draining;
     struct map connections; /* id to struct connection */
     struct tasks tasks;

@@ -75,12 +75,17 @@ static void print_repair(const struct dynode_node_report *node)
 {
     for (uint32_t i = 0; i < node->shard_count; i++) {
         const struct dynode_shard_report *s = &node->shards[i];
-        printf("%-14s %5u %6u %9llu %9llu %9llu %9llu %7llu %10llu %8llu %7llu %9llu %9llu\n", node->name,
+        char equal[32];
+        if (s->unproven > 0)
+            snprintf(equal, sizeof(equal), "not %u", s->unproven);
+        else
+            snprintf(equal, sizeof(equal), "%llu s", (unsigned long long)((s->equal_ms_ago + 999) / 1000));
+        printf("%-14s %5u %6u %9llu %9llu %9llu %9llu %7llu %10llu %8llu %7llu %9llu %9llu %9s\n", node->name,
                s->shard, s->vnodes_built, (unsigned long long)s->exchanges, (unsigned long long)s->differing,
                (unsigned long long)s->objects_in, (unsigned long long)s->objects_out,
                (unsigned long long)s->audits, (unsigned long long)s->audited, (unsigned long long)s->damaged,
                (unsigned long long)s->mended, (unsigned long long)s->tombstones,
-               (unsigned long long)s->reaped);
+               (unsigned long long)s->reaped, equal);
     }
 }
 
@@ -184,17 +189,21 @@ static void print_status(const struct dynode_cluster *cluster, const struct dyno
         if (reply->results[i].node == NULL) continue;
         print_shards(reply->results[i].node, before != NULL ? before->results[i].node : NULL, seconds);
     }
-    printf("\n%-14s %5s %6s %9s %9s %9s %9s %7s %10s %8s %7s %9s %9s\n", "NODE", "SHARD", "BUILT",
+    printf("\n%-14s %5s %6s %9s %9s %9s %9s %7s %10s %8s %7s %9s %9s %9s\n", "NODE", "SHARD", "BUILT",
            "EXCHANGES", "DIFFERING", "TAKEN", "GIVEN", "AUDITS", "AUDITED", "DAMAGED", "MENDED", "DYING",
-           "REAPED");
+           "REAPED", "EQUAL");
     for (uint32_t i = 0; i < cluster->member_count; i++)
         if (reply->results[i].node != NULL) print_repair(reply->results[i].node);
-    puts("\nGET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.\n"
-         "BUILT vnodes are compared with other homes, whose objects are TAKEN and GIVEN where keys are "
-         "DIFFERING; "
-         "AUDITS\nread everything through, and what they find DAMAGED is fetched anew. DYING keys are "
-         "deleted, or "
-         "will expire;\nwhen all homes have seen that they go for good: REAPED.");
+    puts(
+        "\nGET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.\n"
+        "BUILT vnodes are compared with other homes, whose objects are TAKEN and GIVEN where keys are "
+        "DIFFERING; "
+        "AUDITS\nread everything through, and what they find DAMAGED is fetched anew. DYING keys are "
+        "deleted, or "
+        "will expire;\nwhen all homes have seen that they go for good: REAPED. EQUAL: so long ago, or later, "
+        "each copy of a vnode was\nfound equal with every other home of it; `not 3`: three copies were not "
+        "since "
+        "the start.");
     print_hints(cluster, reply);
     print_unfilled(cluster, reply);
 }
@@ -211,6 +220,7 @@ static json_t *json_shard(const struct dynode_shard_report *s, const struct dyno
     NUMBER(store_log_bytes), NUMBER(cache_bytes), NUMBER(cache_bytes_max), NUMBER(dropped), NUMBER(corrupt);
     NUMBER(vnodes_built), NUMBER(exchanges), NUMBER(differing), NUMBER(objects_in), NUMBER(objects_out);
     NUMBER(audits), NUMBER(audited), NUMBER(damaged), NUMBER(mended), NUMBER(tombstones), NUMBER(reaped);
+    NUMBER(equal_ms_ago), NUMBER(unproven);
     NUMBER(hint_bytes_max), NUMBER(hints_refused), NUMBER(dirty), NUMBER(lingering);
     NUMBER(owed), NUMBER(results_bytes), NUMBER(mail_wait_us), NUMBER(expired), NUMBER(repairs_shed);
     NUMBER(speculated), NUMBER(speculations_withheld), NUMBER(speculation_wait_us);

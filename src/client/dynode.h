@@ -277,6 +277,8 @@ struct dynode_shard_report {
     uint64_t exchanges, differing, objects_in, objects_out;
     uint64_t audits, audited, damaged, mended;
     uint64_t tombstones, reaped; /* keys that wait to go for good, and that have gone */
+    uint64_t equal_ms_ago;       /* when copies were last proven equal, the oldest of them; but for ... */
+    uint32_t unproven;           /* ... those that were not since the start */
     const struct dynode_peer_report *peers;
     uint32_t peer_count;
     const struct dynode_hint_report *hints;

@@ -6,7 +6,7 @@ import socket
 import time
 import unittest
 
-from fixture import ClusterCase, dynode, main
+from fixture import ClusterCase, dynode, eventually, main
 
 OK, NOT_FOUND, USAGE, UNAVAILABLE, CONFLICT = range(5)
 
@@ -175,6 +175,11 @@ class Cli(ClusterCase):
                 for field in ("inbox_bytes", "outbox_bytes", "gets_per_second", "puts_per_second"):
                     self.assertGreaterEqual(shard[field], 0)
                 self.assertGreater(shard["store_bytes"] + shard["store_log_bytes"], 0)
+        reports = lambda: [(member, shard) for member in self.json("status", "--interval", "0s")["members"] for shard in member["shard_reports"]]
+        eventually(lambda: not any(shard["unproven"] for _, shard in reports()), "all copies are proven equal", 60)
+        for member, shard in reports():
+            self.assertLessEqual(shard["equal_ms_ago"], member["uptime_ms"])
+        self.assertRegex(self.run_("status", "--interval", "0s"), rb"(?m)REAPED +EQUAL\n(node\d .* \d+ s\n){6}")
         homes = self.ring().homes("scanned", b"key 7")
         ring = self.json("ring", "scanned", "key 7")
         self.assertEqual([node["id"] for node in ring["preference_list"] if node["home"]], [f"{home:016x}" for home in homes])
