@@ -1,9 +1,21 @@
-"""Gossip between real nodes: a node that knows one other learns all there is, and a stranger is refused, in words on both sides."""
+"""Gossip and links between real nodes: a node that knows one other learns all there is, a stranger is refused, in words on both
+sides, and a node speaks on links that it dialled only."""
+import collections
+import importlib
+import os
 import re
+import selectors
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
 import unittest
 
-from fixture import ClusterCase, eventually, hosts, main
-from client import cluster_info, create_table, get, list_tables, put  # fixture says where it is
+from fixture import ClusterCase, eventually, hosts, main, raw
+from client import ROOT, cluster_info, create_table, frame, get, list_tables, put  # fixture says where it is
 
 
 def change_config(node, change):
@@ -138,6 +150,99 @@ class Strangers(Known):
         eventually(lambda: "ours" in self.tables(two), "who belongs here is told")
         for node, table in ((one, "ours"), (two, "ours"), (other_cluster, "theirs"), (other_vnodes, "others")):
             self.assertEqual(self.tables(node), {"users", "last", table})
+
+
+class Played(Known):
+    """The second node is this test, on plain sockets: it is dialled by the first, and dials it."""
+    NODES = 2
+    TABLES = "tables:\n  - { name: users, rule: siblings, n: 2 }\n"
+
+    @classmethod
+    def begin(cls):
+        cls.nodes[0].start()
+        cls.nodes[0].wait_ready(60)
+
+    def setUp(self):
+        made = tempfile.mkdtemp(prefix="dynode-test-")
+        self.addCleanup(shutil.rmtree, made)
+        proto = os.path.join(ROOT, "proto")
+        subprocess.run(["protoc", "-I", proto, f"--python_out={made}", proto + "/peer.proto"], check=True)
+        sys.path.append(made)
+        self.addCleanup(sys.path.remove, made)
+        self.peer = importlib.import_module("peer_pb2")
+
+    def hello(self, **more):
+        return self.peer.PeerHello(magic=0x64796E70, version_min=1, version_max=1, cluster=0xD740DE00, vnodes=1024,
+                                   node=self.nodes[1].id, incarnation=self.born, **more)
+
+    def test_a_node_sends_on_links_that_it_dialled(self):
+        """On those that were dialled to it there is its answer to the hello, whatever it has to say: heartbeats, answers, writes."""
+        node, self.born = self.nodes[0], int(time.time() * 1000)
+        host, port = self.nodes[1].peer_address[len("tcp://"):].split(":")
+        listener = socket.create_server((host, int(port)))
+        selector = selectors.DefaultSelector()
+        selector.register(listener, selectors.EVENT_READ)
+        ours = {(shard, beats): raw(node.peer_address) for shard in range(self.SHARDS) for beats in (False, True)}
+        for (shard, beats), connection in ours.items():
+            connection.sendall(frame(self.hello(from_shard=shard, to_shard=shard, beats=beats)))
+        theirs = {connection: None for connection in ours.values()}  # by connection: what its dialler's hello said
+        rest, answers, heard = {}, {}, collections.Counter()
+        client = self.connect(0)
+        written = None
+
+        def take(connection, body):
+            if connection in ours.values():
+                answers.setdefault(connection, []).append(self.peer.PeerHello.FromString(body))
+            elif theirs[connection] is None:
+                theirs[connection] = hello = self.peer.PeerHello.FromString(body)
+                self.assertEqual((hello.node, hello.refused), (node.id, ""))
+                connection.sendall(frame(self.hello(from_shard=hello.to_shard, to_shard=hello.from_shard)))
+            else:
+                hello, batch = theirs[connection], self.peer.Batch.FromString(body)
+                for message in batch.messages:
+                    kind = message.WhichOneof("body")
+                    heard[kind] += 1
+                    if kind == "ping":
+                        answer = self.peer.Message(to_shard=batch.from_shard, request=message.request, pong=self.peer.Pong(
+                            data=message.ping.data))
+                        asked = self.peer.Message(to_shard=batch.from_shard, ping=self.peer.Ping(data=message.ping.data))
+                        ours[hello.from_shard, hello.beats].sendall(frame(self.peer.Batch(
+                            from_node=self.nodes[1].id, from_shard=hello.to_shard, messages=[answer, asked])))
+
+        for connection in ours.values():
+            selector.register(connection, selectors.EVENT_READ)
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not (heard["ping"] > 20 and heard["pong"] > 20 and heard["merge"] > 0):
+            if written is None and heard["pong"] > 10:  # its links are up, both ways
+                written = client.send([put("users", b"key %d" % number, b"value", w=1) for number in range(20)], 5000)
+            for key, _ in selector.select(1):
+                if key.fileobj is listener:
+                    connection = listener.accept()[0]
+                    self.addCleanup(connection.close)
+                    theirs[connection] = None
+                    selector.register(connection, selectors.EVENT_READ)
+                    continue
+                data = key.fileobj.recv(1 << 20)
+                self.assertTrue(data or key.fileobj not in ours.values(), "what we dialled stays")
+                if not data:
+                    selector.unregister(key.fileobj)
+                bytes_ = rest.get(key.fileobj, b"") + data
+                while len(bytes_) >= 4 and len(bytes_) >= 4 + (size := struct.unpack(">I", bytes_[:4])[0]):
+                    take(key.fileobj, bytes_[4:4 + size])
+                    bytes_ = bytes_[4 + size:]
+                rest[key.fileobj] = bytes_
+        for answer in client.receive(written):
+            self.ok(answer)
+        print(dict(heard), flush=True)
+        for kind in "ping", "pong":
+            self.assertGreater(heard[kind], 20)
+        self.assertGreater(heard["merge"], 0)
+        for (shard, beats), connection in ours.items():
+            answer, = answers[connection]
+            self.assertEqual((answer.node, answer.refused, answer.from_shard, answer.to_shard), (node.id, "", shard, shard))
+            self.assertEqual(rest[connection], b"")
+            connection.close()
+        listener.close()
 
 
 del Known

@@ -109,6 +109,12 @@ static void test_addresses(void **state)
     assert_int_equal(dynode_open("tcp://a:1,", NULL, &client, why, sizeof(why)), DYNODE_INVALID);
 }
 
+static void ignore_reply(void *data, struct dynode_reply *reply)
+{
+    (void)data;
+    dynode_reply_free(reply);
+}
+
 struct tally {
     uint32_t replies, wrong;
     uint32_t expected; /* value of the key asked */
@@ -492,6 +498,31 @@ static void test_keys_go_home(void **state)
     cluster.count = 2;
 }
 
+/* Keys of every vnode, one after the other and all at once: each node has one connection to each of its
+ * shards, from the first that needed it on. */
+static void test_a_connection_per_shard(void **state)
+{
+    (void)state;
+    enum { COUNT = 500 };
+    start(3);
+    open_client(1, 30000);
+    char key[32];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof(key), "key %d", i);
+        assert_int_equal(get(key), DYNODE_NOT_FOUND);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof(key), "key %d", i);
+        struct dynode_operation operation = {.kind = DYNODE_GET, .table = "t", .key = dynode_string(key)};
+        assert_int_equal(dynode_submit(client, &operation, 1, 0, ignore_reply, NULL), DYNODE_OK);
+    }
+    while (dynode_in_flight(client) > 0) dynode_poll(client, 1000);
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < FAKE_SHARDS; k++) assert_int_equal(nodes[i].greeted[k], 1);
+        assert_int_equal(nodes[i].connections, FAKE_SHARDS);
+    }
+}
+
 static void test_a_node_by_its_id(void **state)
 {
     (void)state;
@@ -530,6 +561,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_a_silent_node_times_out, stop),
         cmocka_unit_test_teardown(test_a_node_that_falls_silent, stop),
         cmocka_unit_test_teardown(test_keys_go_home, stop),
+        cmocka_unit_test_teardown(test_a_connection_per_shard, stop),
         cmocka_unit_test_teardown(test_a_node_by_its_id, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -409,6 +409,7 @@ static void take_hello(struct server *server, struct connection *connection, str
     connection->shard = hello->shard == 0 ? 1 : (hello->shard - 1) % FAKE_SHARDS + 1;
     dynode__client__client_hello__free_unpacked(hello, NULL);
     connection->greeted = true;
+    server->node->greeted[connection->shard - 1]++;
     Dynode__Client__ServerHello answer_ = DYNODE__CLIENT__SERVER_HELLO__INIT;
     answer_.version = 1;
     uint64_t claims = server->node->claims;

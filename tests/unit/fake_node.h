@@ -77,6 +77,7 @@ struct fake_node {
     uint32_t flip;              /* flip bits in one of so many answers; 0: never */
     uint64_t seed;
     atomic_uint connections, requests, operations, misrouted, in_flight_most, infos, tries, with_context;
+    atomic_uint greeted[FAKE_SHARDS]; /* connections that chose this shard */
 };
 
 void fake_start(struct fake_node *node, struct fake_cluster *cluster, uint64_t seed);

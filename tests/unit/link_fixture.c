@@ -60,9 +60,9 @@ static void *read_all(void *argument)
             inbound_add(inbound, parcel.link);
             nng_msg_free(parcel.msg);
         }
-        inbound_receive(inbound);
+        bool more = inbound_receive(inbound);
         uv_run(&uv, UV_RUN_NOWAIT);
-        usleep(200);
+        if (!more) usleep(200);
     }
     inbound_stop(inbound);
     while (uv_run(&uv, UV_RUN_DEFAULT) != 0) continue;

@@ -1,5 +1,6 @@
 /* Peer links between two ends in this process: what arrives, what holds it up, and when a link comes back. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,6 +10,51 @@
 
 static const uint64_t WAIT_NS = WAIT_MS * 1000000ull;
 
+/* Who sends: all of nng_stream_send goes through here (tests/unit/CMakeLists.txt). The tests' own thread is
+ * the dialling shard's; what it has begun on a stream, and the socket did not take at once, one of nng's
+ * threads may go on with. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_t shard;
+    nng_stream *begun[64]; /* the streams on which the shard has sent */
+    uint32_t begun_count;
+    uint64_t by_shard, by_others; /* by_others: on any other stream, or before the shard did */
+} sends = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void __real_nng_stream_send(nng_stream *stream, nng_aio *aio);
+void __wrap_nng_stream_send(nng_stream *stream, nng_aio *aio);
+
+void __wrap_nng_stream_send(nng_stream *stream, nng_aio *aio)
+{
+    bool begun = false;
+    pthread_mutex_lock(&sends.lock);
+    for (uint32_t i = 0; i < sends.begun_count && i < 64; i++) begun |= sends.begun[i] == stream;
+    if (pthread_equal(pthread_self(), sends.shard)) {
+        sends.by_shard++;
+        if (!begun) sends.begun[sends.begun_count++ % 64] = stream;
+    } else if (!begun) {
+        sends.by_others++;
+    }
+    pthread_mutex_unlock(&sends.lock);
+    __real_nng_stream_send(stream, aio);
+}
+
+static void sends_begin(void)
+{
+    pthread_mutex_lock(&sends.lock);
+    sends.shard = pthread_self();
+    sends.begun_count = 0;
+    pthread_mutex_unlock(&sends.lock);
+}
+
+static uint64_t sends_by(bool shard)
+{
+    pthread_mutex_lock(&sends.lock);
+    uint64_t count = shard ? sends.by_shard : sends.by_others;
+    pthread_mutex_unlock(&sends.lock);
+    return count;
+}
+
 static void transfer(const char *address, uint64_t count, size_t bytes_max)
 {
     struct here here;
@@ -17,7 +63,9 @@ static void transfer(const char *address, uint64_t count, size_t bytes_max)
     printf("%s: seed %" PRIu64 "\n", address, seed);
     here_init(&here, address);
     there_init(&there, here.address, THERE, seed);
+    sends_begin();
     assert_true(there_until(&there, true));
+    uint64_t hellos = sends_by(true), answers = sends_by(false);
     here_expect(&here, seed, bytes_max);
     there.batch_bytes_max = bytes_max;
     there.to_send = count;
@@ -31,6 +79,10 @@ static void transfer(const char *address, uint64_t count, size_t bytes_max)
     assert_int_equal(here_got(&here), count);
     assert_int_equal(there.ups, 1);
     assert_int_equal(there.downs, 0);
+    /* The shard itself sends each batch, and nothing goes the other way: who was dialled only answers the
+     * hello. */
+    assert_true(sends_by(true) - hellos >= count);
+    assert_int_equal(sends_by(false), answers);
     there_fini(&there);
     here_fini(&here);
 }
