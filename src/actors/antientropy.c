@@ -76,6 +76,15 @@ void antientropy_send(struct antientropy *self, struct turn *turn, struct addres
     turn_send(turn, to, request, kind, body);
 }
 
+void antientropy_observe(struct antientropy *self, const struct turn *turn, uint64_t lag_ns)
+{
+    struct governor_load load = {.mail_bytes = shard_mail_bytes(turn->shard),
+                                 .wait_ns = turn->counters->mail_wait_us * 1000,
+                                 .operations = turn->counters->in_flight,
+                                 .lag_ns = lag_ns};
+    governor_observe(self->governor, turn->now_ns, &load);
+}
+
 void antientropy_expect(struct antientropy *self, struct turn *turn, uint32_t place, uint64_t *id,
                         uint64_t *timer)
 {
@@ -192,15 +201,6 @@ static void look_at_tables(struct antientropy *self, struct turn *turn)
     }
 }
 
-static void observe(struct antientropy *self, struct turn *turn, uint64_t lag_ns)
-{
-    struct governor_load load = {.mail_bytes = shard_mail_bytes(turn->shard),
-                                 .wait_ns = turn->counters->mail_wait_us * 1000,
-                                 .operations = turn->counters->in_flight,
-                                 .lag_ns = lag_ns};
-    governor_observe(self->governor, turn->now_ns, &load);
-}
-
 /* Do what the governor allows, and be woken for what is left. */
 static void pump(struct antientropy *self, struct turn *turn)
 {
@@ -215,9 +215,9 @@ static void pump(struct antientropy *self, struct turn *turn)
             antientropy_wake(self, turn, when_ns < look_ns ? when_ns : look_ns);
             return;
         }
-        struct exchange *exchange = NULL, *unused = jobs_place(self);
+        struct exchange *exchange = NULL, *unused = jobs_place(self, turn);
         for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES && exchange == NULL; i++)
-            if (exchange_is_ready(&self->exchanges[i])) exchange = &self->exchanges[i];
+            if (exchange_is_ready(&self->exchanges[i], turn->now_ns)) exchange = &self->exchanges[i];
         if (turn->now_ns >= self->audit.next_ns) {
             audit_step(self, turn);
         } else if (mend_is_ready(self, turn)) {
@@ -238,6 +238,9 @@ static void pump(struct antientropy *self, struct turn *turn)
             break;
         }
     }
+    for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++)
+        if (!self->exchanges[i].waits && self->exchanges[i].rest_ns > turn->now_ns)
+            antientropy_wake(self, turn, self->exchanges[i].rest_ns);
     antientropy_wake(self, turn, self->audit.next_ns);
     if (!pass->under_way) antientropy_wake(self, turn, pass->next_ns);
     if (self->mend.count > 0 && !self->mend.waits) antientropy_wake(self, turn, self->mend.next_ns);
@@ -256,7 +259,7 @@ static void timeout(struct actor *actor, struct turn *turn, uint64_t argument)
     if (argument == 0) {
         uint64_t lag_ns = turn->now_ns - self->timer_ns;
         self->timer = 0;
-        observe(self, turn, self->timer_ns > 1 ? lag_ns : 0);
+        antientropy_observe(self, turn, self->timer_ns > 1 ? lag_ns : 0);
         look_at_tables(self, turn);
     } else if (argument == self->pass.id) {
         self->pass.timer = 0;

@@ -45,7 +45,11 @@
  * and again, slowly: so rotten bytes are found. A damaged copy is fetched anew: all other homes are read,
  * and once all of them have answered, what they hold together replaces it.
  *
- * PACE. Everything asks the governor first. A build reads at most ANTIENTROPY_CHUNK_BYTES a millisecond, an
+ * PACE. Everything begun here asks the governor first. What another home asks for is answered at once, out of
+ * a bucket of its own, but by little at a time where there is much to do; and each answer says how long the
+ * other is to rest before it asks again, in the same exchange or the next. So the home that is asked gives
+ * way to its clients as well as the one that asks, nobody is refused, and none waits longer than
+ * GOVERNOR_REST_MS_MAX. A build reads at most ANTIENTROPY_CHUNK_BYTES a millisecond, an
  * audit that much every ANTIENTROPY_AUDIT_STEP_NS: 1.25 MiB a second, so a shard of 10 GiB in two and a
  * quarter hours. */
 #pragma once

@@ -1,8 +1,24 @@
 /* What another home asks of this one. Nothing is remembered of it: each question stands for itself, and is
- * bounded by what it may ask and what is read for it. */
+ * bounded by what it may ask and what is read for it, which is less where there is much to do. It is answered
+ * at once, and the answer says how long the other is to rest before it asks again (governor.h). */
 #include "actors/clocks.h"
 #include "actors/exchange_page.h"
 #include "wire/pack.h"
+
+uint32_t antientropy_serve(struct antientropy *self, const struct turn *turn, size_t read_bytes,
+                           const ProtobufCMessage *answer)
+{
+    size_t size = pack_size(answer);
+    turn->counters->repair_bytes += size;
+    return governor_serve(self->governor, turn->now_ns, read_bytes + size);
+}
+
+/* How much of @most is read for one question? */
+static size_t slice(const struct antientropy *self, size_t most)
+{
+    size_t bytes = governor_slice(self->governor);
+    return bytes < most ? bytes : most;
+}
 
 static bool is_ours(const struct turn *turn, uint32_t vnode, uint32_t n)
 {
@@ -43,8 +59,8 @@ static void answer_roots(struct antientropy *self, struct turn *turn, const stru
         else if (!theirs_unsure)
             antientropy_note_equal(self, turn, vnode, n, mail->from.node, turn->now_ns);
     }
-    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER,
-                     &answer->base);
+    antientropy_serve(self, turn, 0, &answer->base);
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS_ANSWER, answer);
 }
 
 static enum status nodes(struct antientropy *self, struct turn *turn, const Dynode__Peer__TreeNodes *asked,
@@ -97,20 +113,17 @@ static void answer_nodes(struct antientropy *self, struct turn *turn, const stru
     answer->unsure = answer->status == STATUS_OK && antientropy_is_unsure(self, asked->vnode);
     if (answer->status == STATUS_OK) answer->reaped = reaped_hash(self, asked->vnode, asked->n);
     if (answer->status == STATUS_OK && asked->clocks != NULL) tell_clocks(self, turn, asked, answer);
-    if (answer->clocks == NULL) {
-        antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER,
-                         &answer->base);
-        return;
-    }
-    /* What they say we have seen others go by. */
-    size_t size = pack_size(&answer->base);
-    turn->counters->repair_bytes += size;
-    governor_spend(self->governor, size, 1);
-    turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER, answer);
+    answer->rest_ms = antientropy_serve(self, turn, 0, &answer->base);
+    /* What clocks say we have seen others go by. */
+    if (answer->clocks != NULL)
+        turn_send_durable(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER,
+                          answer);
+    else
+        turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER, answer);
 }
 
 static enum status leaf_keys(struct antientropy *self, struct turn *turn, const Dynode__Peer__LeafKeys *asked,
-                             Dynode__Peer__LeafKeysAnswer *answer)
+                             Dynode__Peer__LeafKeysAnswer *answer, size_t *read_bytes)
 {
     uint32_t leaves[TREE_INNER] = {0};
     struct leaf_page page;
@@ -120,7 +133,10 @@ static enum status leaf_keys(struct antientropy *self, struct turn *turn, const 
         return STATUS_INVALID;
     for (size_t i = 0; i < asked->n_leaves; i++)
         leaves[asked->leaves[i] / TREE_FAN] |= UINT32_C(1) << asked->leaves[i] % TREE_FAN;
-    leaf_page_read(self, turn, asked->vnode, asked->n, leaves, from_pb(asked->after), &page);
+    struct leaf_range range = {
+        .vnode = asked->vnode, .n = asked->n, .leaves = leaves, .after = from_pb(asked->after)};
+    leaf_page_read(self, turn, &range, slice(self, ANTIENTROPY_PAGE_BYTES), &page);
+    *read_bytes = page.read_bytes;
     answer->keys = ARENA_ARRAY(turn->arena, Dynode__Peer__LeafKey *, page.count);
     for (uint32_t i = 0; i < page.count; i++) {
         Dynode__Peer__LeafKey *key = ARENA_NEW(turn->arena, Dynode__Peer__LeafKey);
@@ -139,10 +155,11 @@ static void answer_keys(struct antientropy *self, struct turn *turn, const struc
 {
     Dynode__Peer__LeafKeysAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__LeafKeysAnswer);
     dynode__peer__leaf_keys_answer__init(answer);
-    answer->status = leaf_keys(self, turn, mail->body, answer);
+    size_t read_bytes = 0;
+    answer->status = leaf_keys(self, turn, mail->body, answer, &read_bytes);
     if (turn->store_broken) return;
-    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER,
-                     &answer->base);
+    answer->rest_ms = antientropy_serve(self, turn, read_bytes, &answer->base);
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER, answer);
 }
 
 static void fetch(struct antientropy *self, struct turn *turn, const Dynode__Peer__FetchObjects *asked,
@@ -150,9 +167,9 @@ static void fetch(struct antientropy *self, struct turn *turn, const Dynode__Pee
 {
     struct store_place place;
     const struct table *table;
-    size_t bytes = 0;
+    size_t bytes = 0, most = slice(self, ANTIENTROPY_WINDOW_BYTES);
     answer->objects = ARENA_ARRAY(turn->arena, Dynode__Peer__FetchedObject *, asked->n_keys);
-    for (size_t i = 0; i < asked->n_keys && bytes < ANTIENTROPY_WINDOW_BYTES; i++) {
+    for (size_t i = 0; i < asked->n_keys && bytes < most; i++) {
         Dynode__Peer__FetchedObject *object = ARENA_NEW(turn->arena, Dynode__Peer__FetchedObject);
         dynode__peer__fetched_object__init(object);
         struct bytes encoded = {0}, key = from_pb(asked->keys[i]);
@@ -182,8 +199,8 @@ static void answer_fetch(struct antientropy *self, struct turn *turn, const stru
         fetch(self, turn, asked, answer);
     }
     if (turn->store_broken) return;
-    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED,
-                     &answer->base);
+    answer->rest_ms = antientropy_serve(self, turn, 0, &answer->base);
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED, answer);
 }
 
 /* What our replica makes of each is its own affair: it checks them as if a coordinator had sent them. */
@@ -216,7 +233,7 @@ static void answer_push(struct antientropy *self, struct turn *turn, const struc
         turn->counters->objects_in++;
         bytes += encoded.size;
     }
-    governor_spend(self->governor, bytes, 1);
+    governor_serve(self->governor, turn->now_ns, bytes);
     turn_send(turn, turn->self, mail->request, DYNODE__PEER__MESSAGE__BODY_PUSHED, end);
 }
 
@@ -233,12 +250,13 @@ static void answer_pushed(struct antientropy *self, struct turn *turn, const str
     dynode__peer__objects_pushed__init(answer);
     answer->status = pushed->no_room == self->copies->no_room ? STATUS_OK : STATUS_NO_SPACE;
     answer->partial = pushed->partial;
+    answer->rest_ms = antientropy_serve(self, turn, 0, &answer->base);
     turn_send_durable(turn, to, mail->request, DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED, answer);
 }
 
 void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
 {
-    struct governor before = *self->governor;
+    antientropy_observe(self, turn, 0);
     switch (mail->kind) {
     case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS:
         answer_roots(self, turn, mail);
@@ -262,5 +280,4 @@ void antientropy_answer(struct antientropy *self, struct turn *turn, const struc
         CHECK(mail->kind == DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS);
         answer_push(self, turn, mail);
     }
-    governor_forgive(self->governor, &before);
 }

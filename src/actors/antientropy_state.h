@@ -163,6 +163,13 @@ bool antientropy_is_refused(const struct antientropy *self, const struct turn *t
 void antientropy_send(struct antientropy *self, struct turn *turn, struct address to, uint64_t request,
                       Dynode__Peer__Message__BodyCase kind, const ProtobufCMessage *body);
 
+/* How busy the shard is, the governor is told, and how late a timer was. */
+void antientropy_observe(struct antientropy *self, const struct turn *turn, uint64_t lag_ns);
+
+/* So much was read for another home, and @answer goes to it. How long is it to rest then, in ms? */
+uint32_t antientropy_serve(struct antientropy *self, const struct turn *turn, size_t read_bytes,
+                           const ProtobufCMessage *answer);
+
 /* A fresh id of the place, and the timer of its answer. */
 void antientropy_expect(struct antientropy *self, struct turn *turn, uint32_t place, uint64_t *id,
                         uint64_t *timer);
@@ -201,8 +208,8 @@ struct job jobs_take(struct jobs *jobs);
 /* Is there anything to be had from it, and is it not under way? */
 bool jobs_is_worth(const struct antientropy *self, const struct turn *turn, const struct job *job);
 
-/* An exchange that is free for one. NULL: none is. */
-struct exchange *jobs_place(struct antientropy *self);
+/* An exchange that is free for one. NULL: none is, now. */
+struct exchange *jobs_place(struct antientropy *self, const struct turn *turn);
 
 /* Make jobs of what goes before any pass. False: there is nothing now. */
 bool jobs_look_for_unfilled(struct antientropy *self, struct turn *turn);

@@ -143,7 +143,8 @@ void blank_answer(struct antientropy *self, struct turn *turn, const struct mail
     dynode__peer__blank__init(answer);
     answer->blank = !any && !copies_have_reaped(self->copies);
     answer->shards = turn->shards;
-    antientropy_send(self, turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_BLANK, &answer->base);
+    antientropy_serve(self, turn, 0, &answer->base);
+    turn_send(turn, mail->from, mail->request, DYNODE__PEER__MESSAGE__BODY_BLANK, answer);
 }
 
 void blank_fini(struct blank *blank)

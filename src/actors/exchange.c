@@ -324,8 +324,13 @@ static void keys_answered(struct antientropy *self, struct turn *turn, struct ex
         return;
     }
     exchange_look_at_reaped(self, exchange, answer->reaped, answer->whole);
-    leaf_page_read(self, turn, exchange->vnode, exchange->n, exchange->leaves,
-                   bytes_copy(turn->arena, buffer_bytes(&exchange->after)), &mine);
+    struct leaf_range range = {.vnode = exchange->vnode,
+                               .n = exchange->n,
+                               .leaves = exchange->leaves,
+                               .after = bytes_copy(turn->arena, buffer_bytes(&exchange->after)),
+                               .last = theirs.cursor};
+    leaf_page_read(self, turn, &range, ANTIENTROPY_PAGE_BYTES, &mine);
+    governor_spend(self->governor, mine.read_bytes, 0);
     struct bytes end = common_end(mine.cursor, theirs.cursor);
     cut_page(&mine, end);
     cut_page(&theirs, end);
@@ -342,7 +347,7 @@ static void keys_answered(struct antientropy *self, struct turn *turn, struct ex
 
 void exchange_step(struct antientropy *self, struct turn *turn, struct exchange *exchange)
 {
-    CHECK(exchange_is_ready(exchange));
+    CHECK(exchange_is_ready(exchange, turn->now_ns));
     struct address to = {.node = exchange->node, .shard = exchange->vnode};
     if (!turn_reaches(turn, to) || !forest_is_built(self->forest, exchange->vnode)) {
         exchange_end(turn, exchange);
@@ -364,9 +369,28 @@ void exchange_step(struct antientropy *self, struct turn *turn, struct exchange 
     }
 }
 
+/* How long the other wants to have its rest, whatever becomes of the answer. */
+static uint32_t rest_ms(const struct mail *mail)
+{
+    switch (mail->kind) {
+    case DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER:
+        return ((const Dynode__Peer__TreeNodesAnswer *)mail->body)->rest_ms;
+    case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS_ANSWER:
+        return ((const Dynode__Peer__LeafKeysAnswer *)mail->body)->rest_ms;
+    case DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED:
+        return ((const Dynode__Peer__ObjectsFetched *)mail->body)->rest_ms;
+    case DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED:
+        return ((const Dynode__Peer__ObjectsPushed *)mail->body)->rest_ms;
+    default:
+        return 0;
+    }
+}
+
 void exchange_answered(struct antientropy *self, struct turn *turn, struct exchange *exchange,
                        const struct mail *mail)
 {
+    uint32_t rest = rest_ms(mail) < GOVERNOR_REST_MS_MAX ? rest_ms(mail) : GOVERNOR_REST_MS_MAX;
+    exchange->rest_ns = turn->now_ns + (uint64_t)rest * 1000000;
     turn_disarm(turn, exchange->timer);
     exchange->waits = false;
     bool expected = false;

@@ -29,6 +29,7 @@ struct exchange {
     uint64_t id; /* of its last request */
     bool waits;  /* for the answer */
     uint64_t timer;
+    uint64_t rest_ns; /* it goes on then; and whoever has its place next does not begin before that */
     uint64_t node;
     uint32_t vnode, n;
     bool whole;                  /* so far nothing that the other holds can have been missed ... */
@@ -56,9 +57,9 @@ void exchange_fini(struct exchange *exchange);
 void exchange_begin(struct exchange *exchange, const struct job *job);
 void exchange_end(struct turn *turn, struct exchange *exchange);
 
-static inline bool exchange_is_ready(const struct exchange *exchange)
+static inline bool exchange_is_ready(const struct exchange *exchange, uint64_t now_ns)
 {
-    return exchange->phase != EXCHANGE_FREE && !exchange->waits;
+    return exchange->phase != EXCHANGE_FREE && !exchange->waits && exchange->rest_ns <= now_ns;
 }
 
 /* Send the next request; or it is over. */

@@ -17,12 +17,11 @@ struct bytes leaf_bound(uint32_t vnodes, uint32_t vnode, uint32_t leaf, uint8_t 
 struct reading {
     struct antientropy *self;
     struct turn *turn;
-    uint32_t vnode, n;
-    struct bytes after;
+    const struct leaf_range *range;
+    size_t bytes_max;
     struct leaf_page *page;
     uint32_t visits;
-    size_t bytes;
-    bool full;
+    bool full; /* or at its end */
 };
 
 static bool visit(void *context, struct bytes key, struct bytes value)
@@ -32,17 +31,23 @@ static bool visit(void *context, struct bytes key, struct bytes value)
     struct store_place place;
     const struct table *table;
     struct bytes encoded;
-    if (bytes_compare(key, reading->after) <= 0) return true;
-    if (antientropy_place_in(reading->self, reading->turn, key, reading->vnode, reading->n, &place, &table)) {
+    const struct leaf_range *range = reading->range;
+    if (bytes_compare(key, range->after) <= 0) return true;
+    if (range->last.size > 0 && bytes_compare(key, range->last) > 0) {
+        page->cursor = range->last;
+        reading->full = true;
+        return false;
+    }
+    if (antientropy_place_in(reading->self, reading->turn, key, range->vnode, range->n, &place, &table)) {
         bool good = object_unseal(key, value, &encoded) == STATUS_OK;
         if (!good) mend_note(reading->self, reading->turn, key, false);
         page->keys[page->count++] = (struct page_key){.key = bytes_copy(reading->turn->arena, key),
                                                       .checksum = good ? object_checksum(value) : 0};
     }
     reading->visits++;
-    reading->bytes += key.size + value.size;
+    page->read_bytes += key.size + value.size;
     reading->full = page->count == ANTIENTROPY_PAGE_KEYS || reading->visits == ANTIENTROPY_PAGE_VISITS ||
-                    reading->bytes >= ANTIENTROPY_PAGE_BYTES;
+                    page->read_bytes >= reading->bytes_max;
     if (reading->full) page->cursor = bytes_copy(reading->turn->arena, key);
     return !reading->full;
 }
@@ -52,19 +57,21 @@ static bool has_leaf(const uint32_t leaves[TREE_INNER], uint32_t leaf)
     return leaf < TREE_LEAVES && (leaves[leaf / TREE_FAN] >> leaf % TREE_FAN & 1) != 0;
 }
 
-void leaf_page_read(struct antientropy *self, struct turn *turn, uint32_t vnode, uint32_t n,
-                    const uint32_t leaves[TREE_INNER], struct bytes after, struct leaf_page *out)
+void leaf_page_read(struct antientropy *self, struct turn *turn, const struct leaf_range *range,
+                    size_t bytes_max, struct leaf_page *out)
 {
+    const uint32_t *leaves = range->leaves;
+    struct bytes after = range->after;
     uint32_t vnodes = turn->cluster->vnodes;
     *out = (struct leaf_page){.keys = ARENA_ARRAY(turn->arena, struct page_key, ANTIENTROPY_PAGE_KEYS)};
     struct reading reading = {
-        .self = self, .turn = turn, .vnode = vnode, .n = n, .after = after, .page = out};
+        .self = self, .turn = turn, .range = range, .bytes_max = bytes_max, .page = out};
     for (uint32_t leaf = 0, end; leaf < TREE_LEAVES && !reading.full; leaf = end) {
         for (end = leaf + 1; has_leaf(leaves, leaf) && has_leaf(leaves, end);) end++; /* neighbours at once */
         if (!has_leaf(leaves, leaf)) continue;
         uint8_t from_bytes[LEAF_BOUND_BYTES], to_bytes[LEAF_BOUND_BYTES];
-        struct bytes from = leaf_bound(vnodes, vnode, leaf, from_bytes);
-        struct bytes to = leaf_bound(vnodes, vnode, end, to_bytes);
+        struct bytes from = leaf_bound(vnodes, range->vnode, leaf, from_bytes);
+        struct bytes to = leaf_bound(vnodes, range->vnode, end, to_bytes);
         if (to.size > 0 && bytes_compare(to, after) <= 0) continue;
         if (bytes_compare(after, from) > 0) from = after;
         if (store_scan(turn->store, STORE_OBJECTS, from, to, visit, &reading) != STATUS_OK) {
@@ -73,5 +80,4 @@ void leaf_page_read(struct antientropy *self, struct turn *turn, uint32_t vnode,
         }
     }
     turn->counters->repair_reads += reading.visits;
-    governor_spend(self->governor, reading.bytes, 0);
 }

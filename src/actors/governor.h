@@ -7,11 +7,16 @@
  * within five (additive increase and multiplicative decrease, as TCP has it, but for the rise, which has to
  * cross two orders of magnitude).
  *
+ * What other shards ask for (antientropy.h) has a bucket of its own, of the same rate: neither may keep the
+ * other standing still. It is served at once, but who asked is told how long to rest before it asks again,
+ * until what it took is paid for; and a busy shard gives it little at a time (governor_slice).
+ *
  * Whoever waits for the bucket looks again after GOVERNOR_OBSERVE_NS at the latest, or the rate would stay
  * what it was when the debt was made.
  *
  *      governor_may           is there anything in the bucket?
  *      governor_spend         what it came to: the bucket may go below nothing, and is then waited for
+ *      governor_serve         the same of what another shard asked for; it is the one to wait
  *
  * No thread, no clock: a value that is told the time of the turn. */
 #pragma once
@@ -27,6 +32,7 @@ enum {
     GOVERNOR_BYTES_OF_A_MESSAGE = 4096, /* messages a second are the bytes divided by this: 256 to 16,384 */
     GOVERNOR_OBSERVE_NS = 100 * 1000 * 1000, /* looks between which less time has passed count as one */
     GOVERNOR_BURST_MS = 20,                  /* what a bucket holds at most: who comes next waits for it */
+    GOVERNOR_REST_MS_MAX = 1000,             /* who asks need not rest for longer, however much all ask for */
 };
 
 /* When a shard counts as busy. */
@@ -37,12 +43,17 @@ enum {
     GOVERNOR_BUSY_LAG_NS = 20 * 1000 * 1000,
 };
 
-struct governor {
-    uint64_t rate;         /* bytes a second */
-    int64_t bytes;         /* in the bucket */
-    int64_t micromessages; /* in the other, times a million */
+struct bucket {
+    int64_t bytes;
+    int64_t micromessages; /* messages, times a million */
     uint64_t filled_ns;    /* until when it is filled */
+};
+
+struct governor {
+    uint64_t rate; /* bytes a second */
+    struct bucket own, served;
     uint64_t observed_ns;
+    bool busy; /* it was, since */
 };
 
 struct governor_load {
@@ -63,9 +74,12 @@ uint64_t governor_when(struct governor *governor, uint64_t now_ns);
 /* So much was done. */
 void governor_spend(struct governor *governor, size_t bytes, uint32_t messages);
 
-/* What was spent since @before was for others that asked: it counts, but no more than a second's worth of it
- * stays owed. Else they could keep this shard from its own work for as long as they like. */
-void governor_forgive(struct governor *governor, const struct governor *before);
+/* So much was done for another shard. How long is it to rest now, in ms? No longer than
+ * GOVERNOR_REST_MS_MAX: more than that is not owed. */
+uint32_t governor_serve(struct governor *governor, uint64_t now_ns, size_t bytes);
 
-/* How busy the shard is; what it says counts at most every GOVERNOR_OBSERVE_NS. */
+/* How many bytes it is given at once, at most. */
+size_t governor_slice(const struct governor *governor);
+
+/* How busy the shard is; the worst of what was said counts every GOVERNOR_OBSERVE_NS. */
 void governor_observe(struct governor *governor, uint64_t now_ns, const struct governor_load *load);

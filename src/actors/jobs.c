@@ -29,10 +29,11 @@ static bool is_under_way(const struct antientropy *self, const struct job *job)
     return false;
 }
 
-struct exchange *jobs_place(struct antientropy *self)
+struct exchange *jobs_place(struct antientropy *self, const struct turn *turn)
 {
     for (uint32_t i = 0; i < ANTIENTROPY_EXCHANGES; i++)
-        if (self->exchanges[i].phase == EXCHANGE_FREE) return &self->exchanges[i];
+        if (self->exchanges[i].phase == EXCHANGE_FREE && self->exchanges[i].rest_ns <= turn->now_ns)
+            return &self->exchanges[i];
     return NULL;
 }
 

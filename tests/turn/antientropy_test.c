@@ -159,6 +159,7 @@ static enum few_fate lie(void *context, uint32_t from, uint32_t to, Dynode__Peer
         message->tree_nodes_answer->sums[any % message->tree_nodes_answer->n_sums] ^= any;
         if (any % 3 == 0) message->tree_nodes_answer->n_sums /= 2;
         if (any % 5 == 0) message->tree_nodes_answer->status = (uint32_t)any;
+        if (any % 7 == 0) message->tree_nodes_answer->rest_ms = UINT32_MAX;
         break;
     case DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS:
         if (message->leaf_keys->n_leaves > 1) message->leaf_keys->leaves[0] = (uint32_t)any;
@@ -186,6 +187,7 @@ static enum few_fate lie(void *context, uint32_t from, uint32_t to, Dynode__Peer
         if (any % 3 == 0) message->objects_fetched->n_objects--;
         if (any % 3 == 1) message->objects_fetched->objects[0]->object.len /= 2;
         if (any % 3 == 2) message->objects_fetched->status = (uint32_t)any;
+        if (any % 7 == 0) message->objects_fetched->rest_ms = UINT32_MAX;
         break;
     case DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS:
         if (message->push_objects->n_objects == 0) break;
@@ -273,6 +275,51 @@ static void strangers_are_not_heard(void **state)
     few_start(&few, 2);
     assert_equal_at_last(30000, 0);
     few_end(&few);
+}
+
+/* Each home has its clients, as the router would say. */
+static void load(uint32_t node, uint64_t operations)
+{
+    shard_counters(few.nodes[node].shards[0])->in_flight = operations;
+}
+
+/* The one that is asked: what it gives, and what it is given, keeps to what its governor has for others. The
+ * one that asks has nothing else to do. */
+static void asked_home_gives_way_to_its_clients(void **state)
+{
+    (void)state;
+    enum { KEYS = 600, VALUE = 10000, SECONDS = 4 };
+    static uint8_t value[VALUE];
+    char text[16];
+    uint64_t keys, seed = seed_from("asked");
+    for (uint32_t gives = 0; gives < 2; gives++) {
+        struct few_options options = {.nodes = 2,
+                                      .shards = {1, 1},
+                                      .vnodes = 1,
+                                      .n = 2,
+                                      .pass_ns = 3600000 * ms,
+                                      .audit_ns = 3600000 * ms,
+                                      .seed = seed};
+        few_begin(&few, &options);
+        for (uint32_t key = 0; key < KEYS; key++)
+            few_plant(&few, gives, key_of(key, text), (struct dot){.clock = 1, .counter = 1},
+                      bytes_of(value, sizeof(value)));
+        start_all(); /* of vnode 0 the lower id begins: node 0 */
+        load(1, 10000);
+        uint32_t kind =
+            gives ? DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED : DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS;
+        while (few.bytes[kind] == 0) few_pass_ms(&few, 100);
+        uint64_t before = few.bytes[kind];
+        few_pass_ms(&few, SECONDS * 1000);
+        /* It begins with the rate of a start, which has to come down. */
+        printf("%s: %llu bytes\n", gives ? "gives" : "takes", (unsigned long long)(few.bytes[kind] - before));
+        assert_in_range(few.bytes[kind] - before, SECONDS * GOVERNOR_BYTES_FLOOR / 4,
+                        SECONDS * GOVERNOR_BYTES_FLOOR * 3 / 2);
+        assert_false(few_is_equal(&few, &keys));
+        load(1, 0);
+        assert_equal_at_last(5000, KEYS);
+        few_end(&few);
+    }
 }
 
 static void a_home_without_trees_is_passed_over_until_it_has_them(void **state)
@@ -593,6 +640,7 @@ int main(void)
         cmocka_unit_test(homes_become_equal_though_one_restarts_all_the_time),
         cmocka_unit_test(lies_do_no_harm),
         cmocka_unit_test(strangers_are_not_heard),
+        cmocka_unit_test(asked_home_gives_way_to_its_clients),
         cmocka_unit_test(a_home_without_trees_is_passed_over_until_it_has_them),
         cmocka_unit_test(a_dirty_vnode_goes_first_whoever_should_begin),
         cmocka_unit_test(marks_are_paced),

@@ -112,35 +112,76 @@ static void a_great_debt_is_paid_and_a_great_leap_of_time_is_no_burst(void **sta
     assert_true(when_ns > 3900 * ms);
     assert_true(when_ns < 4200 * ms);
     assert_true(governor_may(&governor, UINT64_MAX / 2));
-    assert_true(governor.bytes <= GOVERNOR_BYTES_START / 10 + 1);
+    assert_true(governor.own.bytes <= GOVERNOR_BYTES_START / 10 + 1);
 }
 
-/* What others ask for may take all there is, and a second: not more, however much it is; and it forgives
- * nothing that was owed before. */
+/* Several who ask, each when it has rested: what they get keeps to the rate, all get their turn, and one's
+ * own work has what it would have alone. */
+static void others_are_served_at_the_rate(void **state)
+{
+    (void)state;
+    enum { ASKERS_MAX = 16 };
+    uint64_t seed = prng_entropy(), now_ns = 5000 * ms;
+    struct prng prng;
+    struct governor governor;
+    printf("serve: seed %llu\n", (unsigned long long)seed);
+    prng_init(&prng, seed);
+    for (int round = 0; round < 50; round++) {
+        uint32_t askers = 1 + (uint32_t)prng_below(&prng, ASKERS_MAX);
+        uint64_t next_ns[ASKERS_MAX], turns[ASKERS_MAX] = {0}, served = 0, own = 0;
+        governor_init(&governor);
+        for (int i = 0; i < 20; i++) governor_observe(&governor, now_ns += 100 * ms, &busy);
+        assert_int_equal(governor.rate, GOVERNOR_BYTES_FLOOR);
+        uint64_t began_ns = now_ns, end_ns = now_ns + 20000 * ms;
+        for (uint32_t i = 0; i < askers; i++) next_ns[i] = now_ns;
+        for (; now_ns < end_ns; now_ns += ms) {
+            if (governor_may(&governor, now_ns)) {
+                governor_spend(&governor, 10000, 1);
+                own += 10000;
+            }
+            for (uint32_t i = 0; i < askers; i++) {
+                if (next_ns[i] > now_ns) continue;
+                uint64_t bytes = prng_below(&prng, governor_slice(&governor) + 1);
+                uint32_t rest_ms = governor_serve(&governor, now_ns, bytes);
+                assert_true(rest_ms <= GOVERNOR_REST_MS_MAX);
+                next_ns[i] = now_ns + rest_ms * ms;
+                served += bytes;
+                turns[i]++;
+            }
+        }
+        uint64_t all = GOVERNOR_BYTES_FLOOR * ((now_ns - began_ns) / ms) / 1000;
+        assert_in_range(served, all / 2, all + (askers + 1) * governor_slice(&governor));
+        assert_in_range(own, all * 9 / 10, all + GOVERNOR_BYTES_FLOOR);
+        for (uint32_t i = 0; i < askers; i++) assert_true(turns[i] >= 20);
+    }
+}
+
+/* However much they ask for, or however often without a rest: more than a second is not owed. */
 static void what_others_ask_for_owes_a_second(void **state)
 {
     (void)state;
     struct governor governor;
     governor_init(&governor);
+    assert_int_equal(governor_serve(&governor, 100 * ms, 1000), 0);
+    assert_int_equal(governor_serve(&governor, 100 * ms, SIZE_MAX / 4), GOVERNOR_REST_MS_MAX);
+    for (int i = 0; i < 100000; i++) governor_serve(&governor, 100 * ms, 0);
+    assert_in_range(governor_serve(&governor, 600 * ms, 0), 499, 502);
     assert_true(governor_may(&governor, 100 * ms));
-    for (int i = 0; i < 1000; i++) {
-        struct governor before = governor;
-        governor_spend(&governor, GOVERNOR_BYTES_START / 16, 1);
-        governor_forgive(&governor, &before);
-        assert_true(i > 10 || governor.bytes == before.bytes - GOVERNOR_BYTES_START / 16);
-    }
-    assert_in_range(governor_when(&governor, 100 * ms), 1099 * ms, 1102 * ms);
-    for (int i = 0; i < 100000; i++) {
-        struct governor before = governor;
-        governor_spend(&governor, 0, 1);
-        governor_forgive(&governor, &before);
-    }
-    assert_in_range(governor_when(&governor, 100 * ms), 1099 * ms, 1102 * ms);
-    governor_spend(&governor, 64 * 1048576, 1);
-    struct governor before = governor;
-    governor_spend(&governor, 1048576, 1);
-    governor_forgive(&governor, &before);
-    assert_int_equal(governor.bytes, before.bytes);
+}
+
+/* One sign of it is enough, whoever looks most often. */
+static void a_quiet_look_hides_no_busy_one(void **state)
+{
+    (void)state;
+    struct governor governor;
+    governor_init(&governor);
+    governor_observe(&governor, 100 * ms, &quiet);
+    uint64_t rate = governor.rate;
+    governor_observe(&governor, 150 * ms, &busy);
+    governor_observe(&governor, 200 * ms, &quiet);
+    assert_int_equal(governor.rate, rate / 2);
+    governor_observe(&governor, 300 * ms, &quiet);
+    assert_true(governor.rate > rate / 2);
 }
 
 int main(void)
@@ -150,7 +191,9 @@ int main(void)
         cmocka_unit_test(it_gives_way_within_a_second_and_comes_back_within_ten),
         cmocka_unit_test(each_sign_of_a_busy_shard_counts),
         cmocka_unit_test(a_great_debt_is_paid_and_a_great_leap_of_time_is_no_burst),
+        cmocka_unit_test(others_are_served_at_the_rate),
         cmocka_unit_test(what_others_ask_for_owes_a_second),
+        cmocka_unit_test(a_quiet_look_hides_no_busy_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
