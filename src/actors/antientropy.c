@@ -159,6 +159,7 @@ void antientropy_join_reaped(struct antientropy *self, struct turn *turn, uint32
     clocks_lists(reaped, turn->arena, &message->clocks, &message->counters, &message->n_clocks,
                  &message->n_counters);
     turn_send(turn, turn->self, 0, DYNODE__PEER__MESSAGE__BODY_REAPED, message);
+    antientropy_wake(self, turn, turn->now_ns); /* then something may be due */
 }
 
 /* --- whose turn it is --- */

@@ -36,7 +36,11 @@
  * time even if they are equal, for the clocks alone; and the replica is told to walk the queues of those in
  * which something has become known. While a home can't be reached nothing can become known of what it has
  * seen, so its vnodes are left alone; and where nothing goes all the same, for what a lost disk minted nobody
- * vouches for, the looks become rarer: one in ANTIENTROPY_REAP_REST_MAX + 1 passes in the end.
+ * vouches for, the looks become rarer: one in ANTIENTROPY_REAP_REST_MAX + 1 passes in the end. Whatever goes
+ * from a queue, or comes to it, begins that anew.
+ * One home reaps before the others, and then their trees differ until they have done so too. What lies under
+ * the reaped clock of both, and is about to go where it still is, is not brought back to where it has gone:
+ * the page of its key says so.
  *
  * PROOF. Roots that a pass finds equal are noted on both sides, with the time (proofs.h), unless the tree of
  * one of them may lack something: so it is known since when a vnode is equal everywhere.

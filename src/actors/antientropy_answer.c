@@ -143,6 +143,7 @@ static enum status leaf_keys(struct antientropy *self, struct turn *turn, const 
         dynode__peer__leaf_key__init(key);
         key->key = to_pb(page.keys[i].key);
         key->checksum = page.keys[i].checksum;
+        key->goes = page.keys[i].goes;
         answer->keys[answer->n_keys++] = key;
     }
     answer->cursor = to_pb(page.cursor);

@@ -70,9 +70,9 @@ struct refusal {
     uint64_t node, until_ns;
 };
 
-/* Vnodes of which nothing goes, look after look, are looked at more and more seldom. */
+/* Vnodes of which nothing goes or comes, look after look, are looked at more and more seldom. */
 struct reap_rest {
-    uint32_t count; /* what waited at the last look: another number begins anew */
+    uint32_t moves; /* of the queue, at the last look: another number begins anew */
     uint8_t looks;  /* since then */
     uint8_t left;   /* rounds that pass without one */
 };

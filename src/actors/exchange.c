@@ -259,7 +259,8 @@ static bool read_page(struct antientropy *self, struct turn *turn, struct exchan
             exchange->whole = false;
             continue;
         }
-        page->keys[page->count++] = (struct page_key){key, answer->keys[i]->checksum};
+        page->keys[page->count++] = (struct page_key){
+            .key = key, .checksum = answer->keys[i]->checksum, .goes = answer->keys[i]->goes};
     }
     page->cursor = from_pb(answer->cursor);
     if (page->cursor.size > STORE_PLACE_BYTES + KEY_BYTES_MAX) return false;
@@ -282,6 +283,18 @@ static void cut_page(struct leaf_page *page, struct bytes end)
         page->count--;
 }
 
+/* Only one of the two has it. What is about to go there too has gone here (or the reverse), if both have
+ * reaped the same. */
+static void want_one(struct turn *turn, struct exchange *exchange, const struct page_key *one, bool fetch,
+                     bool may_go)
+{
+    if (one->goes && may_go) return;
+    if (one->checksum != 0)
+        want(turn, exchange, one->key, fetch);
+    else
+        exchange->complete = exchange->given = false;
+}
+
 static void compare_pages(struct turn *turn, struct exchange *exchange, const struct leaf_page *mine,
                           const struct leaf_page *theirs)
 {
@@ -290,17 +303,9 @@ static void compare_pages(struct turn *turn, struct exchange *exchange, const st
                     : k == theirs->count ? -1
                                          : bytes_compare(mine->keys[i].key, theirs->keys[k].key);
         if (order < 0) {
-            if (mine->keys[i].checksum != 0)
-                want(turn, exchange, mine->keys[i].key, false);
-            else
-                exchange->complete = exchange->given = false;
-            i++;
+            want_one(turn, exchange, &mine->keys[i++], false, exchange->same);
         } else if (order > 0) {
-            if (theirs->keys[k].checksum != 0)
-                want(turn, exchange, theirs->keys[k].key, true);
-            else
-                exchange->complete = exchange->given = false;
-            k++;
+            want_one(turn, exchange, &theirs->keys[k++], true, exchange->peer_whole);
         } else {
             /* What is damaged, here or there, is mended there: it takes more than one other home. */
             uint64_t a = mine->keys[i++].checksum, b = theirs->keys[k].checksum;

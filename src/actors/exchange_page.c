@@ -20,9 +20,19 @@ struct reading {
     const struct leaf_range *range;
     size_t bytes_max;
     struct leaf_page *page;
+    struct vv reaped; /* by a whole copy that is about to reap something; else nothing */
     uint32_t visits;
     bool full; /* or at its end */
 };
+
+/* Not of an lww table: what lies under the clock by chance is not about to go. */
+static bool goes(const struct reading *reading, const struct table *table, struct bytes encoded)
+{
+    struct object object;
+    return reading->reaped.count > 0 && table->rule != RULE_LWW &&
+           object_decode(encoded, reading->turn->arena, &object) == STATUS_OK &&
+           reap_is_going(&object, &reading->reaped, reading->turn->wall_ms);
+}
 
 static bool visit(void *context, struct bytes key, struct bytes value)
 {
@@ -42,7 +52,8 @@ static bool visit(void *context, struct bytes key, struct bytes value)
         bool good = object_unseal(key, value, &encoded) == STATUS_OK;
         if (!good) mend_note(reading->self, reading->turn, key, false);
         page->keys[page->count++] = (struct page_key){.key = bytes_copy(reading->turn->arena, key),
-                                                      .checksum = good ? object_checksum(value) : 0};
+                                                      .checksum = good ? object_checksum(value) : 0,
+                                                      .goes = good && goes(reading, table, encoded)};
     }
     reading->visits++;
     page->read_bytes += key.size + value.size;
@@ -66,6 +77,9 @@ void leaf_page_read(struct antientropy *self, struct turn *turn, const struct le
     *out = (struct leaf_page){.keys = ARENA_ARRAY(turn->arena, struct page_key, ANTIENTROPY_PAGE_KEYS)};
     struct reading reading = {
         .self = self, .turn = turn, .range = range, .bytes_max = bytes_max, .page = out};
+    if (self->reap->by_vnode[range->vnode] > 0 &&
+        copies_is_whole(self->copies, range->vnode, range->n, turn->arena))
+        reading.reaped = copies_reaped(self->copies, range->vnode, range->n);
     for (uint32_t leaf = 0, end; leaf < TREE_LEAVES && !reading.full; leaf = end) {
         for (end = leaf + 1; has_leaf(leaves, leaf) && has_leaf(leaves, end);) end++; /* neighbours at once */
         if (!has_leaf(leaves, leaf)) continue;

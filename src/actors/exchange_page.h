@@ -6,6 +6,7 @@
 struct page_key {
     struct bytes key;  /* store key, in the turn's arena */
     uint64_t checksum; /* 0: it can't be read */
+    bool goes;         /* it is about to be reaped there, and the copy is whole */
 };
 
 struct leaf_page {

@@ -181,8 +181,8 @@ static void expand_reaping(struct antientropy *self, struct turn *turn, uint32_t
 static bool rests(struct antientropy *self, uint32_t vnode)
 {
     struct reap_rest *rest = &self->reaping.rests[vnode];
-    if (rest->count != self->reap->by_vnode[vnode])
-        *rest = (struct reap_rest){.count = self->reap->by_vnode[vnode]};
+    if (rest->moves != self->reap->moves[vnode])
+        *rest = (struct reap_rest){.moves = self->reap->moves[vnode]};
     if (rest->left > 0) {
         rest->left--;
         return true;

@@ -53,8 +53,10 @@ enum status reap_load(struct reap *reap, struct store *store, uint32_t vnodes)
 {
     reap->vnodes = vnodes;
     reap->by_vnode = calloc(vnodes, sizeof(*reap->by_vnode));
+    reap->moves = calloc(vnodes, sizeof(*reap->moves));
     reap->due = calloc(vnodes, sizeof(*reap->due));
     CHECK(reap->by_vnode != NULL);
+    CHECK(reap->moves != NULL);
     CHECK(reap->due != NULL);
     reap->dead_ms = malloc(vnodes * sizeof(*reap->dead_ms));
     CHECK(reap->dead_ms != NULL);
@@ -65,6 +67,7 @@ enum status reap_load(struct reap *reap, struct store *store, uint32_t vnodes)
 void reap_fini(struct reap *reap)
 {
     free(reap->by_vnode);
+    free(reap->moves);
     free(reap->due);
     free(reap->dead_ms);
     buffer_fini(&reap->after);
@@ -74,6 +77,7 @@ void reap_fini(struct reap *reap)
 static void remove_row(struct reap *reap, struct store *store, uint32_t vnode, struct bytes store_key)
 {
     store_remove(store, STORE_REAP, store_key);
+    reap->moves[vnode]++;
     if (reap->by_vnode[vnode] == 0) return; /* what it was could not be read when it was written over */
     reap->by_vnode[vnode]--;
     reap->count--;
@@ -90,7 +94,9 @@ enum status reap_enter(struct reap *reap, struct store *store, uint32_t vnode, s
                        const struct object *before, const struct object *after)
 {
     uint64_t was_ms = dead_at_ms(before), at_ms = dead_at_ms(after);
-    if (at_ms == was_ms || at_ms == UINT64_MAX) return STATUS_OK;
+    if (at_ms == UINT64_MAX) return STATUS_OK;
+    reap->moves[vnode]++;
+    if (at_ms == was_ms) return STATUS_OK;
     enum status status = put_row(store, store_key, at_ms);
     if (status == STATUS_OK) note_dead(reap, vnode, at_ms);
     if (status != STATUS_OK || was_ms != UINT64_MAX) return status;
@@ -109,6 +115,11 @@ void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct b
 bool reap_takes(const struct object *object)
 {
     return dead_at_ms(object) != UINT64_MAX;
+}
+
+bool reap_is_going(const struct object *object, const struct vv *reaped, uint64_t wall_ms)
+{
+    return dead_at_ms(object) <= wall_ms && vv_descends(reaped, &object->context);
 }
 
 bool reap_has(struct turn *turn, struct bytes store_key)
@@ -190,8 +201,8 @@ static bool may_go(struct turn *turn, struct copies *copies, uint32_t vnode, uin
                    const struct object *object)
 {
     struct vv reaped = copies_reaped(copies, vnode, n);
+    if (reap_is_going(object, &reaped, turn->wall_ms)) return true; /* another home had the proof */
     if (dead_at_ms(object) > turn->wall_ms) return false;
-    if (vv_descends(&reaped, &object->context)) return true; /* another home had the proof */
     if (!copies_is_whole(copies, vnode, n, turn->arena) ||
         !copies_have_seen(copies, turn->ring, vnode, n, &object->context, turn->now_ns))
         return false;

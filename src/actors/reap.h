@@ -39,6 +39,7 @@ struct reap {
     uint32_t vnodes;
     uint64_t count;     /* rows */
     uint32_t *by_vnode; /* ... in each */
+    uint32_t *moves;    /* by vnode: how often something has come to it so far, been replaced, or gone */
     uint64_t *dead_ms;  /* by vnode: before that nothing of it is dead */
     bool *due;          /* by vnode: to be walked */
     uint32_t due_count;
@@ -63,6 +64,10 @@ void reap_leave(struct reap *reap, struct store *store, uint32_t vnode, struct b
 
 /* Does an object of a table that is reaped belong in the queue? */
 bool reap_takes(const struct object *object);
+
+/* Is there nothing in it but what is dead by any clock, and lies under this reaped clock? Then it is about to
+ * go here, or will not be taken in where it has gone. */
+bool reap_is_going(const struct object *object, const struct vv *reaped, uint64_t wall_ms);
 
 /* Has it a row? An engine that failed is told to the turn. */
 bool reap_has(struct turn *turn, struct bytes store_key);
