@@ -17,7 +17,9 @@ static const char help[] =
     "holds;\n"
     "with its next start the word is void. It is refused of a node that can be reached.\n\n"
     "  dynode status                 who is waited for\n"
-    "  dynode accept-loss node3\n\n" CLI_HELP;
+    "  dynode accept-loss node3\n\n" CLI_HELP
+    "\nExit status: 0 done, 2 wrong usage, no such node, or one that can be reached, 3 unavailable or "
+    "timeout.\n";
 
 static const struct dynode_member *find(const struct dynode_cluster *cluster, const char *text)
 {

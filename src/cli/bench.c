@@ -31,9 +31,7 @@ static const char help[] =
     "the closed\n"
     "loop's rate, and rates without it. The generator shares the machine with a local server: its own CPU is "
     "shown.\n"
-    "A connection that breaks stays broken until the next mix; other nodes take its keys. Exit status 3 when "
-    "nothing\n"
-    "was answered any more, or every operation of a mix failed.\n\n"
+    "A connection that breaks stays broken until the next mix; other nodes take its keys.\n\n"
     "What is asked:\n"
     "      --records NUMBER          (default 100000)\n"
     "      --key-bytes NUMBER        (default 20)\n"
@@ -42,14 +40,15 @@ static const char help[] =
     "      --duration TIME           of each mix (default 10s)\n"
     "      --operations NUMBER       of each mix, instead of a duration\n"
     "      --no-load                 the records are there already\n"
-    "      --check                   verify each value that is read (24 bytes or more); exit status 3 if one "
-    "is wrong\n"
+    "      --check                   verify each value that is read (24 bytes or more)\n"
     "      --seed NUMBER             of all that is random (default: another one each time)\n"
     "How:\n"
     "  -c, --connections NUMBER      in all, spread over all shards of all nodes (default 64)\n"
     "  -f, --in-flight NUMBER        requests in flight on each connection (default 16)\n"
     "      --operations-per-request NUMBER   (default 1)\n"
-    "      --rate NUMBER             operations a second of each mix: an open loop; the load is closed\n"
+    "      --rate NUMBER             operations a second of each mix: an open loop; the load is closed "
+    "(default:\n"
+    "                                a closed loop)\n"
     "      --threads NUMBER          of the generator (default 1)\n"
     "      --any-node                spread requests without regard to where keys live; only the given "
     "addresses\n"
@@ -58,9 +57,13 @@ static const char help[] =
     "Where:\n"
     "      --protocol NAME           dynode (default) or resp, redis' protocol\n"
     "      --table NAME              (default bench, or bench-siblings); made if it is not there\n"
-    "      --n, --r, --w NUMBER      of a table that is made\n"
+    "      --n, --r, --w NUMBER      of a table that is made (default: as dynode table create)\n"
     "      --server-pid PID          of a local server, to show its CPU time per operation; may be "
-    "repeated\n" CLI_HELP;
+    "repeated\n"
+    "                                (default: it is not shown)\n" CLI_HELP
+    "\nExit status: 0 measured, 2 wrong usage or no such table, 3 nothing was answered any more, every "
+    "operation "
+    "of a mix\nfailed, or --check found a wrong value.\n";
 
 enum {
     OPTION_RECORDS = 1600,

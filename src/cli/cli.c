@@ -262,6 +262,22 @@ const char *cli_bytes(uint64_t bytes)
     return text;
 }
 
+int cli_name_width(const struct dynode_cluster *cluster)
+{
+    size_t width = 14;
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        if (strlen(cluster->members[i].name) > width) width = strlen(cluster->members[i].name);
+    return (int)width;
+}
+
+int cli_zone_width(const struct dynode_cluster *cluster)
+{
+    size_t width = 10;
+    for (uint32_t i = 0; i < cluster->member_count; i++)
+        if (strlen(cluster->members[i].zone) > width) width = strlen(cluster->members[i].zone);
+    return (int)width;
+}
+
 uint32_t cli_number(const struct cli *cli, const char *option, const char *text, uint32_t least,
                     uint32_t most)
 {

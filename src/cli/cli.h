@@ -59,6 +59,10 @@ struct cli {
     "  -j, --json              one JSON document, for programs\n"                                            \
     "  -h, --help              this text\n"
 
+/* How wide a column for members' names, or zones, must be. */
+int cli_name_width(const struct dynode_cluster *cluster);
+int cli_zone_width(const struct dynode_cluster *cluster);
+
 /* Take an option that getopt_long returned and the command does not know. Ends the process for --help and for
  * what nobody knows. */
 void cli_option(struct cli *cli, int option);

@@ -90,6 +90,9 @@ static void take(struct record_options *o, int option)
     const struct cli *cli = &o->cli;
     bool read = operation->kind == DYNODE_GET;
     bool put = operation->kind == DYNODE_PUT;
+    if (operation->kind == DYNODE_DELETE && option == OPTION_IF_ABSENT)
+        cli_usage(cli, "--if-absent would delete what is not there: it is for put; --if-context deletes only "
+                       "what you have seen");
     bool wrong = (read && option >= OPTION_BLIND && option <= OPTION_FILE) || (read && option == OPTION_W) ||
                  (!read && (option == OPTION_R || option == OPTION_RAW)) ||
                  (!put && option >= OPTION_TTL && option <= OPTION_FILE);
@@ -246,6 +249,17 @@ static int print_read(const struct record_options *o, const struct dynode_result
     "      --strict            only the key's home nodes count\n"                                            \
     "      --sloppy            other nodes stand in for homes that are away (this is the default)\n"
 
+#define READ_STATUS                                                                                          \
+    "\nExit status: 0 read, 1 no such key, 2 wrong usage or an invalid request, 3 unavailable or timeout, "  \
+    "4 "                                                                                                     \
+    "--raw met\n"                                                                                            \
+    "siblings.\n"
+#define WRITE_STATUS                                                                                         \
+    "\nExit status: 0 written, 2 wrong usage or an invalid request, 3 unavailable or timeout (it says "      \
+    "whether "                                                                                               \
+    "it may\n"                                                                                               \
+    "have been written all the same), 4 a precondition does not hold, or the key has too many siblings.\n"
+
 int command_get(int argc, char **argv)
 {
     static const char help[] =
@@ -257,12 +271,16 @@ int command_get(int argc, char **argv)
         "  dynode get users ada --raw >file     exactly the bytes; exit status 4 if there are siblings\n"
         "  dynode get users ada --json          for programs: each value as text (if it is UTF-8) and as "
         "hex\n"
-        "  dynode get users ada --level all     wait for all replicas\n"
+        "  dynode get users ada --level all     wait for N answers\n"
         "  dynode get blobs 00ff17 --hex-key    a key that is not text\n\n"
         "      --r NUMBER          replicas that must agree, instead of the table's R\n"
-        "      --level LEVEL       the same by name: one, quorum or all\n" QUORUM_HELP
+        "      --level LEVEL       instead of a NUMBER: one, quorum (more than half of N) or all "
+        "(N)\n" QUORUM_HELP "                          With --level all a home that is away is replaced only "
+                            "by a node that keeps\n"
+        "                          a write of the key for it; where none does, the answer is UNAVAILABLE.\n"
+        "                          --strict --level all: every home itself has answered\n"
         "      --hex-key           KEY is hexadecimal\n"
-        "      --raw               exactly the bytes of the value\n" CLI_HELP;
+        "      --raw               exactly the bytes of the value\n" CLI_HELP READ_STATUS;
     struct record_options o = {.cli = {.command = "get", .help = help}, .operation.kind = DYNODE_GET};
     parse(&o, argc, argv);
     if (optind < argc) cli_usage(&o.cli, "\"%s\" is one argument too many", argv[optind]);
@@ -333,13 +351,13 @@ static int write_record(struct record_options *o)
 
 #define WRITE_HELP                                                                                           \
     "      --blind             do not read a context first\n"                                                \
-    "      --context HEX       supersede exactly what that read returned, as get prints it\n"                \
-    "      --if-absent         only if no value is there; otherwise exit status 4\n"                         \
+    "      --context HEX       supersede exactly what that read returned, as get prints it, instead of\n"    \
+    "                          what is there\n"                                                              \
     "      --if-context HEX    only if the stored version is exactly that one; otherwise exit status 4\n"    \
-    "                          (both are --strict, and need a majority of the key's homes at least)\n"       \
+    "                          (it is --strict, and needs a majority of the key's homes at least)\n"         \
     "      --w NUMBER          replicas that must have it on disk, instead of the table's W\n"               \
-    "      --level LEVEL       the same by name: one, quorum or all\n" QUORUM_HELP                           \
-    "      --hex-key           KEY is hexadecimal\n"
+    "      --level LEVEL       instead of a NUMBER: one, quorum (more than half of N) or all "               \
+    "(N)\n" QUORUM_HELP "      --hex-key           KEY is hexadecimal\n"
 
 int command_put(int argc, char **argv)
 {
@@ -356,9 +374,12 @@ int command_put(int argc, char **argv)
         "  dynode put users ada \"A. L.\" --context 0a1f...     merge siblings: the context of the get that "
         "showed them\n"
         "  dynode put locks door me --if-absent --ttl 30s     exit status 4 if somebody has it\n\n"
-        "      --file PATH         the value is what the file holds (at most 1 MiB)\n"
-        "      --ttl TIME          expires so long after the write: 500ms, 30s, 5m, 2h, 7d\n"
-        "      --for-ever          never expires, whatever the table says\n" WRITE_HELP CLI_HELP;
+        "      --file PATH         what the file holds (at most 1 MiB), instead of VALUE\n"
+        "      --ttl TIME          expires so long after the write: 500ms, 30s, 5m, 2h, 7d (default: as the\n"
+        "                          table says)\n"
+        "      --for-ever          never expires, whatever the table says\n"
+        "      --if-absent         only if no value is there; otherwise exit status 4; as strict as\n"
+        "                          --if-context\n" WRITE_HELP CLI_HELP WRITE_STATUS;
     struct record_options o = {.cli = {.command = "put", .help = help}, .operation.kind = DYNODE_PUT};
     parse(&o, argc, argv);
     if (o.operation.for_ever && o.operation.ttl_ms != 0)
@@ -383,7 +404,7 @@ int command_delete(int argc, char **argv)
                                "--blind the coordinating node deletes what it holds itself.\n\n"
                                "  dynode delete users ada\n"
                                "  dynode delete users ada --if-context 0a1f...       only if nobody wrote "
-                               "since that get\n\n" WRITE_HELP CLI_HELP;
+                               "since that get\n\n" WRITE_HELP CLI_HELP WRITE_STATUS;
     struct record_options o = {.cli = {.command = "delete", .help = help}, .operation.kind = DYNODE_DELETE};
     parse(&o, argc, argv);
     if (optind < argc) cli_usage(&o.cli, "\"%s\" is one argument too many", argv[optind]);

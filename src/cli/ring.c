@@ -3,25 +3,29 @@
 
 enum { OPTION_HEX = 1300 };
 
-static const char help[] = "usage: dynode ring [OPTIONS] TABLE KEY\n\n"
-                           "Show where a key lives: its hash, the vnode it falls into, and the vnode's "
-                           "preference list. The first N nodes\n"
-                           "are its homes; the others stand in for them, in that order. The shard is the "
-                           "core of that node that owns it.\n\n"
-                           "  dynode ring users ada\n\n"
-                           "      --hex-key           KEY is hexadecimal\n" CLI_HELP;
+static const char help[] =
+    "usage: dynode ring [OPTIONS] TABLE KEY\n\n"
+    "Show where a key lives: its hash, the vnode it falls into, and the vnode's "
+    "preference list. The first N nodes\n"
+    "are its homes; the others stand in for them, in that order. The shard is the "
+    "core of that node that owns it.\n\n"
+    "  dynode ring users ada\n\n"
+    "      --hex-key           KEY is hexadecimal\n" CLI_HELP
+    "\nExit status: 0 shown, 2 wrong usage or no such table, 3 unavailable or timeout.\n";
 
 static void print_place(const struct dynode_cluster *cluster, const struct dynode_place *place)
 {
     printf("%-9s %s\n%-9s %u of %u\n%-9s %s\n\n", "hash", cli_id(place->hash), "vnode", place->vnode,
            cluster->vnodes, "ring", cli_id(cluster->ring_version));
-    printf("%-2s %-9s %-16s %-16s %-12s %5s  %s\n", "", "ROLE", "NODE", "ID", "ZONE", "SHARD", "ADDRESS");
+    int names = cli_name_width(cluster), zones = cli_zone_width(cluster);
+    printf("%-2s %-9s %-*s %-16s %-*s %5s  %s\n", "", "ROLE", names, "NODE", "ID", zones, "ZONE", "SHARD",
+           "ADDRESS");
     for (uint32_t i = 0; i < place->count; i++) {
         const struct dynode_member *node = place->nodes[i];
         char shard[12] = "?";
         if (place->shards[i] != 0) snprintf(shard, sizeof(shard), "%u", place->shards[i] - 1);
-        printf("%-2u %-9s %-16s %-16s %-12s %5s  %s%s\n", i + 1, i < place->table->n ? "home" : "fallback",
-               node->name, cli_id(node->id), node->zone[0] == '\0' ? "-" : node->zone, shard,
+        printf("%-2u %-9s %-*s %-16s %-*s %5s  %s%s\n", i + 1, i < place->table->n ? "home" : "fallback",
+               names, node->name, cli_id(node->id), zones, node->zone[0] == '\0' ? "-" : node->zone, shard,
                node->client_address, node->reachable ? "" : "  (unreachable)");
     }
 }

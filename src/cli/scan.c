@@ -17,9 +17,11 @@ static const char help[] =
     "  dynode scan users --node n2          the keys whose first home is n2\n\n"
     "      --count             count, do not list\n"
     "      --copies            all keys that a node holds, so that each key comes N times\n"
-    "      --node NAME         of this node only, by name or id\n"
-    "      --limit NUMBER      stop after so many keys\n"
-    "      --raw               exact bytes: a key, a NUL, a key, a NUL ...\n" CLI_HELP;
+    "      --node NAME         of this node only, by name or id (default: of all, one after the other)\n"
+    "      --limit NUMBER      stop after so many keys (default: at the end)\n"
+    "      --raw               exact bytes: a key, a NUL, a key, a NUL ...\n" CLI_HELP
+    "\nExit status: 0 all of it, 2 wrong usage, or no such table or node, 3 a node is missing from what is "
+    "shown.\n";
 
 enum { PAGE_KEYS = 1000, COUNTED_KEYS = 10000 }; /* of a page */
 
@@ -101,7 +103,8 @@ static int scan_nodes(struct scan *scan, const struct dynode_cluster *cluster)
         }
         total += count;
         if (table)
-            printf("%-20s %12llu%s\n", member->name, (unsigned long long)count, failed ? " (not all)" : "");
+            printf("%-*s %12llu%s\n", cli_name_width(cluster), member->name, (unsigned long long)count,
+                   failed ? " (not all)" : "");
         json_array_append_new(nodes, json_pack("{s:s, s:s, s:I, s:b}", "name", member->name, "id",
                                                cli_id(member->id), "count", (json_int_t)count, "complete",
                                                failed == EXIT_OK));
@@ -111,7 +114,7 @@ static int scan_nodes(struct scan *scan, const struct dynode_cluster *cluster)
         cli_fail(&scan->cli, EXIT_USAGE, "no member has the name or id \"%s\"; \"dynode status\" lists them",
                  scan->node != NULL ? scan->node : "");
     }
-    if (table) printf("%-20s %12llu\n", "in all", (unsigned long long)total);
+    if (table) printf("%-*s %12llu\n", cli_name_width(cluster), "in all", (unsigned long long)total);
     json_t *document = json_pack("{s:b, s:I, s:o}", "complete", status == EXIT_OK, "count", (json_int_t)total,
                                  "nodes", nodes);
     if (!scan->operation.count_only) json_object_set(document, "keys", scan->keys);

@@ -45,7 +45,7 @@ static const char help[] =
     "  dynode serve --data /var/tmp/dynode               a node of its own, to try\n"
     "  dynode serve --config node1.yaml --check          is it sound, and fits the data?\n"
     "  dynode serve --config node1.yaml\n\n"
-    "  -c, --config FILE      the node's configuration\n"
+    "  -c, --config FILE      the node's configuration (default: what configs/node.yaml shows)\n"
     "      --check            only say whether it is sound and fits the data; not whether the ports and\n"
     "                         the directory are free\n"
     "  -d, --data DIR         instead of the configuration's data\n"

@@ -8,21 +8,35 @@
 
 enum { OPTION_INTERVAL = 1500 };
 
+/* What the columns of shards say: in the help, and beneath them. */
+#define COLUMNS_HELP                                                                                         \
+    "GET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.\n"            \
+    "BUILT vnodes are compared with other homes all the time; UNEQUAL counts the times that two were, and\n" \
+    "keys found DIFFERING are TAKEN from the other and GIVEN to it. AUDITS read everything through; so "     \
+    "many\n"                                                                                                 \
+    "objects were AUDITED, and what is found DAMAGED is fetched anew: MENDED. DYING keys are deleted, or "   \
+    "will\n"                                                                                                 \
+    "expire; when all homes have seen that, they go for good: REAPED. EQUAL: so long ago, or later, each "   \
+    "copy\n"                                                                                                 \
+    "of a vnode was found equal with every other home of it; `not 3`: three copies were not since the "      \
+    "start."
+
 static const char help[] =
     "usage: dynode status [OPTIONS]\n\n"
     "Ask every member how it is: who is there, how full its queues are, how much it stores and how busy it "
     "was during\n"
-    "one interval. A member that does not answer is shown as such, and the exit status is 3.\n\n"
-    "STATE is `up`, `silent` (reached, but it did not answer), `down`, or `given up` (dynode accept-loss). A "
-    "shard is `not\nfilled` while copies of it have lost something, or are new: the table UNFILLED says how "
-    "many, "
-    "and whom they wait for.\nHINTS are writes that a node keeps for another until that one can be "
-    "reached.\n\n"
+    "one interval. A member that does not answer is shown as such.\n\n"
     "  dynode status\n"
     "  dynode status --interval 10s         rates over ten seconds\n"
     "  dynode status --json                 every counter there is\n\n"
     "      --interval TIME     between the two looks that rates are made from (default 1s; 0s: no "
-    "rates)\n" CLI_HELP;
+    "rates)\n" CLI_HELP "\nSTATE is `up`, `silent` (reached, but it did not answer), `down`, or `given up` "
+                        "(dynode accept-loss). A "
+    "shard is `not\nfilled` while copies of it have lost something, or are new: the table UNFILLED says how "
+    "many, "
+    "and whom they wait for.\nHINTS are writes that a node keeps for another until that one can be "
+    "reached.\n\n" COLUMNS_HELP "\n\nExit status: 0 all members answered, 2 wrong usage, 3 a member did not, "
+                                "or there is no cluster to ask.\n";
 
 static struct dynode_reply *ask_all(const struct cli *cli, struct dynode_client *client,
                                     const struct dynode_cluster *cluster)
@@ -52,8 +66,8 @@ static void rate(char *text, size_t size, uint64_t now, uint64_t before, double 
         snprintf(text, size, "%.0f", (double)(now - before) / seconds);
 }
 
-static void print_shards(const struct dynode_node_report *node, const struct dynode_node_report *before,
-                         double seconds)
+static void print_shards(int names, const struct dynode_node_report *node,
+                         const struct dynode_node_report *before, double seconds)
 {
     for (uint32_t i = 0; i < node->shard_count; i++) {
         const struct dynode_shard_report *s = &node->shards[i];
@@ -64,14 +78,15 @@ static void print_shards(const struct dynode_node_report *node, const struct dyn
         rate(puts_, sizeof(puts_), s->puts, b == NULL ? 0 : b->puts, over);
         rate(reads, sizeof(reads), s->replica_reads, b == NULL ? 0 : b->replica_reads, over);
         rate(writes, sizeof(writes), s->replica_writes, b == NULL ? 0 : b->replica_writes, over);
-        printf("%-14s %5u %6u %6u %6u %8s %8s %8s %8s %9s %9s %9s %9s%s%s\n", node->name, s->shard, s->vnodes,
-               s->connections, s->requests_in_flight, gets, puts_, reads, writes, cli_bytes(s->inbox_bytes),
-               cli_bytes(s->outbox_bytes), cli_bytes(s->store_bytes), cli_bytes(s->cache_bytes),
-               s->filled ? "" : "  not filled", s->corrupt > 0 ? "  corrupt objects" : "");
+        printf("%-*s %5u %6u %6u %6u %8s %8s %8s %8s %9s %9s %9s %9s%s%s\n", names, node->name, s->shard,
+               s->vnodes, s->connections, s->requests_in_flight, gets, puts_, reads, writes,
+               cli_bytes(s->inbox_bytes), cli_bytes(s->outbox_bytes), cli_bytes(s->store_bytes),
+               cli_bytes(s->cache_bytes), s->filled ? "" : "  not filled",
+               s->corrupt > 0 ? "  corrupt objects" : "");
     }
 }
 
-static void print_repair(const struct dynode_node_report *node)
+static void print_repair(int names, const struct dynode_node_report *node)
 {
     for (uint32_t i = 0; i < node->shard_count; i++) {
         const struct dynode_shard_report *s = &node->shards[i];
@@ -80,12 +95,12 @@ static void print_repair(const struct dynode_node_report *node)
             snprintf(equal, sizeof(equal), "not %u", s->unproven);
         else
             snprintf(equal, sizeof(equal), "%llu s", (unsigned long long)((s->equal_ms_ago + 999) / 1000));
-        printf("%-14s %5u %6u %9llu %9llu %9llu %9llu %7llu %10llu %8llu %7llu %9llu %9llu %9s\n", node->name,
-               s->shard, s->vnodes_built, (unsigned long long)s->exchanges, (unsigned long long)s->differing,
-               (unsigned long long)s->objects_in, (unsigned long long)s->objects_out,
-               (unsigned long long)s->audits, (unsigned long long)s->audited, (unsigned long long)s->damaged,
-               (unsigned long long)s->mended, (unsigned long long)s->tombstones,
-               (unsigned long long)s->reaped, equal);
+        printf("%-*s %5u %6u %9llu %9llu %9llu %9llu %7llu %10llu %8llu %7llu %9llu %9llu %9s\n", names,
+               node->name, s->shard, s->vnodes_built, (unsigned long long)s->exchanges,
+               (unsigned long long)s->differing, (unsigned long long)s->objects_in,
+               (unsigned long long)s->objects_out, (unsigned long long)s->audits,
+               (unsigned long long)s->audited, (unsigned long long)s->damaged, (unsigned long long)s->mended,
+               (unsigned long long)s->tombstones, (unsigned long long)s->reaped, equal);
     }
 }
 
@@ -117,7 +132,9 @@ static void print_hint(const struct dynode_cluster *cluster, const struct dynode
 {
     struct dynode_hint_report sum = hints_for(node, target);
     if (sum.count == 0) return;
-    if (!*any) printf("\n%-14s %-14s %10s %9s %10s\n", "HINTS AT", "FOR", "COUNT", "BYTES", "OLDEST");
+    int names = cli_name_width(cluster);
+    if (!*any)
+        printf("\n%-*s %-*s %10s %9s %10s\n", names, "HINTS AT", names, "FOR", "COUNT", "BYTES", "OLDEST");
     *any = true;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -125,7 +142,7 @@ static void print_hint(const struct dynode_cluster *cluster, const struct dynode
     char age[32];
     snprintf(age, sizeof(age), "%llu s",
              (unsigned long long)(now_ms > sum.oldest_ms ? (now_ms - sum.oldest_ms) / 1000 : 0));
-    printf("%-14s %-14s %10llu %9s %10s\n", node->name,
+    printf("%-*s %-*s %10llu %9s %10s\n", names, node->name, names,
            target == 0 ? "(unreadable)" : name_of(cluster, target), (unsigned long long)sum.count,
            cli_bytes(sum.bytes), age);
 }
@@ -144,6 +161,7 @@ static void print_hints(const struct dynode_cluster *cluster, const struct dynod
 /* Copies that lost what they held, and which homes they still have to hear of. A dead one blocks them. */
 static void print_unfilled(const struct dynode_cluster *cluster, const struct dynode_reply *reply)
 {
+    int names = cli_name_width(cluster);
     bool any = false;
     for (uint32_t i = 0; i < cluster->member_count; i++) {
         const struct dynode_node_report *node = reply->results[i].node;
@@ -151,10 +169,10 @@ static void print_unfilled(const struct dynode_cluster *cluster, const struct dy
             const struct dynode_shard_report *s = &node->shards[k];
             if (s->unfilled == 0) continue;
             if (!any)
-                printf("\n%-14s %5s %9s  %s\n", "NODE", "SHARD", "UNFILLED",
+                printf("\n%-*s %5s %9s  %s\n", names, "NODE", "SHARD", "UNFILLED",
                        "COUNT FOR NO READ UNTIL HEARD FROM");
             any = true;
-            printf("%-14s %5u %9u ", node->name, s->shard, s->unfilled);
+            printf("%-*s %5u %9u ", names, node->name, s->shard, s->unfilled);
             for (uint32_t j = 0; j < s->unfilled_for_count; j++)
                 printf(" %s", name_of(cluster, s->unfilled_for[j]));
             putchar('\n');
@@ -165,45 +183,41 @@ static void print_unfilled(const struct dynode_cluster *cluster, const struct dy
 static void print_status(const struct dynode_cluster *cluster, const struct dynode_reply *reply,
                          const struct dynode_reply *before, double seconds)
 {
+    int names = cli_name_width(cluster), zones = cli_zone_width(cluster), addresses = 28;
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        int length = (int)strlen(cluster->members[i].client_address);
+        if (length > addresses) addresses = length;
+    }
     printf("cluster %s, ring %s, %u vnodes by %s, %u %s\n\n", cli_id(cluster->id),
            cli_id(cluster->ring_version), cluster->vnodes, cluster->hash, cluster->table_count,
            cluster->table_count == 1 ? "table" : "tables");
-    printf("%-14s %-16s %-8s %-28s %-10s %6s %10s %9s\n", "NODE", "ID", "STATE", "ADDRESS", "ZONE", "SHARDS",
-           "UP FOR", "MEMORY");
+    printf("%-*s %-16s %-8s %-*s %-*s %6s %10s %9s\n", names, "NODE", "ID", "STATE", addresses, "ADDRESS",
+           zones, "ZONE", "SHARDS", "UP FOR", "MEMORY");
     for (uint32_t i = 0; i < cluster->member_count; i++) {
         const struct dynode_member *member = &cluster->members[i];
         const struct dynode_node_report *node = reply->results[i].node;
         char up[32] = "-";
         if (node != NULL) snprintf(up, sizeof(up), "%llu s", (unsigned long long)(node->uptime_ms / 1000));
-        printf("%-14s %-16s %-8s %-28s %-10s %6u %10s %9s\n", member->name, cli_id(member->id),
+        printf("%-*s %-16s %-8s %-*s %-*s %6u %10s %9s\n", names, member->name, cli_id(member->id),
                node != NULL        ? "up"
                : member->reachable ? "silent"
                : member->given_up  ? "given up"
                                    : "down",
-               member->client_address, member->zone[0] == '\0' ? "-" : member->zone, member->shards, up,
-               node != NULL ? cli_bytes(node->resident_bytes) : "-");
+               addresses, member->client_address, zones, member->zone[0] == '\0' ? "-" : member->zone,
+               member->shards, up, node != NULL ? cli_bytes(node->resident_bytes) : "-");
     }
-    printf("\n%-14s %5s %6s %6s %6s %8s %8s %8s %8s %9s %9s %9s %9s\n", "NODE", "SHARD", "VNODES", "CONNS",
-           "FLIGHT", "GET/S", "PUT/S", "READ/S", "WRITE/S", "INBOX", "OUTBOX", "STORE", "CACHE");
+    printf("\n%-*s %5s %6s %6s %6s %8s %8s %8s %8s %9s %9s %9s %9s\n", names, "NODE", "SHARD", "VNODES",
+           "CONNS", "FLIGHT", "GET/S", "PUT/S", "READ/S", "WRITE/S", "INBOX", "OUTBOX", "STORE", "CACHE");
     for (uint32_t i = 0; i < cluster->member_count; i++) {
         if (reply->results[i].node == NULL) continue;
-        print_shards(reply->results[i].node, before != NULL ? before->results[i].node : NULL, seconds);
+        print_shards(names, reply->results[i].node, before != NULL ? before->results[i].node : NULL, seconds);
     }
-    printf("\n%-14s %5s %6s %9s %9s %9s %9s %7s %10s %8s %7s %9s %9s %9s\n", "NODE", "SHARD", "BUILT",
-           "EXCHANGES", "DIFFERING", "TAKEN", "GIVEN", "AUDITS", "AUDITED", "DAMAGED", "MENDED", "DYING",
+    printf("\n%-*s %5s %6s %9s %9s %9s %9s %7s %10s %8s %7s %9s %9s %9s\n", names, "NODE", "SHARD", "BUILT",
+           "UNEQUAL", "DIFFERING", "TAKEN", "GIVEN", "AUDITS", "AUDITED", "DAMAGED", "MENDED", "DYING",
            "REAPED", "EQUAL");
     for (uint32_t i = 0; i < cluster->member_count; i++)
-        if (reply->results[i].node != NULL) print_repair(reply->results[i].node);
-    puts(
-        "\nGET and PUT are what clients ask of this shard; READ and WRITE what it does as a replica.\n"
-        "BUILT vnodes are compared with other homes, whose objects are TAKEN and GIVEN where keys are "
-        "DIFFERING; "
-        "AUDITS\nread everything through, and what they find DAMAGED is fetched anew. DYING keys are "
-        "deleted, or "
-        "will expire;\nwhen all homes have seen that they go for good: REAPED. EQUAL: so long ago, or later, "
-        "each copy of a vnode was\nfound equal with every other home of it; `not 3`: three copies were not "
-        "since "
-        "the start.");
+        if (reply->results[i].node != NULL) print_repair(names, reply->results[i].node);
+    puts("\n" COLUMNS_HELP);
     print_hints(cluster, reply);
     print_unfilled(cluster, reply);
 }

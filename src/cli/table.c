@@ -24,10 +24,14 @@ static const char help[] =
     "  dynode table alter sessions --for-ever             records of later writes do not expire\n\n"
     "      --rule RULE         siblings (default) or lww\n"
     "      --n NUMBER          replicas of each key, 1 to 15 (default 3, or all nodes if they are fewer)\n"
-    "      --r NUMBER          replicas that a read waits for\n"
-    "      --w NUMBER          replicas that a write waits for\n"
-    "      --ttl TIME          time to live of records whose put says nothing: 30s, 5m, 2h, 7d\n"
-    "      --for-ever          alter: no time to live\n" CLI_HELP;
+    "      --r NUMBER          replicas that a read waits for (default: more than half of N)\n"
+    "      --w NUMBER          replicas that a write waits for (default: more than half of N)\n"
+    "      --ttl TIME          time to live of records whose put says nothing: 30s, 5m, 2h, 7d (default:\n"
+    "                          for ever)\n"
+    "      --for-ever          alter: no time to live\n" CLI_HELP
+    "\nExit status: 0 done, 2 wrong usage or no such table, 3 unavailable or timeout: not every node that "
+    "can "
+    "be\nreached has said that it knows, 4 there is a table of that name already.\n";
 
 static const struct option long_options[] = {
     CLI_LONG,

@@ -51,6 +51,11 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+static char *name_of(uint32_t index)
+{
+    return index == 1 ? "fake-with-a-name-that-is-longer-than-most" : "fake";
+}
+
 static void drop(struct connection *connection)
 {
     if (connection->fd >= 0) close(connection->fd);
@@ -159,7 +164,7 @@ static void answer_info(struct server *server, struct connection *connection, ui
     for (uint32_t i = 0; i < count; i++) {
         dynode__client__member__init(&members[i]);
         members[i].id = cluster->nodes[first + i]->id;
-        members[i].name = "fake";
+        members[i].name = name_of(first + i);
         members[i].client_address = cluster->nodes[first + i]->address;
         members[i].shards = FAKE_SHARDS;
         members[i].reachable = true;
@@ -261,7 +266,7 @@ static bool answer(struct server *server, struct connection *connection, uint64_
         Dynode__Client__NodeReport report = DYNODE__CLIENT__NODE_REPORT__INIT;
         Dynode__Client__ShardReport shard = DYNODE__CLIENT__SHARD_REPORT__INIT, *shards = &shard;
         report.node = node->id;
-        report.name = "fake";
+        report.name = name_of(server->node->index);
         shard.shard = 1;
         shard.gets = node->operations;
         report.shards = &shards;
