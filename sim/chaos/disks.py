@@ -72,10 +72,14 @@ class Disk:
             shutil.rmtree(entry.path) if entry.is_dir() else os.remove(entry.path)
 
     def flip(self, seed):
-        """A bit in every page of one of the node's tables of objects. Returns what was damaged."""
+        """A bit in every page of one of the node's tables of objects. Returns what was damaged. What the node has moved aside
+        before is removed, as somebody has looked at it since."""
         drawn, files = random.Random(seed), []
-        for folder, _, names in os.walk(self.path):
-            files += [os.path.join(folder, name) for name in names if name == "objects.wt" and ".broken-" not in folder]
+        for folder, folders, names in os.walk(self.path):
+            for broken in [name for name in folders if ".broken-" in name]:
+                shutil.rmtree(os.path.join(folder, broken))
+                folders.remove(broken)
+            files += [os.path.join(folder, name) for name in names if name == "objects.wt"]
         if not files:
             return "nothing"
         path = drawn.choice(sorted(files))

@@ -8,6 +8,12 @@ A station is a node with what it stands on. It knows whether the node is *up* (f
 stopped, reachable by clients), and how many nodes it reaches that are up and have room: who is alone cannot put a write on W disks. The storm
 notices a node that ends by itself, which is a fault of the product unless its disk was
 full to the last byte.
+
+A disk that is lost (LOSSES) takes one copy of whatever lies on it, and the quorums bear one. So the next is lost only when
+nothing can be left of which the last loss took a copy: nobody keeps a hint from before it, and then every node has said that
+all its copies count, and that each was found equal with those of its other homes since (`dynode status`, EQUAL), all of them in
+the lives that they are in now. Until then the plan waits with it, while everything else goes on; what was still waiting at its
+end is left out, and counted.
 """
 import asyncio
 import dataclasses
@@ -18,12 +24,14 @@ import time
 READY_S = 90  # to start again, on a machine that has other work
 PROCESS = ("kill", "pause", "full", "power", "wipe", "flip", "old")
 LINKS = ("cut", "cut-way", "isolate", "split", "slow", "loss", "sync")  # and what may come on top of all
+LOSSES = ("wipe", "flip")  # of a disk, or of a shard's store that is found broken: one at a time
 UNSURVIVED = {
-    "wipe": "a node whose disk was wiped is filled again from all other homes, but the plan does not wait for that: a second one too early is more than the quorums bear",
-    "flip": "a store that is moved aside as broken is filled again from all other homes, but the plan does not wait for that: a second one too early is more than the quorums bear",
     "old": "a directory put back from an old copy forgets what it acknowledged, and nothing tells it before somebody reads",
 }
 RESERVE_BYTES = 16 << 20  # what nodes are told to leave on their disks
+SAID_S = 3  # for so long a report counts as what a node says now
+CALM_S = 8, 20  # after a loss: between these no process suffers anything new, so that homes can be proven equal
+SYNC_S = 2  # what was equal so long ago, and all nodes live since, is on the disks
 
 
 @dataclasses.dataclass
@@ -45,13 +53,15 @@ class Fault:
 def draw(random, seconds, nodes, kinds, at_once):
     """The plan."""
     plan, now, busy = [], 1.0, [0.0] * nodes  # busy: until when a node's process has had something, and some rest
-    kinds = sorted(kinds)
+    kinds, calm = sorted(kinds), (0.0, 0.0)
     while (now := now + random.expovariate(1 / 2.5)) < seconds - 2:
         if sum(fault.until > now for fault in plan) >= at_once:
             continue
         kind = random.choice(kinds)
         lasts = random.choice((0.3, 3, 10, 30)) * random.uniform(0.3, 1)
         if kind in PROCESS:
+            if now < calm[1] and (now >= calm[0] or kind in LOSSES):
+                continue
             free = [node for node in range(nodes) if busy[node] <= now]
             if not free:
                 continue
@@ -64,6 +74,10 @@ def draw(random, seconds, nodes, kinds, at_once):
                 lasts = max(1.0, lasts)
             if len(victims) == nodes:
                 lasts = min(lasts, 5)
+            if kind in LOSSES:
+                calm = tuple(now + lasts + after for after in CALM_S)
+            elif now < calm[0]:
+                lasts = min(lasts, calm[0] - now + 1)
         elif kind in ("cut", "cut-way"):
             victims = random.sample(range(nodes), 2)
         elif kind == "split":
@@ -88,7 +102,7 @@ class Station:
         self.may_end = False  # its disk is, or was a moment ago, full to the last byte
         self.expected_down = True
         self.lock = asyncio.Lock()
-        self.report = {}
+        self.report, self.said = {}, None  # (asked at, NodeReport), of its present life
         self.reach = lambda: 1  # how many nodes that are up and have room it can talk with, itself counted
 
     @property
@@ -131,7 +145,48 @@ class Station:
     async def kill(self, reason):
         self.expected_down = True
         self.down(reason)
+        self.said = None
         await asyncio.to_thread(self.node.kill)
+
+
+class Losses:
+    """When may the next disk be lost? Asked again and again; it only looks at what the nodes said last."""
+
+    def __init__(self, stations):
+        self.stations = stations
+        self.lost = None  # when the last one was over: (by the clock of the wall in ms, monotonic)
+        self.delivered, self.home = set(), None  # who keeps no hint from before that; since when nobody does
+        self.equal = None  # since when all is proven: (when, the lives)
+
+    def over(self):
+        """A disk has been lost, and its node runs again."""
+        self.lost, self.delivered, self.home, self.equal = (time.time() * 1000, time.monotonic()), set(), None, None
+
+    def waits_for(self):
+        """None: another may be lost. Else what is still to come."""
+        if self.lost is None:
+            return None
+        now = time.monotonic()
+        said = {station: station.said for station in self.stations if station.said and now - station.said[0] < SAID_S}
+        for station, (asked, report) in said.items():
+            if asked > self.lost[1] and all(hint.oldest_ms > self.lost[0] for shard in report.shards for hint in shard.hints if hint.count):
+                self.delivered.add(station)
+        if len(self.delivered) < len(self.stations):
+            return "hints from before the last loss, at " + _names(set(self.stations) - self.delivered)
+        self.home = self.home or now
+        proven = {station for station, (asked, report) in said.items()
+                  if all(shard.filled and not shard.unproven and asked - shard.equal_ms_ago / 1000 > self.home for shard in report.shards)}
+        if len(proven) < len(self.stations):
+            self.equal = None
+            return "the proof that all is equal, of " + _names(set(self.stations) - proven)
+        lives = [station.starts for station in self.stations]
+        if not self.equal or self.equal[1] != lives:
+            self.equal = now, lives
+        return None if now - self.equal[0] > SYNC_S else "what is equal to be synced"
+
+
+def _names(stations):
+    return ", ".join(sorted(station.node.name for station in stations))
 
 
 class Storm:
@@ -141,6 +196,7 @@ class Storm:
         self.stations, self.network, self.plan, self.say, self.wrong = stations, network, plan, say, wrong
         self.slow_disks = slow_disks
         self.under_way, self.counts, self.changing = {}, {}, asyncio.Lock()
+        self.losses, self.losing, self.left_out = Losses(stations), asyncio.Lock(), 0
         for station in stations:
             station.reach = functools.partial(self._reach, station)
 
@@ -168,6 +224,26 @@ class Storm:
 
     async def _fault(self, fault):
         await self._until(fault.at)
+        if fault.kind not in LOSSES:
+            await self._begin(fault)
+            return
+        async with self.losing:
+            end, waits, said = self.began + max(other.until for other in self.plan), None, 0
+            while time.monotonic() < end and (waits := self.losses.waits_for()):
+                if time.monotonic() - said > 20:
+                    said = time.monotonic()
+                    self.say(f"  {fault.text()} waits for {waits}")
+                await asyncio.sleep(0.2)
+            if time.monotonic() >= end:
+                self.left_out += 1
+                self.say(f"  {fault.text()} is left out{' for ' * bool(waits)}{waits or ''}")
+                return
+            lasts = fault.until - fault.at
+            fault = dataclasses.replace(fault, at=time.monotonic() - self.began, until=time.monotonic() - self.began + lasts)
+            await self._begin(fault)
+            self.losses.over()
+
+    async def _begin(self, fault):
         self.say(f"+ {fault.text()}, for {fault.until - fault.at:.1f} s")
         self.under_way[id(fault)] = fault
         self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
@@ -316,7 +392,7 @@ class Storm:
 
 def kinds_of(network, disk_kind, slow_disks, extra):
     """What can befall a cluster here: (kinds, why others cannot)."""
-    kinds = {"kill", "pause"} | set(extra)
+    kinds = {"kill", "pause", *LOSSES} | set(extra)
     if "full" in disk_kind.can:
         kinds.add("full")
     if "power" in disk_kind.can:

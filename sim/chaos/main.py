@@ -27,8 +27,9 @@ write. Then all is healed, every key is read through every node, and every answe
   --at-once F    faults under way at a time (default 3)
   --sessions C   clients (default 16), --think MS: each rests so long at most before an operation (default 20)
   --keys K       of each of the two tables, one that keeps siblings and one where the last write wins (default 40)
-  --only KINDS   these faults alone: kill, pause, full, power, cut, cut-way, isolate, split, slow, loss, sync
-  --with KINDS   these too, which may be more than the quorums bear: wipe, flip, old
+  --only KINDS   these faults alone: kill, pause, full, power, wipe, flip, cut, cut-way, isolate, split, slow, loss,
+                 sync
+  --with KINDS   these too, which are more than the quorums bear: old
   --converge S   nobody reads for S seconds in the end, and then every node must have everything by itself
   --control      quorums of one home, judged as if they overlapped: now something has to be found wrong
   --plan         print the plan, and do nothing
@@ -36,8 +37,10 @@ write. Then all is healed, every key is read through every node, and every answe
 
 The names: kill (SIGKILL), pause (SIGSTOP), full (disk), power (lost, with what was not synced), cut (a link, both ways),
 cut-way (one way), isolate (a node, from clients too), split (some from the others), slow (a node's links), loss (of packets),
-sync (of a disk is slow), wipe (a disk), flip (bits of a table), old (a directory is put back as it was). Exit status: 0 if all is good, 1 if something was
-wrong, 2 for wrong arguments, 130 when interrupted."""
+sync (of a disk is slow), wipe (a disk), flip (bits of all pages of a table, so that a shard loses its store), old (a directory is
+put back as it was). A disk is lost only when all homes are proven equal since the last loss (dynode status): until then the plan
+waits with it, and the summary counts what was left out. Exit status: 0 if all is good, 1 if something was wrong, 2 for wrong
+arguments, 130 when interrupted."""
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 120  # until a healed cluster answers everything, on a machine that has other work
 SETTINGS = "store:\n  cache: 32MB\n  reserve: 16MB\n  checkpoint_seconds: 5\n"
@@ -225,7 +228,8 @@ class Chaos:
         tally = self.load.tally
         print("\nSummary")
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(self.storm.counts.items()))
-        print(f"faults       {sum(self.storm.counts.values())}: {counts}; {sum(station.starts for station in self.stations)} starts of nodes")
+        late = f"; {self.storm.left_out} lost disks left out, as it was too soon after others" if self.storm.left_out else ""
+        print(f"faults       {sum(self.storm.counts.values())}: {counts}{late}; {sum(station.starts for station in self.stations)} starts of nodes")
         print(f"operations   {tally.ok:,} answered in {self.seconds:.0f} s ({tally.ok / self.seconds:.0f}/s), {tally.failed:,} not")
         if tally.latencies:
             ordered = sorted(tally.latencies)

@@ -228,7 +228,7 @@ class Session:
         if what == "sloppy write" and not good and was_up and reached and time.monotonic() > self.load.said.get(station, 0):
             self.load.said[station] = time.monotonic() + 1
             more = f": {result.got} of {result.needed}" if result else ""
-            self.load.say(f"  a sloppy write at {station.node.name} is {cause} after {1000 * (time.monotonic() - began):.0f} ms{more}")
+            self.load.say(f"  a sloppy {operation.WhichOneof('kind')} at {station.node.name} is {cause} after {1000 * (time.monotonic() - began):.0f} ms{more}")
         return result
 
 

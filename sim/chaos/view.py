@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 
-from client import Connection, node_status
+from client import Connection, node_status, pb
 from sessions import LOST
 
 EVENTS = 8
@@ -120,8 +120,10 @@ async def _poll(station):
         try:
             if connection is None or connection.task.done():
                 connection = await Connection.open(station.node.address, 0, 2)
+            asked, starts = time.monotonic(), station.starts
             answer, = await asyncio.wait_for(connection.request([node_status()], 1000), 2)
-            station.report = _sum(answer.node.shards)
+            if answer.status == pb.OK and station.up and station.starts == starts:
+                station.report, station.said = _sum(answer.node.shards), (asked, answer.node)
         except LOST:
             if connection is not None:
                 await connection.close()

@@ -7,14 +7,31 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+from types import SimpleNamespace
 
 from fixture import PROGRAM, SEED, eventually, main  # takes the program from the arguments
 from client import ROOT
 
+sys.path.append(os.path.join(ROOT, "sim/chaos"))
+import faults  # noqa: E402
+
 JUDGE = sys.argv.pop(1) if sys.argv[1:] and os.path.exists(sys.argv[1]) else os.path.join(ROOT, "build/asan/sim/world/dynode-judge")
 SLOW_DISK = sys.argv.pop(1) if sys.argv[1:] and os.path.exists(sys.argv[1]) else os.path.join(ROOT, "build/asan/sim/chaos/libslow_disk.so")
 QUIET = ["--sessions", "8", "--think", "40", "--keys", "24", "--shards", "1"]  # the machine has other work
+
+
+class Saying:
+    """A station, as far as Losses looks at one."""
+
+    def __init__(self, name):
+        self.node, self.starts, self.said = SimpleNamespace(name=name), 1, None
+
+    def say(self, hints=(), filled=True, unproven=0, equal_ms_ago=0, asked_s_ago=0.0, silent=False):
+        shard = SimpleNamespace(filled=filled, unproven=unproven, equal_ms_ago=equal_ms_ago,
+                                hints=[SimpleNamespace(count=1, oldest_ms=oldest) for oldest in hints])
+        self.said = None if silent else (time.monotonic() - asked_s_ago, SimpleNamespace(shards=[shard]))
 
 
 class Chaos(unittest.TestCase):
@@ -67,6 +84,16 @@ class Chaos(unittest.TestCase):
             self.assertRegex(text, re.compile(line, re.MULTILINE))
         self.nothing_is_left(text)
 
+    def test_lost_disks(self):
+        """A wiped one, and one with bits flipped, as soon as that can be survived."""
+        run = self.start("--minutes", "0.7", "--nodes", "4", "--only", "wipe,flip", "--seed", "6")
+        text, _ = run.communicate(timeout=400)
+        self.assertEqual(run.returncode, 0, text)
+        self.assertRegex(text, r"\+ wipe node4")
+        self.assertRegex(text, r"\+ flip node2|flip node2 is left out")  # on a machine that is too busy to fill node4 until then
+        self.assertRegex(text, "(?m)^verdict +nothing acknowledged was lost")
+        self.nothing_is_left(text)
+
     def test_interrupted(self):
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)):
             run = self.start("--minutes", "3", "--nodes", "3", "--only", "pause", "--seed", "5")
@@ -116,6 +143,39 @@ class Chaos(unittest.TestCase):
         self.assertEqual(one, plan("--seed", "1"))
         self.assertNotEqual(one, plan("--seed", "2"))
         self.assertTrue(all(" kill " in line for line in plan("--seed", "1", "--only", "kill")))
+
+    def test_when_a_disk_may_be_lost(self):
+        """Losses, with nodes that say what they are told to say."""
+        stations = [Saying(f"node{number}") for number in range(3)]
+        losses = faults.Losses(stations)
+
+        def may(whose="", **more):
+            """All have been asked just now and are fine, but for one of them."""
+            for station in stations:
+                station.say(**(more if station.node.name == whose else {}))
+            return losses.waits_for()
+
+        self.assertIsNone(losses.waits_for(), "the first needs nobody's word")
+        losses.over()
+        self.assertIn("hints", losses.waits_for(), "nothing was said since")
+        time.sleep(0.05)
+        old = time.time() * 1000 - 60000
+        self.assertIn("hints from before the last loss, at node1", may("node1", hints=[old]))
+        time.sleep(0.05)
+        self.assertIn("proof", may(), "what came home a moment ago may be at one home only")
+        time.sleep(0.05)
+        for trouble in (dict(unproven=1), dict(filled=False), dict(equal_ms_ago=60000), dict(asked_s_ago=60), dict(silent=True)):
+            self.assertIn("the proof that all is equal, of node2", may("node2", **trouble), trouble)
+        self.assertIn("synced", may("node2", hints=[time.time() * 1000 + 1000]), "a hint of a later write is no matter")
+        faults.SYNC_S, before = 0.2, faults.SYNC_S
+        self.addCleanup(setattr, faults, "SYNC_S", before)
+        time.sleep(0.3)
+        stations[0].starts += 1
+        self.assertIn("synced", may(), "one has started since")
+        time.sleep(0.3)
+        self.assertIsNone(may())
+        losses.over()
+        self.assertIn("hints", losses.waits_for())
 
     def test_wrong_arguments(self):
         for arguments in (["--minutes", "0"], ["--only", "rain"], ["--with", "kill"], ["--nodes", "2"], ["--seed", "x"]):
