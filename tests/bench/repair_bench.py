@@ -4,8 +4,12 @@ Three nodes, each record on two of them (so that the third stands in), a load of
 cluster takes at most. Slices of a few seconds are measured; those while nothing else goes on are the quiet ones, before and
 after each repair, so that each ratio is of one run and of one mood of the machine. A slice counts as one of a repair while
 that was under way at its end. The latency of a slice is its 99th percentile, counted from when a request was due.
+
+A wiped node is equal again when all its copies count, and all nodes have found theirs equal with those of their other homes since
+it was started (`dynode status`, EQUAL). What else the machine had to do is told by its load, with the least and the most there was.
 """
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -13,6 +17,7 @@ import subprocess
 import time
 
 VALUE_BYTES, WANTED = 1000, 2.0
+EQUAL_S, EQUAL_OBJECTS = 120, 200_000  # a node that has to take in so many is equal again within that time
 
 
 def status(dynode, address):
@@ -27,6 +32,13 @@ def total(nodes, field, only=None):
     return sum(shard[field] for name, shards in nodes.items() if only in (None, name) for shard in shards)
 
 
+def is_equal(nodes, name, since):
+    """Do all copies of @name count, and were all of all nodes found equal after @since (monotonic)?"""
+    now = time.monotonic()
+    return len(nodes) == 3 and all(shard["filled"] for shard in nodes[name]) and all(
+        shard["unproven"] == 0 and now - shard["equal_ms_ago"] / 1000 > since for shards in nodes.values() for shard in shards)
+
+
 def hints(nodes):
     return sum(hint["count"] for shards in nodes.values() for shard in shards for hint in shard["hints"])
 
@@ -37,6 +49,7 @@ class Run:
         self.nodes = [start() for start in starts]
         self.addresses = [node[0] for node in self.nodes]
         self.rate = self.failed = 0
+        self.loads = []
 
     def load(self, mix, addresses=None, **more):
         return self.bench(addresses=addresses or self.addresses[:2], mixes=[mix], any_node=True, records=self.options.records,
@@ -47,6 +60,7 @@ class Run:
         done = self.load("a", no_load=True, rate=self.rate, duration=f"{self.options.slice}s", connections=16, in_flight=16,
                          may_fail=True)
         self.failed += done["errors"]
+        self.loads.append(os.getloadavg()[0])
         return {name: values["p99_ms"] for name, values in done["latency"].items()}
 
     def quiet(self, slices):
@@ -73,7 +87,9 @@ class Run:
     def compare(self, what, before, during, after, seconds):
         rows = []
         what, self.failed = f"{what} ({self.failed} operations failed)", 0
-        self.say(f"{what}: {seconds:.0f} s, {len(during)} slices of {self.options.slice} s at {self.rate} operations/s")
+        self.say(f"{what}: {seconds:.0f} s, {len(during)} slices of {self.options.slice} s at {self.rate} operations/s"
+                 f" (load {min(self.loads):.1f} to {max(self.loads):.1f})")
+        self.loads = []
         for name in sorted(before[0]):
             quiet = statistics.median([s[name] for s in before + after])
             values = [s[name] for s in during]
@@ -110,19 +126,16 @@ def measure(bench, dynode, say, servers, start_node, options):
     before = run.quiet(options.quiet)
     run.stop(2, wipe=True)
     run.nodes[2] = starts[2]()
-    seen = dict(count=-1, since=0)
-
-    def left():
-        """A wiped node is filled when for two slices nothing was taken in. (What clients write goes there directly.)"""
-        taken = total(status(dynode, run.addresses[0]), "objects_in", "n2")
-        if taken > seen["count"]:
-            seen.update(count=taken, since=time.monotonic())
-        return 0 if seen["count"] > 0 and time.monotonic() - seen["since"] > 2 * options.slice else 1
-
-    during, seconds = run.while_repairing(left)
-    rows += run.compare(f"a wiped node takes in {seen['count']:,} objects", before, during[:-2] or during,
-                        run.quiet(options.quiet), seconds)
+    since = time.monotonic()
+    during, seconds = run.while_repairing(lambda: 0 if is_equal(status(dynode, run.addresses[0]), "n2", since) else 1)
     nodes = status(dynode, run.addresses[0])
+    taken = total(nodes, "objects_in", "n2")
+    rows += run.compare(f"a wiped node takes in {taken:,} objects", before, during, run.quiet(options.quiet), seconds)
+    whole = seconds < options.limit
+    met = whole and seconds * max(1, EQUAL_OBJECTS / max(1, taken)) < EQUAL_S
+    say(f"  proven equal after {seconds:.0f} s, {taken / seconds:,.0f} objects of {VALUE_BYTES} bytes a second: {EQUAL_OBJECTS:,} take"
+        f" {EQUAL_OBJECTS * seconds / max(1, taken):.0f} s; wanted under {EQUAL_S}: {'met' if met else 'NOT MET'}")
+    rows.append(dict(case="a wiped node is equal again", seconds=seconds, objects=taken, met=met))
     say("  counters: " + ", ".join(f"{name} {total(nodes, name)}" for name in ("exchanges", "differing", "objects_in", "overloaded",
                                                                                "errors", "dropped", "dirty")))
     return rows
