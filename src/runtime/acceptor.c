@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "runtime/descriptor.h"
 
 enum { ACCEPT_PAUSE_MS = 100, LEND_PAUSE_MS = 10 };
 
@@ -128,6 +130,7 @@ static void entry_free(struct entry *entry)
     nng_aio_free(entry->receive);
     nng_aio_free(entry->send);
     nng_stream_free(entry->accepted.stream);
+    if (entry->accepted.descriptor >= 0) close(entry->accepted.descriptor);
     buffer_fini(&entry->accepted.in);
     free(entry);
 }
@@ -176,6 +179,7 @@ static void take_in(struct acceptor *acceptor, nng_stream *stream)
     CHECK(entry != NULL);
     entry->acceptor = acceptor;
     entry->accepted.stream = stream;
+    entry->accepted.descriptor = -1;
     CHECK(nng_aio_alloc(&entry->receive, on_handshake, entry) == 0);
     CHECK(nng_aio_alloc(&entry->send, on_handshake, entry) == 0);
     entry->hello_until_ms = now_ms() + ACCEPTOR_HELLO_MS;
@@ -338,6 +342,7 @@ static void answer_went(struct entry *entry)
     } else {
         log_line(LOG_LEVEL_DEBUG, "peer port: link from shard %u of node %016" PRIx64 ": open",
                  entry->accepted.hello.from_shard, entry->accepted.hello.node);
+        entry->accepted.descriptor = descriptor_of(entry->accepted.stream);
         lend(entry);
     }
 }

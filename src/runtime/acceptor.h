@@ -39,6 +39,7 @@ struct acceptor;
 struct accepted {
     struct hello hello; /* theirs */
     nng_stream *stream;
+    int descriptor;   /* of its socket, to wait on; -1: not known (descriptor.h) */
     struct buffer in; /* what came behind the hello */
 
     /* When bytes came last, in ms of CLOCK_MONOTONIC (as uv_now): the borrower's to set. */

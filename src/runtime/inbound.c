@@ -7,10 +7,12 @@
 
 enum { RECEIVE_BYTES_MIN = 65536, KEPT_BYTES_MAX = 1 << 20 };
 
-/* One link. */
+/* One link. Its socket is watched by the loop where it is known, and by nng where it is not. */
 struct feed {
     struct inbound *inbound;
+    uint32_t index; /* in its list */
     struct accepted *accepted;
+    uv_poll_t poll;             /* of its socket */
     nng_aio *receive, *attempt; /* with a callback, for what is still to come, and without one */
     bool receiving;             /* nng owns the end of the buffer */
     bool held;                  /* not receiving: there was no room */
@@ -37,20 +39,35 @@ static void receive_done(void *argument)
     CHECK(uv_async_send(&feed->inbound->wake) == 0);
 }
 
+static bool is_watched(const struct feed *feed)
+{
+    return feed->accepted->descriptor >= 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
 static void feed_free(struct feed *feed)
 {
     nng_aio_stop(feed->receive);
     nng_aio_free(feed->receive);
     nng_aio_free(feed->attempt);
-    free(feed);
+    if (is_watched(feed))
+        uv_close((uv_handle_t *)&feed->poll, on_closed);
+    else
+        free(feed);
 }
 
 /* The last of the list takes its place. */
-static void feed_end(struct inbound *inbound, uint32_t index, const char *why)
+static void feed_end(struct feed *feed, const char *why)
 {
-    struct feed *feed = inbound->list[index];
+    struct inbound *inbound = feed->inbound;
     struct accepted *accepted = feed->accepted;
-    inbound->list[index] = inbound->list[--inbound->count];
+    struct feed *last = inbound->list[--inbound->count];
+    inbound->list[feed->index] = last;
+    last->index = feed->index;
     feed_free(feed);
     acceptor_ended(inbound->options.acceptor, accepted, why);
 }
@@ -108,41 +125,80 @@ static const char *received(struct feed *feed, nng_aio *aio)
     return pump(feed);
 }
 
-/* What is there already is received on this thread, for a wake of nng's costs more than the read; for the
- * rest nng calls back. */
-static const char *receive_more(struct feed *feed, bool *got)
+static void on_readable(uv_poll_t *poll, int status, int events);
+
+static void hold(struct feed *feed)
+{
+    if (is_watched(feed)) uv_poll_stop(&feed->poll);
+    feed->held = true;
+}
+
+static void go_on(struct feed *feed)
+{
+    if (is_watched(feed)) CHECK(uv_poll_start(&feed->poll, UV_READABLE, on_readable) == 0);
+    feed->held = false;
+    set_heard(feed);
+    begin_frame(feed);
+}
+
+static bool has_room(const struct feed *feed)
 {
     const struct inbound_options *options = &feed->inbound->options;
-    if (!options->room(options->context, feed->accepted->hello.beats)) {
-        feed->held = true;
-        return NULL;
-    }
-    if (feed->held) {
-        feed->held = false;
-        set_heard(feed);
-        begin_frame(feed);
-    }
-    feed->receiving = true;
+    return options->room(options->context, feed->accepted->hello.beats);
+}
+
+/* Receive what is there already, on this thread. NULL, or why the link ends; *got: there was something. */
+static const char *attempt(struct feed *feed, bool *got)
+{
     receive(feed, feed->attempt);
     nng_aio_cancel(feed->attempt);
     nng_aio_wait(feed->attempt);
-    if (nng_aio_result(feed->attempt) == NNG_ECANCELED) {
-        receive(feed, feed->receive);
-        return atomic_load(&feed->accepted->closed) ? "it was closed" : NULL;
+    *got = nng_aio_result(feed->attempt) != NNG_ECANCELED;
+    if (*got) return received(feed, feed->attempt);
+    return atomic_load(&feed->accepted->closed) ? "it was closed" : NULL;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct feed *feed = poll->data;
+    (void)status, (void)events; /* an error is what the receive says */
+    if (!has_room(feed)) {
+        hold(feed);
+        return;
     }
-    *got = true;
-    return received(feed, feed->attempt);
+    bool got;
+    const char *why = attempt(feed, &got);
+    if (why != NULL) feed_end(feed, why);
+}
+
+/* For a link that the loop does not watch: a wake of nng's costs more than the read, so what is there is
+ * received at once, and for the rest nng calls back. */
+static const char *receive_unwatched(struct feed *feed, bool *more)
+{
+    bool got;
+    const char *why = attempt(feed, &got);
+    *more |= got;
+    if (got || why != NULL) return why;
+    feed->receiving = true;
+    receive(feed, feed->receive);
+    return NULL;
 }
 
 bool inbound_receive(struct inbound *inbound)
 {
-    bool got = false;
+    bool more = false;
     for (uint32_t i = inbound->count; i-- > 0;) {
         struct feed *feed = inbound->list[i];
-        const char *why = feed->receiving ? NULL : receive_more(feed, &got);
-        if (why != NULL) feed_end(inbound, i, why);
+        if (feed->receiving || (is_watched(feed) && !feed->held)) continue;
+        if (!has_room(feed)) {
+            feed->held = true;
+            continue;
+        }
+        if (feed->held) go_on(feed);
+        const char *why = is_watched(feed) ? NULL : receive_unwatched(feed, &more);
+        if (why != NULL) feed_end(feed, why);
     }
-    return got;
+    return more;
 }
 
 static void on_wake(uv_async_t *handle)
@@ -152,7 +208,7 @@ static void on_wake(uv_async_t *handle)
     for (uint32_t i = inbound->count; i-- > 0;) {
         struct feed *feed = inbound->list[i];
         const char *why = atomic_exchange(&feed->received, false) ? received(feed, feed->receive) : NULL;
-        if (why != NULL) feed_end(inbound, i, why);
+        if (why != NULL) feed_end(feed, why);
     }
 }
 
@@ -172,9 +228,9 @@ static void on_tick(uv_timer_t *handle)
         } else if (feed->held) {
             continue;
         } else if (now > atomic_load(&feed->accepted->heard_ms) + options->silence_ms) {
-            feed_end(inbound, i, "it was silent for too long");
+            feed_end(feed, "it was silent for too long");
         } else if (feed->accepted->in.size > 0 && now > feed->frame_since_ms + options->frame_ms) {
-            feed_end(inbound, i, "it did not finish a frame");
+            feed_end(feed, "it did not finish a frame");
         }
     }
 }
@@ -203,14 +259,16 @@ void inbound_add(struct inbound *inbound, struct accepted *accepted)
     struct feed *feed = calloc(1, sizeof(*feed));
     CHECK(feed != NULL);
     feed->inbound = inbound;
+    feed->index = inbound->count;
     feed->accepted = accepted;
-    begin_frame(feed);
     CHECK(nng_aio_alloc(&feed->receive, receive_done, feed) == 0);
     CHECK(nng_aio_alloc(&feed->attempt, NULL, NULL) == 0);
     inbound->list[inbound->count++] = feed;
-    set_heard(feed);
+    feed->poll.data = feed;
+    if (is_watched(feed)) CHECK(uv_poll_init(inbound->options.uv, &feed->poll, accepted->descriptor) == 0);
+    go_on(feed);
     const char *why = pump(feed);
-    if (why != NULL) feed_end(inbound, inbound->count - 1, why);
+    if (why != NULL) feed_end(feed, why);
 }
 
 void inbound_stop(struct inbound *inbound)

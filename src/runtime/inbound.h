@@ -3,9 +3,8 @@
  *
  *      acceptor --struct accepted, by mailbox--> receive -> whole frames -> frame() ... its end --> acceptor
  *
- * nng's callbacks only raise a flag and wake the loop (uv_async). Through a callback that cut frames and a
- * mailbox, as it was first, a frame cost two wakes more (tests/bench/run, context switches of the server).
- * Bytes that are there before they are asked for cost none at all.
+ * The loop watches a link's socket, and what is there is received in one step (descriptor.h). Where the
+ * socket can't be told, nng's callbacks raise a flag and wake the loop (uv_async).
  *
  * Back-pressure: while room() says no, nothing more is received; then the sender's TCP window closes, its
  * outbox fills, and what is above its bound is silence. A link takes memory only as its bytes come: at most a
@@ -49,9 +48,9 @@ struct inbound *inbound_start(const struct inbound_options *options);
 /* Read this link from now on; it is lent until it ends, which the acceptor is then told. */
 void inbound_add(struct inbound *inbound, struct accepted *accepted);
 
-/* Receive on all links from which nothing is under way, where there is room: once in each round of the loop,
- * when the turns have taken what came before. True: something came, and there may be more; so the poll must
- * not wait. */
+/* Let go on the links that were held, where there is room again, and receive from those that the loop does
+ * not watch: once in each round of the loop, when the turns have taken what came before. True: something
+ * came, and there may be more; so the poll must not wait. */
 bool inbound_receive(struct inbound *inbound);
 
 /* Receive no more; the links stay the acceptor's. The loop must run on until the handles are closed, then
