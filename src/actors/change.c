@@ -261,7 +261,7 @@ static struct change *make(struct gossip *gossip, struct turn *turn,
     if (*status == STATUS_OK) *status = gossip_publish(gossip, turn, cluster);
     if (*status == STATUS_NO_SPACE) {
         *status = STATUS_UNAVAILABLE;
-        *why = "the disk of this node is full";
+        *why = result_full_disk(turn->arena, "this node", turn->store);
     }
     if (*status != STATUS_OK) {
         gossip_free(cluster);

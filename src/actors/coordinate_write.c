@@ -254,8 +254,9 @@ void coordinate_minted(struct coordinator *coordinator, struct turn *turn, const
         break;
     case STATUS_NO_SPACE:
         coordinate_fall_short(coordinator, turn, slot, STATUS_UNAVAILABLE,
-                              slot->away ? "the disk of the coordinating node, or its room for hints, is full"
-                                         : "the disk of the coordinating node is full");
+                              slot->away
+                                  ? "the disk of the coordinating node, or its room for hints, is full"
+                                  : result_full_disk(turn->arena, "the coordinating node", turn->store));
         break;
     case STATUS_TOO_LARGE:
         coordinate_fall_short(

@@ -1,5 +1,7 @@
 #include "actors/result.h"
 
+#include <stdio.h>
+
 #include "version/hlc.h"
 
 Dynode__Client__Result *result_new(struct arena *arena, enum status status, const char *why)
@@ -10,6 +12,14 @@ Dynode__Client__Result *result_new(struct arena *arena, enum status status, cons
     result->status = (Dynode__Client__Status)(status > STATUS_INTERNAL ? STATUS_INTERNAL : status);
     if (status != STATUS_OK) result->message = (char *)(uintptr_t)(why != NULL ? why : status_text(status));
     return result;
+}
+
+const char *result_full_disk(struct arena *arena, const char *whose, const struct store *store)
+{
+    enum { BYTES = 160 };
+    char *text = ARENA_ARRAY(arena, char, BYTES);
+    snprintf(text, BYTES, "the disk of %s %s", whose, store_full_text(store));
+    return text;
 }
 
 static bool token_seen(const struct object *object, uint32_t before, uint64_t now_ms)

@@ -8,6 +8,9 @@
 /* A result of @status with its plain sentence (none for OK), or with @why. */
 Dynode__Client__Result *result_new(struct arena *arena, enum status status, const char *why);
 
+/* "the disk of @whose ...": what the store says of it that has just refused, STATUS_NO_SPACE. */
+const char *result_full_disk(struct arena *arena, const char *whose, const struct store *store);
+
 /* Add the live siblings of @object and its context. Siblings of one write token are one write: shown once. */
 void result_add_object(Dynode__Client__Result *result, const struct object *object,
                        const struct context_secret *secret, uint64_t tag, struct bytes key, bool context_only,

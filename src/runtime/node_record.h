@@ -17,6 +17,9 @@
 
 #include "base/status.h"
 
+/* Beside it: the directory of each shard's store. */
+#define SHARD_DIRECTORY "shard-%03u"
+
 struct node_record {
     uint64_t cluster, node;
     uint32_t shards, vnodes;

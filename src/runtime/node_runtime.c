@@ -21,7 +21,6 @@
 
 enum { QUIET_LOOK_MS = 5 };
 
-#define SHARD_DIRECTORY "shard-%03u"
 
 struct slot {
     struct shard_store_options store_options;

@@ -22,6 +22,9 @@ static enum status open_and_claim(const struct shard_store_options *options, con
             *born = have.born;
             return STATUS_OK;
         }
+        if (status == STATUS_NO_SPACE && why[0] == 0)
+            snprintf(why, why_bytes, "%s: there is no room for a store: the disk %s", options->path,
+                     store_full_text(*store));
         store_close(*store);
     }
     *store = NULL;

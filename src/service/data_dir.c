@@ -10,6 +10,7 @@
 
 #include "base/prng.h"
 #include "runtime/node_record.h"
+#include "store/store.h"
 
 struct complaint {
     char *why;
@@ -89,6 +90,14 @@ static enum status agree(const struct config *config, const struct node_record *
         return refuse(
             to, "%s: its data was made with %" PRIu32 " shards, not %" PRIu32 " as shards says: set it back",
             at, have->shards, config->shards);
+    }
+    for (uint32_t i = 0; i < have->shards; i++) {
+        char path[CONFIG_DATA_BYTES_MAX + 32];
+        bool lsm;
+        snprintf(path, sizeof(path), "%s/" SHARD_DIRECTORY, at, i);
+        if (store_wt_made_with(path, &lsm) != STATUS_OK || lsm == config->lsm) continue;
+        return refuse(to, "%s: its data was made with store.engine %s, not %s: set it back", at,
+                      lsm ? "lsm" : "btree", config->lsm ? "lsm" : "btree");
     }
     return STATUS_OK;
 }

@@ -1,7 +1,7 @@
 /* Data directory: does the configuration agree with who lives there (runtime/node_record.h)? What cannot
- * change without losing sight of the data, the ids, vnodes and the number of shards, is compared before any
- * store or port is opened: a difference is told, and nothing is touched. In a new directory the ids that are
- * left to chance are drawn. */
+ * change without losing sight of the data, the ids, vnodes, the number of shards and the engine of their
+ * stores, is compared before any store or port is opened: a difference is told, and nothing is touched. In a
+ * new directory the ids that are left to chance are drawn. */
 #pragma once
 
 #include "base/config.h"

@@ -4,6 +4,7 @@
  * array keeps the writes, and an order by table and key is made when somebody needs it: a scan, which merges
  * it with the engine's keys, and the commit, which applies it. An ordered batch touches the pages of a B-tree
  * one after the other. Keys and values lie in one arena, so a staged write costs a copy and no malloc. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -203,13 +204,20 @@ enum status store_put(struct store *store, enum store_table table, struct bytes 
     check_key(table, key);
     if (store->broken) return STATUS_STORE_BROKEN;
     size_t growth = key.size + value.size + WRITE_OVERHEAD;
-    if (value.size > STORE_WRITE_SET_BYTES_MAX || store->set.bytes + growth > STORE_WRITE_SET_BYTES_MAX)
+    if (value.size > STORE_WRITE_SET_BYTES_MAX || store->set.bytes + growth > STORE_WRITE_SET_BYTES_MAX) {
+        snprintf(store->full, sizeof(store->full), "has no part in it: one turn may not write so much");
         return STATUS_NO_SPACE;
+    }
     enum status status = store->engine->room(store, growth);
     if (status != STATUS_OK) return status;
     store->puts++;
     set_stage(&store->set, table, key, value, false);
     return STATUS_OK;
+}
+
+const char *store_full_text(const struct store *store)
+{
+    return store->full[0] != '\0' ? store->full : "is full";
 }
 
 void store_remove(struct store *store, enum store_table table, struct bytes key)

@@ -65,6 +65,11 @@ enum status store_get(struct store *store, enum store_table table, struct bytes 
  * STATUS_STORE_BROKEN  The engine failed; nothing is staged. */
 enum status store_put(struct store *store, enum store_table table, struct bytes key, struct bytes value);
 
+/* After store_put said STATUS_NO_SPACE: what of the disk is left, and what is kept free of it, so that people
+ * need not guess. Where the engine has nothing to add: "is full". It goes behind "the disk of this node"; it
+ * lives until the next STATUS_NO_SPACE. */
+const char *store_full_text(const struct store *store);
+
 /* Stage a removal. Never refused: it frees space. */
 void store_remove(struct store *store, enum store_table table, struct bytes key);
 
@@ -156,6 +161,10 @@ struct store_wt_options {
  * *why says what (static or @why_bytes buffer). */
 enum status store_wt_open(const struct store_wt_options *options, char *why, size_t why_bytes,
                           struct store **out);
+
+/* Which engine the store at @path was made with, from the names of its files: nothing is opened.
+ * STATUS_NOT_FOUND There is no store, or too little of it to say. */
+enum status store_wt_made_with(const char *path, bool *lsm);
 
 /* Rename a closed store's directory to PATH.broken-UTC so that an operator may salvage it; @moved gets the
  * new path.

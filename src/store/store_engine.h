@@ -52,6 +52,7 @@ struct store {
     atomic_uint_fast64_t syncs;
     atomic_bool broken;
     char error[256]; /* why; written before broken is set, never after */
+    char full[96];   /* store_full_text; empty: nothing to add */
     bool stuck;      /* likewise: store_is_stuck */
 };
 

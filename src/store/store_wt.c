@@ -332,7 +332,13 @@ static enum status wt_room(struct store *store, size_t bytes)
     struct statvfs fs;
     if (statvfs(wt->path, &fs) != 0) return STATUS_NO_SPACE;
     uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (left < wt->reserve_bytes || left - wt->reserve_bytes < bytes) return STATUS_NO_SPACE;
+    if (left < wt->reserve_bytes || left - wt->reserve_bytes < bytes) {
+        if (wt->reserve_bytes > 0)
+            snprintf(store->full, sizeof store->full,
+                     "has %" PRIu64 "MB left, and store.reserve keeps %" PRIu64 "MB free", left >> 20,
+                     wt->reserve_bytes >> 20);
+        return STATUS_NO_SPACE;
+    }
     uint64_t growth = left - wt->reserve_bytes - bytes;
     wt->room_bytes = growth < ROOM_CHECK_BYTES ? growth : ROOM_CHECK_BYTES;
     return STATUS_OK;
@@ -511,6 +517,24 @@ enum status store_wt_open(const struct store_wt_options *options, char *why, siz
     default:
         return STATUS_STORE_BROKEN;
     }
+}
+
+/* WiredTiger names a B-tree's file after its table, and an LSM tree's after the table and a number. */
+enum status store_wt_made_with(const char *path, bool *lsm)
+{
+    enum status status = STATUS_NOT_FOUND;
+    DIR *directory = opendir(path);
+    if (directory == NULL) return status;
+    for (struct dirent *entry; status != STATUS_OK && (entry = readdir(directory)) != NULL;) {
+        size_t size = strlen(entry->d_name);
+        bool chunk = size > 12 && strncmp(entry->d_name, "objects-", 8) == 0 &&
+                     strcmp(entry->d_name + size - 4, ".lsm") == 0;
+        if (!chunk && strcmp(entry->d_name, "objects.wt") != 0) continue;
+        *lsm = chunk;
+        status = STATUS_OK;
+    }
+    closedir(directory);
+    return status;
 }
 
 enum status store_wt_set_aside(const char *path, char *moved, size_t moved_bytes)

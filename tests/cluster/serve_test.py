@@ -67,6 +67,13 @@ class Serve(unittest.TestCase):
         self.assertEqual(done.returncode, status, done.stderr)
         return done.stdout
 
+    def failed(self, address, *arguments):
+        """What a command says that ends with status 3."""
+        done = subprocess.run([DYNODE, *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+                              env={**os.environ, "DYNODE_ADDRESS": address})
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+        return done.stderr
+
     def test_what_was_acknowledged_is_there_after_a_stop_and_after_a_kill(self):
         arguments = ["--data", self.data, "--listen", "tcp://127.0.0.1:0"]
         node, address = self.start(*arguments)
@@ -125,6 +132,39 @@ class Serve(unittest.TestCase):
         self.assertEqual(self.refused("--config", self.config(text % 3)), said)
         self.assertEqual(self.refused("--config", self.config(text % 3), "--check"), said)
         node, address = self.start("--config", self.config(text % "auto"))
+        self.assertEqual(self.dynode(address, "get", "t", "k", "--raw"), "v")
+        self.assertEqual(self.stop(node), 0)
+
+    def test_the_engine_of_a_store_cannot_change(self):
+        text = f"data: {self.data}\nshards: 2\nlisten: {{client: ['tcp://127.0.0.1:0']}}\nstore: {{cache: 64MB, engine: %s}}\n"
+        for made, other in (("btree", "lsm"), ("lsm", "btree")):
+            node, address = self.start("--config", self.config(text % made))
+            self.dynode(address, "table", "create", "t")
+            self.dynode(address, "put", "t", "k", made)
+            self.assertEqual(self.stop(node), 0)
+            said = f"dynode serve: ROOT/data: its data was made with store.engine {made}, not {other}: set it back"
+            self.assertEqual(self.refused("--config", self.config(text % other)), said)
+            self.assertEqual(self.refused("--config", self.config(text % other), "--check"), said)
+            node, address = self.start("--config", self.config(text % made))
+            self.assertEqual(self.dynode(address, "get", "t", "k", "--raw"), made)
+            self.assertEqual(self.stop(node), 0)
+            shutil.rmtree(self.data)
+
+    def test_a_reserve_that_is_not_there(self):
+        """What refuses is the reserve, not a full disk: how much is left, and how much is kept."""
+        text = f"data: {self.data}\nshards: 1\nlisten: {{client: ['tcp://127.0.0.1:0']}}\nstore: {{cache: 32MB, reserve: %s}}\n"
+        kept = r"has \d+MB left, and store.reserve keeps 1048576MB free"
+        self.assertRegex(self.refused("--config", self.config(text % "1TB")),
+                         rf"^dynode serve: ROOT/data/shard-000: there is no room for a store: the disk {kept}$")
+        node, address = self.start("--config", self.config(text % "0"))
+        self.dynode(address, "table", "create", "t")
+        self.dynode(address, "put", "t", "k", "v")
+        self.assertEqual(self.stop(node), 0)
+        node, address = self.start("--config", self.config(text % "1TB"))
+        for refused, whose in ((("put", "t", "k", "w"), "the coordinating node"), (("delete", "t", "k"), "the coordinating node"),
+                               (("table", "create", "u"), "this node")):
+            said = self.failed(address, *refused)
+            self.assertRegex(said, f"the disk of {whose} {kept}", refused)
         self.assertEqual(self.dynode(address, "get", "t", "k", "--raw"), "v")
         self.assertEqual(self.stop(node), 0)
 

@@ -381,6 +381,7 @@ static void test_full_disk(void **state)
     for (int i = 0; i < 2; i++)
         assert_int_equal(store_put(f->store, STORE_OBJECTS, record_key(key, 1), record_value(value, 2)),
                          STATUS_NO_SPACE);
+    assert_non_null(strstr(store_full_text(f->store), "store.reserve keeps 17592186044415MB free"));
     assert_int_equal(store_staged_bytes(f->store), 0);
     store_remove(f->store, STORE_OBJECTS, record_key(key, 0));
     assert_int_equal(store_commit(f->store), STATUS_OK);
