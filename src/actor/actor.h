@@ -115,6 +115,20 @@ void turn_excuse_peers(struct turn *turn);
  * Seen by the messages that follow. */
 void turn_adopt_cluster(struct turn *turn, struct cluster *cluster);
 
+/* How much time is left until @deadline_ns, in ms, rounded up; never 0. */
+static inline uint32_t turn_ms_left(const struct turn *turn, uint64_t deadline_ns)
+{
+    uint64_t left_ns = deadline_ns > turn->now_ns ? deadline_ns - turn->now_ns : 1;
+    return (uint32_t)((left_ns + 999999) / 1000000);
+}
+
+/* Has the mail that is delivered now lain here for longer than it had left when it was sent? 0: it had no
+ * deadline. */
+static inline bool turn_is_late(const struct turn *turn, uint32_t deadline_ms)
+{
+    return deadline_ms != 0 && turn->waited_ns >= (uint64_t)deadline_ms * 1000000;
+}
+
 static inline bool address_is(struct address a, struct address b)
 {
     return a.node == b.node && a.shard == b.shard;

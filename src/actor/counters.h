@@ -21,7 +21,7 @@ struct counters {
     uint64_t dirty;         /* writes that a home lacks and no hint has */
     uint64_t owed;          /* a gauge: answers that all peers together owe (peers.h) */
     uint64_t results_bytes; /* a gauge: results that wait for the rest of their requests */
-    uint64_t expired;       /* operations that were not begun, because their time was up */
+    uint64_t expired;       /* operations, and reads for others, that were not begun, because their time was up */
     uint64_t mail_wait_us;  /* a gauge: how long the oldest mail had lain when the last turn began */
     uint64_t repairs_shed;  /* copies that a read found stale, and background work had no room to mend */
     uint64_t speculated;    /* reads that asked one home more (actors/speculation.h) ... */

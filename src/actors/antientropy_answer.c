@@ -257,7 +257,15 @@ static void answer_pushed(struct antientropy *self, struct turn *turn, const str
 
 void antientropy_answer(struct antientropy *self, struct turn *turn, const struct mail *mail)
 {
+    bool waits = mail->kind == DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS ||
+                 mail->kind == DYNODE__PEER__MESSAGE__BODY_TREE_NODES ||
+                 mail->kind == DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS ||
+                 mail->kind == DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS;
     antientropy_observe(self, turn, 0);
+    if (waits && turn_is_late(turn, ANTIENTROPY_TIMEOUT_NS / 1000000)) {
+        turn->counters->expired++;
+        return;
+    }
     switch (mail->kind) {
     case DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS:
         answer_roots(self, turn, mail);

@@ -12,6 +12,7 @@ void slot_ask(struct turn *turn, struct slot *slot, uint32_t home, bool digest)
     read->digest = digest;
     read->n = slot->table_n;
     read->stand_in = (slot->stood >> home & 1) != 0;
+    read->deadline_ms = turn_ms_left(turn, slot->deadline_ns);
     struct address to = {.node = read->stand_in ? slot->stand_ins[home] : slot->homes[home],
                          .shard = slot->vnode};
     if (turn->now_ns == slot->asked_ns && !read->stand_in && to.node != turn->self.node)

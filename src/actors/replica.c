@@ -271,6 +271,10 @@ static enum status read_hints(struct replica *replica, struct turn *turn, const 
 static void receive_read(struct replica *replica, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Read *read = mail->body;
+    if (turn_is_late(turn, read->deadline_ms)) {
+        turn->counters->expired++;
+        return;
+    }
     Dynode__Peer__ReadAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__ReadAnswer);
     dynode__peer__read_answer__init(answer);
     struct bytes encoded;

@@ -56,6 +56,10 @@ static bool visit(void *context, struct bytes key, struct bytes value)
 void replica_scan(struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__ScanShard *scan = mail->body;
+    if (turn_is_late(turn, scan->deadline_ms)) {
+        turn->counters->expired++;
+        return;
+    }
     Dynode__Peer__ScanAnswer *answer = ARENA_NEW(turn->arena, Dynode__Peer__ScanAnswer);
     dynode__peer__scan_answer__init(answer);
     struct page page = {.scan = scan, .turn = turn, .answer = answer};

@@ -45,6 +45,7 @@ void router_scan(struct router *router, struct turn *turn, struct task *task,
     message->limit = scan->limit == 0 ? SCAN_LIMIT_DEFAULT : scan->limit;
     message->count_only = scan->count_only;
     message->primary_only = scan->primary_only;
+    message->deadline_ms = turn_ms_left(turn, task->request->deadline_ns);
     if (scan->cursor.len > CURSOR_SHARD_BYTES)
         message->cursor = (ProtobufCBinaryData){.data = scan->cursor.data + CURSOR_SHARD_BYTES,
                                                 .len = scan->cursor.len - CURSOR_SHARD_BYTES};

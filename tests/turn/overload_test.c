@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "actors/antientropy.h"
 #include "actors/coordinator.h"
 #include "actors/speculation.h"
 
@@ -291,6 +292,138 @@ static void forwarded_work_expires_too(void **state)
     one_shard_end(&one);
 }
 
+/* Mail behind as much as a turn takes: it waits. */
+struct late {
+    struct one_shard one;
+    struct buffer batch;
+    uint64_t request;
+};
+
+static void late_add(struct late *late, Dynode__Peer__Message__BodyCase kind, const void *body)
+{
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    message.request = ++late->request;
+    message.body_case = kind;
+    message.read = (Dynode__Peer__Read *)(uintptr_t)body; /* one of a union */
+    batch_add(&late->batch, &message);
+}
+
+static void late_begin(struct late *late)
+{
+    *late = (struct late){0};
+    one_shard_begin(&late->one, (struct one_shard_options){0});
+    batch_begin(&late->batch, NODE_B, 0);
+    Dynode__Peer__Pong pong = DYNODE__PEER__PONG__INIT;
+    for (uint32_t i = 0; i < SHARD_TURN_MESSAGES; i++)
+        late_add(late, DYNODE__PEER__MESSAGE__BODY_PONG, &pong);
+}
+
+static void late_run(struct late *late, uint64_t wait_ms)
+{
+    struct one_shard *one = &late->one;
+    shard_deliver(one->shard, NODE_B, buffer_bytes(&late->batch), NULL, NULL);
+    buffer_fini(&late->batch);
+    assert_int_equal(shard_turn(one->shard, one->now_ns, one->wall_ms), STATUS_OK);
+    assert_true(shard_has_mail(one->shard));
+    one->now_ns += wait_ms * 1000000;
+    one_shard_turn(one);
+    one_shard_sync(one);
+}
+
+static const Dynode__Peer__Message *late_answer(const struct late *late, Dynode__Peer__Message__BodyCase kind,
+                                                uint64_t request)
+{
+    const Dynode__Peer__Message *answer = NULL;
+    for (uint32_t i = 0; (answer = one_shard_find(&late->one, NODE_B, kind, i)) != NULL; i++)
+        if (answer->request == request) return answer;
+    return NULL;
+}
+
+/* What nobody waits for any more is not read; what a home has to have sooner or later is taken all the same.
+ */
+static void expired_reads_are_dropped_and_merges_are_not(void **state)
+{
+    (void)state;
+    struct late late;
+    late_begin(&late);
+    Dynode__Peer__Read read = DYNODE__PEER__READ__INIT;
+    Dynode__Peer__ScanShard scan = DYNODE__PEER__SCAN_SHARD__INIT;
+    Dynode__Peer__FetchObjects fetch = DYNODE__PEER__FETCH_OBJECTS__INIT;
+    Dynode__Peer__Merge *merge =
+        one_shard_merge(&late.one, "t", "k", one_shard_object(&late.one, 7, 1, bytes_str("late but needed")));
+    uint64_t first = late.request;
+    read.place = one_shard_place(&late.one, "t", "k");
+    read.n = fetch.n = 3;
+    scan.tag = read.place->tag;
+    read.deadline_ms = scan.deadline_ms = 400; /* as long as it will have waited */
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_MERGE, merge);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_READ, &read);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD, &scan);
+    read.deadline_ms = scan.deadline_ms = 401;
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_READ, &read);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_SCAN_SHARD, &scan);
+    read.deadline_ms = 0;
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_READ, &read);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS, &fetch);
+    late_run(&late, 400);
+    assert_non_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_MERGED, first + 1));
+    assert_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, first + 2));
+    assert_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_SCAN_ANSWER, first + 3));
+    assert_non_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, first + 4));
+    assert_non_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_SCAN_ANSWER, first + 5));
+    assert_non_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_READ_ANSWER, first + 6));
+    assert_non_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED, first + 7));
+    assert_int_equal(counters(&late.one)->expired, 2);
+    assert_int_equal(counters(&late.one)->replica_reads, 2);
+    one_shard_end(&late.one);
+}
+
+/* Who asks in an exchange waits for two seconds, and not for what it has given. */
+static void expired_questions_of_an_exchange_are_dropped(void **state)
+{
+    (void)state;
+    struct late late;
+    late_begin(&late);
+    Dynode__Peer__FetchObjects fetch = DYNODE__PEER__FETCH_OBJECTS__INIT;
+    Dynode__Peer__LeafKeys keys = DYNODE__PEER__LEAF_KEYS__INIT;
+    Dynode__Peer__TreeNodes nodes = DYNODE__PEER__TREE_NODES__INIT;
+    Dynode__Peer__TreeRoots roots = DYNODE__PEER__TREE_ROOTS__INIT;
+    Dynode__Peer__PushObjects push = DYNODE__PEER__PUSH_OBJECTS__INIT;
+    push.n = fetch.n = keys.n = nodes.n = 3;
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_FETCH_OBJECTS, &fetch);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_LEAF_KEYS, &keys);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_TREE_NODES, &nodes);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_TREE_ROOTS, &roots);
+    late_add(&late, DYNODE__PEER__MESSAGE__BODY_PUSH_OBJECTS, &push);
+    uint64_t last = late.request;
+    late_run(&late, ANTIENTROPY_TIMEOUT_NS / 1000000);
+    assert_int_equal(counters(&late.one)->expired, 4);
+    assert_null(one_shard_find(&late.one, NODE_B, DYNODE__PEER__MESSAGE__BODY_OBJECTS_FETCHED, 0));
+    assert_null(one_shard_find(&late.one, NODE_B, DYNODE__PEER__MESSAGE__BODY_TREE_NODES_ANSWER, 0));
+    assert_non_null(late_answer(&late, DYNODE__PEER__MESSAGE__BODY_OBJECTS_PUSHED, last));
+    one_shard_end(&late.one);
+}
+
+/* A read that goes out has what is left of the operation's time. */
+static void reads_bear_what_is_left(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    uint64_t others[2];
+    one_shard_begin(&one, (struct one_shard_options){0});
+    others_of(&one, "k", others);
+    ask_get(&one, "k", 1);
+    const Dynode__Peer__Message *read = one_shard_find(&one, others[0], DYNODE__PEER__MESSAGE__BODY_READ, 0);
+    assert_non_null(read);
+    assert_int_equal(read->read->deadline_ms, 1000 - COORDINATOR_MARGIN_NS / 1000000);
+    one_shard_pass_ms(&one, 20);
+    one_shard_link(&one, others[0], false);
+    read = one_shard_find(&one, others[1], DYNODE__PEER__MESSAGE__BODY_READ, 0);
+    assert_non_null(read);
+    assert_in_range(read->read->deadline_ms, 900, 1000 - COORDINATOR_MARGIN_NS / 1000000 - 20);
+    one_shard_end(&one);
+}
+
 /* --- speculation --- */
 
 /* Peers that answer each Read after a while, or never. */
@@ -463,6 +596,9 @@ int main(void)
         cmocka_unit_test(what_is_owed_comes_to_nothing),
         cmocka_unit_test(expired_requests_are_not_begun),
         cmocka_unit_test(forwarded_work_expires_too),
+        cmocka_unit_test(expired_reads_are_dropped_and_merges_are_not),
+        cmocka_unit_test(expired_questions_of_an_exchange_are_dropped),
+        cmocka_unit_test(reads_bear_what_is_left),
         cmocka_unit_test(with_all_homes_slow_the_extra_reads_keep_their_share),
         cmocka_unit_test(speculation_does_not_shorten_its_own_wait),
         cmocka_unit_test(one_slow_answer_is_not_waited_for),
