@@ -11,6 +11,8 @@
 #include "wire/unpack.h"
 
 const char coordinate_too_much[] = "too many bytes are under way: ask for less at once";
+static const char too_many[] =
+    "too many operations are under way here: wait for some before you ask for more";
 
 /* A timer's argument: the slot's id, and in the top bit which of its timers. */
 static const uint64_t HEDGE_BIT = 1ULL << 63;
@@ -337,6 +339,14 @@ void coordinate_await_homes(struct coordinator *coordinator, struct turn *turn, 
     coordinate_arm_deadline(coordinator, turn, slot, at_ns);
 }
 
+/* NULL: there is room for one more. */
+static const char *what_is_full(const struct coordinator *coordinator)
+{
+    const struct slots *slots = &coordinator->slots;
+    if (slots->bytes > COORDINATOR_BYTES_MAX) return coordinate_too_much;
+    return slots_in_use(slots) - slots->lingering >= COORDINATOR_SLOTS_MAX ? too_many : NULL;
+}
+
 static void receive_coordinate(struct coordinator *coordinator, struct turn *turn, const struct mail *mail)
 {
     const Dynode__Peer__Coordinate *message = mail->body;
@@ -378,9 +388,11 @@ static void receive_coordinate(struct coordinator *coordinator, struct turn *tur
             result_new(turn->arena, STATUS_INVALID, "r, w or n is above the table's number of replicas"));
         return;
     }
-    if (coordinator->slots.bytes > COORDINATOR_BYTES_MAX) {
-        send_result(turn, mail->from, mail->request,
-                    result_new(turn->arena, STATUS_OVERLOADED, coordinate_too_much));
+    const char *full = what_is_full(coordinator);
+    if (full != NULL) {
+        Dynode__Client__Result *result = result_new(turn->arena, STATUS_OVERLOADED, full);
+        if (write) result->applied = DYNODE__CLIENT__APPLIED__NO;
+        send_result(turn, mail->from, mail->request, result);
         return;
     }
     struct slot *slot = slots_take(&coordinator->slots);
@@ -528,6 +540,7 @@ static void check(const struct actor *actor)
         if (slot->phase == SLOT_LINGERING) lingering += slot->bytes;
     }
     CHECK(bytes == coordinator->slots.bytes);
+    CHECK(coordinator->slots.kept_bytes <= SLOTS_KEPT_BYTES_MAX);
     CHECK(lingering == coordinator->slots.lingering_bytes);
 }
 

@@ -22,16 +22,20 @@
  * A sloppy write that finds too few waits a while for one more to come (coordinate_wait.c), the others are
  * answered at once. A write that was refused before the mint was certainly not applied; after it, it may be.
  *
- * OVERLOAD. A home that owes too many answers (peers.h), or whose queue is full, is passed over as one that
- * can't be reached; if for that too few are left the answer is OVERLOADED, at once. An operation whose time
- * was up before its turn came is answered TIMEOUT and not begun. Copies that a read found stale are mended
- * out of what background work may take (governor.h), and stay so, for anti-entropy, when that is used up. */
+ * OVERLOAD. There are COORDINATOR_SLOTS_MAX and COORDINATOR_BYTES_MAX for all that is under way, and what
+ * comes above that is OVERLOADED, at once. A home that owes too many answers (peers.h), or whose queue is
+ * full, is passed over as one that can't be reached; if for that too few are left the answer is OVERLOADED,
+ * at once. An operation whose time was up before its turn came is answered TIMEOUT and not begun, and what a
+ * home is asked to read bears the time that is left. Copies that a read found stale are mended out of what
+ * background work may take (governor.h), and stay so, for anti-entropy, when that is used up. */
 #pragma once
 
 #include "actor/shard.h"
 #include "wire/context.h"
 
 enum {
+    COORDINATOR_SLOTS_MAX = 32768, /* operations that are not answered: above it new ones are OVERLOADED. A
+                                      router begins 16,384 of its own, the rest is for other nodes' */
     COORDINATOR_STAND_IN_NS = 100 * 1000 * 1000, /* a home that is silent so long after a mint is replaced */
     COORDINATOR_WAIT_NS = 1000 * 1000 * 1000,    /* a sloppy write waits so long for nodes to come into reach,
                                                     at most three quarters of its time */

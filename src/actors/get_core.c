@@ -13,7 +13,6 @@ void get_core_init(struct get_core *core, uint32_t n, uint32_t r)
     core->fetching = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct buffer kept = core->answers[i].object;
-        if (kept.capacity > 16384) buffer_fini(&kept);
         buffer_clear(&kept);
         core->answers[i] = (struct get_answer){.object = kept};
     }

@@ -4,8 +4,6 @@
 
 #include "base/check.h"
 
-enum { KEPT_BYTES_MAX = 16384 };
-
 struct slot *slots_take(struct slots *slots)
 {
     if (slots->unused_count == 0) {
@@ -22,13 +20,19 @@ struct slot *slots_take(struct slots *slots)
         }
         slots->count = count;
     }
-    return slots->pool[slots->unused[--slots->unused_count]];
+    struct slot *slot = slots->pool[slots->unused[--slots->unused_count]];
+    slots->kept_bytes -= slot->kept_bytes;
+    slot->kept_bytes = 0;
+    return slot;
 }
 
-static void keep_small(struct buffer *buffer)
+static void keep_small(struct slots *slots, struct slot *slot, struct buffer *buffer)
 {
-    if (buffer->capacity > KEPT_BYTES_MAX) buffer_fini(buffer);
+    if (buffer->capacity > SLOT_KEPT_BYTES_MAX || slots->kept_bytes + buffer->capacity > SLOTS_KEPT_BYTES_MAX)
+        buffer_fini(buffer);
     buffer_clear(buffer);
+    slot->kept_bytes += buffer->capacity;
+    slots->kept_bytes += buffer->capacity;
 }
 
 void slots_give_back(struct slots *slots, struct slot *slot)
@@ -49,9 +53,10 @@ void slots_give_back(struct slots *slots, struct slot *slot)
     slot->stood = slot->next_fallback = slot->first = 0;
     slot->owed_bytes = 0;
     memset(slot->stand_ins, 0, sizeof(slot->stand_ins));
-    keep_small(&slot->key);
-    keep_small(&slot->mint);
-    keep_small(&slot->object);
+    keep_small(slots, slot, &slot->key);
+    keep_small(slots, slot, &slot->mint);
+    keep_small(slots, slot, &slot->object);
+    for (uint32_t i = 0; i < TABLE_N_MAX; i++) keep_small(slots, slot, &slot->get.answers[i].object);
     slots->unused[slots->unused_count++] = (uint32_t)slot->id;
 }
 

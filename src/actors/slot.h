@@ -61,7 +61,11 @@ struct slot {
     struct buffer object;        /* encoded, once minted */
     bool alone;                  /* Minted.alone */
     size_t bytes;                /* of its buffers, as last counted */
+    size_t kept_bytes;           /* of its buffers, while nobody uses it */
 };
+
+/* Unused slots keep small buffers for their next life, and no more of them in all. */
+enum { SLOT_KEPT_BYTES_MAX = 16384, SLOTS_KEPT_BYTES_MAX = 8 * 1048576 };
 
 struct slots {
     struct slot **pool;
@@ -70,6 +74,7 @@ struct slots {
     uint32_t unused_count;
     uint32_t generation; /* that new ids begin with: request_id_draw */
     size_t bytes;        /* of all slots in use */
+    size_t kept_bytes;   /* of all that are not */
     uint32_t lingering;
     size_t lingering_bytes;
 };

@@ -7,6 +7,7 @@
 
 #include "actors/antientropy.h"
 #include "actors/coordinator.h"
+#include "actors/slot.h"
 #include "actors/speculation.h"
 
 /* Homes of a key that are not A, in the order in which A asks them. */
@@ -424,6 +425,87 @@ static void reads_bear_what_is_left(void **state)
     one_shard_end(&one);
 }
 
+/* --- slots --- */
+
+/* Other nodes send more than this one may have under way: what is above it is refused at once, and nothing
+ * of it was applied. */
+static void operations_are_bounded_by_number(void **state)
+{
+    (void)state;
+    struct one_shard one;
+    Dynode__Peer__Coordinate coordinate = DYNODE__PEER__COORDINATE__INIT;
+    Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
+    one_shard_begin(&one, (struct one_shard_options){0});
+    const struct ring *ring = shard_turn_context(one.shard)->ring;
+    uint64_t home;
+    unsigned number = 0;
+    char key[16];
+    coordinate.deadline_ms = 60000;
+    message.body_case = DYNODE__PEER__MESSAGE__BODY_COORDINATE;
+    message.coordinate = &coordinate;
+    while (message.request < COORDINATOR_SLOTS_MAX) { /* none is durable yet */
+        struct buffer batch = {0};
+        batch_begin(&batch, NODE_B, 0);
+        for (uint32_t i = 0; i < SHARD_TURN_MESSAGES; i++, message.request++) {
+            do {
+                snprintf(key, sizeof(key), "key%u", ++number);
+                home = ring_preference_list(ring, one_shard_place(&one, "solo", key)->vnode)[0];
+            } while (home != NODE_A);
+            coordinate.operation = one_shard_put(&one, "solo", key, bytes_str("x"), (struct bytes){0});
+            batch_add(&batch, &message);
+        }
+        shard_deliver(one.shard, NODE_B, buffer_bytes(&batch), NULL, NULL);
+        buffer_fini(&batch);
+        while (shard_has_mail(one.shard))
+            assert_int_equal(shard_turn(one.shard, one.now_ns, one.wall_ms), STATUS_OK);
+    }
+    one_shard_forget(&one);
+    assert_int_equal(counters(&one)->coordinating, COORDINATOR_SLOTS_MAX);
+    one_shard_receive(&one, NODE_B, 1000000, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &coordinate);
+    const Dynode__Peer__Message *answer =
+        one_shard_find(&one, NODE_B, DYNODE__PEER__MESSAGE__BODY_COORDINATED, 0);
+    assert_non_null(answer);
+    assert_int_equal(answer->coordinated->result->status, DYNODE__CLIENT__STATUS__OVERLOADED);
+    assert_int_equal(answer->coordinated->result->applied, DYNODE__CLIENT__APPLIED__NO);
+    assert_int_equal(counters(&one)->puts, COORDINATOR_SLOTS_MAX);
+    one_shard_clog(&one, NODE_B, 0, true);
+    one_shard_sync(&one);
+    assert_int_equal(counters(&one)->coordinating, 0);
+    one_shard_receive(&one, NODE_B, 1000001, DYNODE__PEER__MESSAGE__BODY_COORDINATE, &coordinate);
+    assert_int_equal(counters(&one)->coordinating, 1);
+    one_shard_end(&one);
+}
+
+/* Slots of a great moment don't keep what they had then. */
+static void unused_slots_keep_little(void **state)
+{
+    (void)state;
+    enum { SLOTS = 4000 };
+    static uint8_t large[SLOT_KEPT_BYTES_MAX + 1];
+    struct slots slots = {.generation = 1};
+    for (int round = 0; round < 2; round++) {
+        struct slot *used[SLOTS];
+        for (uint32_t i = 0; i < SLOTS; i++) {
+            used[i] = slots_take(&slots);
+            used[i]->phase = SLOT_READING;
+            buffer_append(&used[i]->key, large, 1024);
+            buffer_append(&used[i]->object, large, i % 2 == 0 ? sizeof(large) : 5000);
+            buffer_append(&used[i]->get.answers[i % TABLE_N_MAX].object, large, sizeof(large));
+        }
+        assert_int_equal(slots.kept_bytes, 0);
+        for (uint32_t i = 0; i < SLOTS; i++) slots_give_back(&slots, used[i]);
+        size_t kept = 0;
+        for (uint32_t i = 0; i < slots.count; i++) {
+            const struct slot *slot = slots.pool[i];
+            kept += slot->key.capacity + slot->mint.capacity + slot->object.capacity;
+            for (uint32_t k = 0; k < TABLE_N_MAX; k++) kept += slot->get.answers[k].object.capacity;
+        }
+        assert_int_equal(kept, slots.kept_bytes);
+        assert_in_range(kept, SLOTS_KEPT_BYTES_MAX / 2, SLOTS_KEPT_BYTES_MAX);
+    }
+    slots_fini(&slots);
+}
+
 /* --- speculation --- */
 
 /* Peers that answer each Read after a while, or never. */
@@ -599,6 +681,8 @@ int main(void)
         cmocka_unit_test(expired_reads_are_dropped_and_merges_are_not),
         cmocka_unit_test(expired_questions_of_an_exchange_are_dropped),
         cmocka_unit_test(reads_bear_what_is_left),
+        cmocka_unit_test(operations_are_bounded_by_number),
+        cmocka_unit_test(unused_slots_keep_little),
         cmocka_unit_test(with_all_homes_slow_the_extra_reads_keep_their_share),
         cmocka_unit_test(speculation_does_not_shorten_its_own_wait),
         cmocka_unit_test(one_slow_answer_is_not_waited_for),
