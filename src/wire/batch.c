@@ -9,7 +9,7 @@
 enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_RUN = 2, WIRE_FIXED32 = 5 };
 
 /* The fields of peer.proto's Batch and of its Message, as protobuf tags. A Message is packed and read by hand
- * as far as its body, for protobuf-c asks at each of its eighteen kinds whether it is this one. */
+ * as far as its body, for protobuf-c asks at each of its kinds whether it is this one. */
 enum {
     TAG_FROM_NODE = 1 << 3 | WIRE_FIXED64,
     TAG_FROM_SHARD = 2 << 3 | WIRE_VARINT,
@@ -17,8 +17,8 @@ enum {
 
     TAG_TO_SHARD = 1 << 3 | WIRE_VARINT,
     TAG_REQUEST = 2 << 3 | WIRE_VARINT,
-    TAG_ORIGIN_NODE = 22 << 3 | WIRE_FIXED64,
-    TAG_ORIGIN_SHARD = 23 << 3 | WIRE_VARINT,
+    TAG_ORIGIN_NODE = 3 << 3 | WIRE_FIXED64,
+    TAG_ORIGIN_SHARD = 4 << 3 | WIRE_VARINT,
 };
 
 void batch_begin(struct buffer *batch, uint64_t from_node, uint32_t from_shard)
@@ -46,7 +46,7 @@ static uint8_t *write_number(uint8_t *to, uint64_t tag, uint64_t value)
  * not be asked for its size, which takes as long as to pack it. */
 void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
 {
-    enum { HEAD_BYTES_MAX = 1 + 4 * (1 + VARINT_BYTES_MAX), TAIL_BYTES_MAX = 2 * (2 + VARINT_BYTES_MAX) };
+    enum { HEAD_BYTES_MAX = 7 * (1 + VARINT_BYTES_MAX) };
     CHECK(message->body_case != DYNODE__PEER__MESSAGE__BODY__NOT_SET);
     size_t before = batch->size, body_at = before + HEAD_BYTES_MAX;
     buffer_reserve(batch, HEAD_BYTES_MAX);
@@ -60,19 +60,18 @@ void batch_add(struct buffer *batch, const Dynode__Peer__Message *message)
                     number_bytes(TAG_ORIGIN_SHARD, message->origin_shard);
     if (message->origin_node != 0) length += varint_bytes(TAG_ORIGIN_NODE) + FIXED64_BYTES;
 
-    buffer_reserve(batch, TAIL_BYTES_MAX);
     uint8_t *to = batch->data + before;
     *to++ = TAG_MESSAGE;
     to = varint_write(to, length);
     const uint8_t *end = to + length;
     to = write_number(to, TAG_TO_SHARD, message->to_shard);
     to = write_number(to, TAG_REQUEST, message->request);
-    to = varint_write(varint_write(to, body_tag), body_size);
-    memmove(to, batch->data + body_at, body_size);
-    to += body_size;
     if (message->origin_node != 0)
         to = fixed64_write(varint_write(to, TAG_ORIGIN_NODE), message->origin_node);
     to = write_number(to, TAG_ORIGIN_SHARD, message->origin_shard);
+    to = varint_write(varint_write(to, body_tag), body_size);
+    memmove(to, batch->data + body_at, body_size);
+    to += body_size;
     CHECK(to == end);
     batch->size = (size_t)(to - batch->data);
 }
