@@ -39,7 +39,10 @@
 
 enum {
     COPIES_N_MAX = 15,
-    COPIES_REAPED_MAX = 512, /* entries of a reaped clock: then tombstones stay */
+    /* Entries of a reaped clock: what would add one more stays. None is ever taken out, however long the
+     * tenure that it names is over: it is all that tells a late write of that tenure from a new one, and no
+     * home can know that no link, stand-in or old disk keeps one. */
+    COPIES_REAPED_MAX = 512,
 };
 
 /* What there is to say of one. */
