@@ -31,6 +31,7 @@ UNSURVIVED = {
 RESERVE_BYTES = 16 << 20  # what nodes are told to leave on their disks
 SAID_S = 3  # for so long a report counts as what a node says now
 CALM_S = 8, 20  # after a loss: between these no process suffers anything new, so that homes can be proven equal
+LATE_S = 5  # the machine stood still: what should have begun before that is left out, or all of it would begin at once
 SYNC_S = 2  # what was equal so long ago, and all nodes live since, is on the disks
 
 
@@ -196,7 +197,7 @@ class Storm:
         self.stations, self.network, self.plan, self.say, self.wrong = stations, network, plan, say, wrong
         self.slow_disks = slow_disks
         self.under_way, self.counts, self.changing = {}, {}, asyncio.Lock()
-        self.losses, self.losing, self.left_out = Losses(stations), asyncio.Lock(), 0
+        self.losses, self.losing, self.left_out, self.late = Losses(stations), asyncio.Lock(), 0, 0
         for station in stations:
             station.reach = functools.partial(self._reach, station)
 
@@ -224,6 +225,10 @@ class Storm:
 
     async def _fault(self, fault):
         await self._until(fault.at)
+        if time.monotonic() - self.began > fault.at + LATE_S:
+            self.late += 1
+            self.say(f"  {fault.text()} is left out: this machine stood still")
+            return
         if fault.kind not in LOSSES:
             await self._begin(fault)
             return

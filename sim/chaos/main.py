@@ -229,6 +229,7 @@ class Chaos:
         print("\nSummary")
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(self.storm.counts.items()))
         late = f"; {self.storm.left_out} lost disks left out, as it was too soon after others" if self.storm.left_out else ""
+        late += f"; {self.storm.late} left out, as this machine stood still" if self.storm.late else ""
         print(f"faults       {sum(self.storm.counts.values())}: {counts}{late}; {sum(station.starts for station in self.stations)} starts of nodes")
         print(f"operations   {tally.ok:,} answered in {self.seconds:.0f} s ({tally.ok / self.seconds:.0f}/s), {tally.failed:,} not")
         if tally.latencies:
