@@ -139,7 +139,7 @@ MUTANTS = {
                    "if (!object_equal(&merged, mine))\n        antientropy_merge(",
                    "if (!object_equal(&merged, mine) && false)\n        antientropy_merge("),
     "lacks-nothing": ("what only the other has is passed over", "actors/exchange.c",
-                      "want(turn, exchange, theirs->keys[k].key, true);\n            else", ";\n            else"),
+                      "want_one(turn, exchange, &theirs->keys[k++], true, exchange->peer_whole);", "k++;"),
     "rot-unseen": ("an audit takes rotten bytes for good", "actors/audit.c",
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK;",
                    "bool good = object_unseal(key, value, &encoded) == STATUS_OK || value.size >= 8;", "rots=20000",
