@@ -322,8 +322,9 @@ class Storm:
                 await self._until(fault.until)
 
     async def _watch(self):
-        """Nodes that end by themselves."""
+        """Nodes that end by themselves; and how far all have come since the last disk was lost."""
         while True:
+            self.losses.waits_for()
             for station in self.stations:
                 if station.expected_down or station.node.running():
                     continue
