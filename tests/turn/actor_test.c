@@ -228,8 +228,8 @@ static void deliver_merges(struct one_shard *one, uint64_t from, uint64_t first,
     uint8_t *value = arena_alloc(&one->arena, value_bytes);
     memset(value, 'v', value_bytes);
     for (uint64_t request = first; request < first + count; request++) {
-        char *key = arena_alloc(&one->arena, 16);
-        snprintf(key, 16, "k%" PRIu64, request);
+        char *key = arena_alloc(&one->arena, 24);
+        snprintf(key, 24, "k%" PRIu64, request);
         struct bytes object = one_shard_object(one, 1, request, bytes_of(value, value_bytes));
         Dynode__Peer__Message message = DYNODE__PEER__MESSAGE__INIT;
         message.request = request;
