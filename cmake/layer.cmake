@@ -19,6 +19,8 @@ function(dynode_test suite name)
   add_executable(${name} ${T_SOURCES})
   target_compile_options(${name} PRIVATE ${DYNODE_WARNINGS})
   target_link_libraries(${name} PRIVATE ${T_LINK} PkgConfig::CMOCKA)
+  set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
+  target_link_options(${name} PRIVATE -fno-lto)
   add_test(NAME ${suite}/${name} COMMAND ${name})
   set_tests_properties(${suite}/${name} PROPERTIES LABELS ${suite} TIMEOUT ${T_TIMEOUT}
     ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")

@@ -11,7 +11,7 @@
 #include "base/prng.h"
 #include "store/store_engine.h"
 
-enum { LEVELS = 16 };
+enum { LEVELS = 16, RECENT_BITS = 9 };
 
 struct blob {
     size_t size;
@@ -27,9 +27,10 @@ struct node {
 };
 
 struct list {
-    struct node *head; /* of all LEVELS, without a key */
-    uint32_t levels;   /* of the highest node that was ever in it */
-    struct node *last; /* that was found: what is read is mostly written next, or read again */
+    struct node *head;                     /* of all LEVELS, without a key */
+    uint32_t levels;                       /* of the highest node that was ever in it */
+    struct node *recent[1 << RECENT_BITS]; /* found lately, by recent_of: what is read is mostly written next,
+                                              or read again */
 };
 
 /* How to take one write back: @value NULL means that there was nothing under the key. */
@@ -112,11 +113,18 @@ static bool node_is(const struct node *node, struct bytes key)
     return node != NULL && bytes_equal(blob_bytes(node->key), key);
 }
 
-/* The node that was found last, if it is that of @key. */
-static struct node *list_recall(const struct list *list, struct bytes key)
+/* Where a node with this head is noted. */
+static struct node **recent_of(struct list *list, uint64_t head)
 {
-    return list->last != NULL && list->last->head == head_of(key) && node_is(list->last, key) ? list->last
-                                                                                              : NULL;
+    return &list->recent[head * UINT64_C(0x9e3779b97f4a7c15) >> (64 - RECENT_BITS)];
+}
+
+/* The node of @key, if it was found lately. */
+static struct node *list_recall(struct list *list, struct bytes key)
+{
+    uint64_t head = head_of(key);
+    struct node *node = *recent_of(list, head);
+    return node != NULL && node->head == head && node_is(node, key) ? node : NULL;
 }
 
 /* The node of @key, NULL if there is none. */
@@ -126,7 +134,7 @@ static struct node *list_find(struct list *list, struct bytes key)
     if (node != NULL) return node;
     node = list_seek(list, key, NULL);
     if (!node_is(node, key)) return NULL;
-    list->last = node;
+    *recent_of(list, node->head) = node;
     return node;
 }
 
@@ -134,7 +142,8 @@ static struct node *list_find(struct list *list, struct bytes key)
 static void list_drop(struct list *list, struct node *node, struct node *const before[LEVELS])
 {
     for (uint32_t level = 0; level < node->levels; level++) before[level]->next[level] = node->next[level];
-    if (list->last == node) list->last = NULL;
+    struct node **recent = recent_of(list, node->head);
+    if (*recent == node) *recent = NULL;
     node_free(node);
 }
 
