@@ -35,7 +35,7 @@
 
 enum {
     COORDINATOR_SLOTS_MAX = 32768, /* operations that are not answered: above it new ones are OVERLOADED. A
-                                      router begins 16,384 of its own, the rest is for other nodes' */
+                                      router begins 16,384 of its own, the rest is for other shards and nodes */
     COORDINATOR_STAND_IN_NS = 100 * 1000 * 1000, /* a home that is silent so long after a mint is replaced */
     COORDINATOR_WAIT_NS = 1000 * 1000 * 1000,    /* a sloppy write waits so long for nodes to come into reach,
                                                     at most three quarters of its time */

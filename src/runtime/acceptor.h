@@ -34,8 +34,7 @@ struct acceptor_options {
 struct acceptor;
 
 /* An open link, lent to a shard: it comes in a PARCEL_LINK, and goes back with acceptor_ended. The
- * keeper may close the stream meanwhile: a receive that is under way then says so; one that is begun later
- * says nothing any more (nng 1.5.2), and the link ends by its silence. */
+ * keeper may close the stream meanwhile. */
 struct accepted {
     struct hello hello; /* theirs */
     nng_stream *stream;

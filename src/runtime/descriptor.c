@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { LOOKED_AT_MAX = 16384 };
+
 struct end {
     nng_sockaddr of_stream;
     int (*of_socket)(int fd, struct sockaddr *address, socklen_t *size);
@@ -53,8 +55,8 @@ int descriptor_of(nng_stream *stream)
         return -1;
     DIR *all = opendir("/proc/self/fd");
     if (all == NULL) return -1;
-    int found = -1;
-    for (struct dirent *entry; found < 0 && (entry = readdir(all)) != NULL;) {
+    int found = -1, left = LOOKED_AT_MAX;
+    for (struct dirent *entry; found < 0 && left-- > 0 && (entry = readdir(all)) != NULL;) {
         int fd = atoi(entry->d_name);
         if (is_between(fd, ends)) found = duplicate(fd, ends);
     }

@@ -133,9 +133,14 @@ static void hold(struct feed *feed)
     feed->held = true;
 }
 
+static void watch(struct feed *feed)
+{
+    CHECK(uv_poll_start(&feed->poll, UV_READABLE, on_readable) == 0);
+}
+
 static void go_on(struct feed *feed)
 {
-    if (is_watched(feed)) CHECK(uv_poll_start(&feed->poll, UV_READABLE, on_readable) == 0);
+    if (is_watched(feed)) watch(feed);
     feed->held = false;
     set_heard(feed);
     begin_frame(feed);
@@ -158,17 +163,22 @@ static const char *attempt(struct feed *feed, bool *got)
     return atomic_load(&feed->accepted->closed) ? "it was closed" : NULL;
 }
 
+/* What was wrong is what a receive says, once what came before it is read; but libuv watches no longer then.
+ */
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct feed *feed = poll->data;
-    (void)status, (void)events; /* an error is what the receive says */
+    (void)events;
     if (!has_room(feed)) {
         hold(feed);
         return;
     }
     bool got;
     const char *why = attempt(feed, &got);
-    if (why != NULL) feed_end(feed, why);
+    if (why != NULL)
+        feed_end(feed, why);
+    else if (status != 0)
+        watch(feed);
 }
 
 /* For a link that the loop does not watch: a wake of nng's costs more than the read, so what is there is
@@ -181,7 +191,7 @@ static const char *receive_unwatched(struct feed *feed, bool *more)
     if (got || why != NULL) return why;
     feed->receiving = true;
     receive(feed, feed->receive);
-    return NULL;
+    return atomic_load(&feed->accepted->closed) ? "it was closed" : NULL; /* nng may not end it then */
 }
 
 bool inbound_receive(struct inbound *inbound)

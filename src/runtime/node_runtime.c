@@ -21,7 +21,6 @@
 
 enum { QUIET_LOOK_MS = 5 };
 
-
 struct slot {
     struct shard_store_options store_options;
     struct store *store; /* until the loop has it */

@@ -273,6 +273,7 @@ static enum status mem_room(struct store *store, size_t bytes)
     struct store_mem *mem = mem_of(store);
     (void)bytes;
     mem->refused |= mem->full;
+    if (mem->full) store->full[0] = '\0';
     return mem->full ? STATUS_NO_SPACE : STATUS_OK;
 }
 

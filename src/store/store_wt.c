@@ -66,9 +66,10 @@ enum {
     CONFIG_BYTES = 1024,
 };
 
-static const char *const table_uris[STORE_TABLES] = {
-    [STORE_OBJECTS] = "table:objects", [STORE_META] = "table:meta", [STORE_HINTS] = "table:hints",
-    [STORE_REAP] = "table:reap"};
+static const char *const table_uris[STORE_TABLES] = {[STORE_OBJECTS] = "table:objects",
+                                                     [STORE_META] = "table:meta",
+                                                     [STORE_HINTS] = "table:hints",
+                                                     [STORE_REAP] = "table:reap"};
 
 struct store_wt {
     struct store store;
@@ -330,10 +331,11 @@ static enum status wt_room(struct store *store, size_t bytes)
     }
     wt->room_bytes = 0;
     struct statvfs fs;
-    if (statvfs(wt->path, &fs) != 0) return STATUS_NO_SPACE;
-    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    bool known = statvfs(wt->path, &fs) == 0;
+    uint64_t left = known ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
     if (left < wt->reserve_bytes || left - wt->reserve_bytes < bytes) {
-        if (wt->reserve_bytes > 0)
+        store->full[0] = '\0';
+        if (known && wt->reserve_bytes > 0)
             snprintf(store->full, sizeof store->full,
                      "has %" PRIu64 "MB left, and store.reserve keeps %" PRIu64 "MB free", left >> 20,
                      wt->reserve_bytes >> 20);
@@ -439,14 +441,14 @@ static bool turtle_check(const struct store_wt *wt)
 static int open_engine(struct store_wt *wt, const struct store_wt_options *options)
 {
     char config[CONFIG_BYTES];
-    int length = snprintf(
-        config, sizeof config,
-        "create,config_base=false,use_environment=false,cache_size=%" PRIu64 ",session_max=128,"
-        "log=(enabled,file_max=16MB,prealloc=false),transaction_sync=(enabled=false,method=fsync),"
-        "checkpoint=(wait=%" PRIu32 ",log_size=%" PRIu64 "),"
-        "eviction=(threads_min=1,threads_max=4),eviction_dirty_target=20,eviction_dirty_trigger=50,"
-        "cache_max_wait_ms=2000,statistics=(fast)",
-        options->cache_bytes, options->checkpoint_seconds, options->checkpoint_log_bytes);
+    int length =
+        snprintf(config, sizeof config,
+                 "create,config_base=false,use_environment=false,cache_size=%" PRIu64 ",session_max=128,"
+                 "log=(enabled,file_max=16MB,prealloc=false),transaction_sync=(enabled=false,method=fsync),"
+                 "checkpoint=(wait=%" PRIu32 ",log_size=%" PRIu64 "),"
+                 "eviction=(threads_min=1,threads_max=4),eviction_dirty_target=20,eviction_dirty_trigger=50,"
+                 "cache_max_wait_ms=2000,statistics=(fast)",
+                 options->cache_bytes, options->checkpoint_seconds, options->checkpoint_log_bytes);
     CHECK(length > 0 && (size_t)length < sizeof config);
     if (!turtle_check(wt)) {
         snprintf(wt->heard, sizeof wt->heard, "WiredTiger.turtle is damaged");

@@ -57,6 +57,8 @@ static void *read_all(void *argument)
                                                                       .room = reader_room});
     while (!atomic_load(&reader->stop)) {
         while (!atomic_load(&reader->stuck) && mailbox_take(mailbox, SHARDS, &parcel)) {
+            bool ipc = strncmp(reader->here->address, "ipc:", 4) == 0;
+            assert_int_equal(parcel.link->descriptor == -1, ipc); /* the loop watches the others itself */
             inbound_add(inbound, parcel.link);
             nng_msg_free(parcel.msg);
         }

@@ -3,9 +3,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,6 +202,32 @@ static void links_that_do_not_go_on(void **state)
     here_fini(&here);
 }
 
+/* What came before a reset is read to its end, however it comes to the shard's loop. */
+static void reset_behind_bytes(void **state)
+{
+    (void)state;
+    enum { FRAMES = 300, FRAME_BYTES = 300 }; /* more than is received in one step */
+    struct here here;
+    uint8_t frame[FRAME_BYTES] = {0};
+    here_init(&here, "tcp://127.0.0.1:0");
+    put_be32(frame, sizeof(frame) - FRAME_HEADER_BYTES);
+    atomic_store(&here.readers[1].stuck, true);
+    int fd = open_link(&here), unsent = 1;
+    for (int i = 0; i < FRAMES; i++) stranger_put(fd, frame, sizeof(frame));
+    for (int ms = 0; ms < WAIT_MS && unsent > 0; ms++) {
+        assert_int_equal(ioctl(fd, SIOCOUTQ, &unsent), 0);
+        usleep(1000);
+    }
+    assert_int_equal(unsent, 0);
+    assert_int_equal(
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger)), 0);
+    close(fd);
+    atomic_store(&here.readers[1].stuck, false);
+    for (int ms = 0; ms < WAIT_MS && atomic_load(&here.readers[1].beats) < FRAMES; ms++) usleep(1000);
+    assert_int_equal(atomic_load(&here.readers[1].beats), FRAMES);
+    here_fini(&here);
+}
+
 /* Always amid a frame, but never long amid the same one: it may go on for ever. */
 static void slow_but_whole_frames(void **state)
 {
@@ -339,6 +367,7 @@ int main(void)
         cmocka_unit_test(garbage),
         cmocka_unit_test(links_that_do_not_go_on),
         cmocka_unit_test(slow_but_whole_frames),
+        cmocka_unit_test(reset_behind_bytes),
         cmocka_unit_test(answers_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
