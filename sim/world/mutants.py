@@ -28,9 +28,26 @@ MUTANTS = {
     "covers-next": ("a context covers one dot more than it should", "version/dvv.h",
                     "vv_get(vv, dot.clock) >= dot.counter",
                     "vv_get(vv, dot.clock) + (vv_get(vv, dot.clock) != 0) >= dot.counter"),
-    "vote-twice": ("a home that answers twice counts twice", "actors/put_core.c",
-                   "    core->acked |= 1U << position;",
-                   "    core->acked |= core->acked >> position & 1 ? (core->acked + 1) & ((1U << core->n) - 1) : 1U << position;",
+    "vote-twice": ("a home that answers twice counts twice", "actors/coordinate_write.c",
+                   "    if (mail->from.node != turn->self.node && !slot_owes(slot, position, stand_in)) return;\n"
+                   "    slot_settle(slot, turn, position, stand_in);\n"
+                   "    if (merged->status != STATUS_OK)\n"
+                   "        position_lost(slot, position, stand_in);\n"
+                   "    else if (stand_in)\n"
+                   "        put_core_keep(&slot->put, position);\n"
+                   "    else\n"
+                   "        put_core_ack(&slot->put, position);\n",
+                   "    bool again = mail->from.node != turn->self.node && !slot_owes(slot, position, stand_in);\n"
+                   "    if (again && (merged->status != STATUS_OK || stand_in)) return;\n"
+                   "    if (!again) slot_settle(slot, turn, position, stand_in);\n"
+                   "    if (again)\n"
+                   "        slot->put.acked |= (slot->put.acked + 1) & ((1U << slot->put.n) - 1);\n"
+                   "    else if (merged->status != STATUS_OK)\n"
+                   "        position_lost(slot, position, stand_in);\n"
+                   "    else if (stand_in)\n"
+                   "        put_core_keep(&slot->put, position);\n"
+                   "    else\n"
+                   "        put_core_ack(&slot->put, position);\n",
                    "nodes=5", "n=3", "r=2", "w=2", "weak=0", "core_ms=0", "repeats=200000", "crashes=12000",
                    "cuts=12000", "losses=20000", "sloppy=0", "rots=0", "wipes=0", "slow_disks=40000"),
     "same-clock": ("a clock id survives a restart, its counter only as far as it is durable", "actors/mints.c",
