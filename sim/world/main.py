@@ -10,6 +10,7 @@ import time
 from collections import Counter
 
 sys.dont_write_bytecode = True
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # large pages for worlds: a fifth more seeds in a minute
 import mutants
 HELP = """\
 usage: sim/run world [--seed S | --seeds A..B | --minutes M] [--jobs J] [--minimize] [--set NAME=VALUE]... [--trace [MS]]

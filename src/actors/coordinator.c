@@ -263,8 +263,9 @@ static void start_write(struct coordinator *coordinator, struct turn *turn, stru
         wish_mint(&coordinator->secret, turn, buffer_bytes(&slot->key), operation, table);
     get_core_init(&slot->get, slot->n, w);
     if (request == NULL) {
-        coordinate_fall_short(coordinator, turn, slot, STATUS_INVALID,
-                              "the context was not handed out for this key");
+        coordinate_fall_short(
+            coordinator, turn, slot, STATUS_INVALID,
+            "the context was not handed out for this key, or by a node with another cluster.secret_file");
         return;
     }
     request->place = slot_place(slot, turn->arena);

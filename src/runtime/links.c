@@ -313,7 +313,7 @@ static void link_answered(struct link *link)
                hello_unpack(payload, &other) != STATUS_OK) {
         link_lost(link, "what answers there is no dynode peer port");
     } else if (other.refused[0] != 0) {
-        snprintf(line, sizeof(line), "refused: %s", other.refused);
+        snprintf(line, sizeof(line), "it refuses, in its own words: %s", other.refused);
         link_lost(link, line);
     } else if (!hello_agree(&link->links->options.self, &other, why)) {
         link_lost(link, why);

@@ -142,7 +142,7 @@ class Strangers(Known):
                                   (one, other_vnodes, r"\d+ vnodes are configured there, \d+ here")):
             for host, guest in ((here, there), (there, here)):
                 self.says(host, rf"peer port: node {guest.id:016x} was refused: {what}")
-                self.says(guest, rf"link from shard \d to {host.name} at {host.peer_address}: refused: {what}")
+                self.says(guest, rf"link from shard \d to {host.name} at {host.peer_address}: it refuses, in its own words: {what}")
         # Nothing of theirs is known here, and nothing of ours there, while the two that belong together do.
         self.ok(self.connect(0).one(create_table("ours", n=2)))
         self.ok(self.connect(2).one(create_table("theirs", n=1)))
