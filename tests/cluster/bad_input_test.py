@@ -41,7 +41,8 @@ def reset(connection):
 class BadInput(ClusterCase):
     NODES = 3
     TABLES = ("tables:\n  - { name: users, rule: siblings, n: 3, r: 1, w: 1 }\n"
-              "  - { name: alive, rule: lww, n: 3, r: 1, w: 1 }\n")
+              "  - { name: alive, rule: lww, n: 3, r: 1, w: 1 }\n"
+              "  - { name: scratch, rule: siblings, n: 3, r: 1, w: 1 }\n")
 
     def setUp(self):
         super().setUp()
@@ -276,8 +277,9 @@ class BadInput(ClusterCase):
     # Protobuf
 
     def good(self):
+        """Of a table that nothing else needs: one bit makes it a request to drop it."""
         return pb.Request(id=9, deadline_ms=1000, operations=[
-            put("users", b"key", b"value", w=1), get("users", b"key", r=1)]).SerializeToString()
+            put("scratch", b"key", b"value", w=1), get("scratch", b"key", r=1)]).SerializeToString()
 
     def survives(self, body):
         """Either an answer or the end of the connection, within bounds."""
