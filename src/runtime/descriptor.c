@@ -1,9 +1,7 @@
 #include "runtime/descriptor.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,8 +39,9 @@ static bool is_between(int fd, const struct end ends[2])
 /* Looked at again once it is ours: the number may have become another socket's meanwhile. */
 static int duplicate(int fd, const struct end ends[2])
 {
-    int ours = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (ours < 0 || is_between(ours, ends)) return ours;
+    int ours = dup(fd);
+    if (ours < 0) return -1;
+    if (is_between(ours, ends) && fcntl(ours, F_SETFD, FD_CLOEXEC) == 0) return ours;
     close(ours);
     return -1;
 }
@@ -53,13 +52,8 @@ int descriptor_of(nng_stream *stream)
     if (nng_stream_get_addr(stream, NNG_OPT_LOCADDR, &ends[0].of_stream) != 0 ||
         nng_stream_get_addr(stream, NNG_OPT_REMADDR, &ends[1].of_stream) != 0)
         return -1;
-    DIR *all = opendir("/proc/self/fd");
-    if (all == NULL) return -1;
-    int found = -1, left = LOOKED_AT_MAX;
-    for (struct dirent *entry; found < 0 && left-- > 0 && (entry = readdir(all)) != NULL;) {
-        int fd = atoi(entry->d_name);
+    int found = -1;
+    for (int fd = 0; found < 0 && fd < LOOKED_AT_MAX; fd++)
         if (is_between(fd, ends)) found = duplicate(fd, ends);
-    }
-    closedir(all);
     return found;
 }
