@@ -9,6 +9,6 @@
 #include <nng/nng.h>
 
 /* A duplicate, the caller's to close, or -1 where it can't be told: streams that are not tcp, whose ends have
- * no addresses of their own. It looks through the descriptors of the process, 16,384 of them at most, for
- * some milliseconds: when a link opens, and on a thread that no client waits for. */
+ * no addresses of their own. It looks through the lowest 16,384 descriptors of the process, for some
+ * milliseconds: when a link opens, and on a thread that no client waits for. */
 int descriptor_of(nng_stream *stream);
